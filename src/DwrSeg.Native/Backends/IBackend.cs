@@ -1,0 +1,143 @@
+using DwrSeg.Native.Graph;
+
+namespace DwrSeg.Native.Backends;
+
+/// <summary>
+/// A device that executes layer graphs. The one seam between graphs and hardware: everything above it is the same on every device.
+/// </summary>
+internal interface IBackend : IDisposable
+{
+    /// <summary>What <c>--device</c> calls it: <c>cpu</c>, <c>cuda:0</c>, <c>emulated</c>.</summary>
+    string Name { get; }
+
+    /// <summary>One line about the hardware, for people.</summary>
+    string Description { get; }
+
+    /// <summary>An empty store in this device's memory.</summary>
+    ITensorStore CreateStore();
+
+    /// <summary>
+    /// Covers the graph with this device's steps, plans its memory and allocates it. Parameters and state are looked up in
+    /// <paramref name="store"/> by name and shared with every other plan over that store; those missing are added, filled with zeros.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The graph holds a layer that this backend can't lower, or a store entry has another
+    /// shape.</exception>
+    IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null);
+}
+
+/// <summary>How a plan is built.</summary>
+internal sealed record PlanOptions
+{
+    /// <summary>
+    /// Gives every tensor memory of its own between guard zones, poisons it with NaN before each run and checks the guards after each
+    /// step. Slow; for tests and for hunting a stray write.
+    /// </summary>
+    public bool Guarded { get; init; }
+
+    /// <summary>Lets the backend join layers into fused steps; off, every layer is a step (the yardstick of the fused ones).</summary>
+    public bool Fuse { get; init; } = true;
+}
+
+/// <summary>Parameters and state by name, in a device's memory. Values cross as fp32 in the order of the tensor's own layout.</summary>
+internal interface ITensorStore : IDisposable
+{
+    /// <summary>Names and shapes, in order of creation.</summary>
+    IReadOnlyDictionary<string, Shape> Entries { get; }
+
+    /// <summary>Adds an entry of zeros if there is none.</summary>
+    /// <exception cref="InvalidOperationException">There is one of another shape.</exception>
+    void Add(string name, Shape shape);
+
+    /// <summary>Copies an entry's values to the caller.</summary>
+    void Read(string name, Span<float> values);
+
+    /// <summary>Replaces an entry's values. Plans compiled over the store see them after their next <see cref="IPlan.Prepare"/>.</summary>
+    void Write(string name, ReadOnlySpan<float> values);
+}
+
+/// <summary>A compiled graph with its memory. Not thread-safe: one caller at a time. Running allocates nothing.</summary>
+internal interface IPlan : IDisposable
+{
+    /// <summary>The graph that it executes.</summary>
+    LayerGraph Graph { get; }
+
+    /// <summary>What the plan's steps do, in order, and what its memory is.</summary>
+    PlanSummary Summary { get; }
+
+    /// <summary>Runs the part that depends on parameters alone (folding, packing). To be called after the store changed; done once by
+    /// <see cref="IBackend.Compile"/>.</summary>
+    void Prepare();
+
+    /// <summary>Runs the graph over the inputs as they stand.</summary>
+    void Run();
+
+    /// <summary>Copies values into an input, NHWC.</summary>
+    void Write(Tensor input, ReadOnlySpan<float> values);
+
+    /// <summary>Copies bytes into an input of <see cref="ElementType.UInt8"/>.</summary>
+    void Write(Tensor input, ReadOnlySpan<byte> values);
+
+    /// <summary>Copies an output (or, in a guarded plan, any tensor) to the caller, NHWC.</summary>
+    void Read(Tensor output, Span<float> values);
+
+    /// <summary>Resizes an image to image <paramref name="index"/> of a (N, H, W, 3) input and normalises it.</summary>
+    void WriteImage(Tensor input, int index, in ImageView image, in Normalization normalization);
+
+    /// <summary>
+    /// The class map: arg max of image <paramref name="index"/> of the logits upsampled bilinearly to <paramref name="height"/> x
+    /// <paramref name="width"/>; the lowest class wins a tie. <paramref name="confidence"/>, where not empty, gets the winner's softmax
+    /// probability in 1/255.
+    /// </summary>
+    void ReadClasses(Tensor logits, int index, int height, int width, Span<byte> classes, Span<byte> confidence);
+}
+
+/// <summary>What a plan consists of.</summary>
+/// <param name="Steps">One entry a launch.</param>
+/// <param name="ArenaBytes">Memory of all activations, as planned by liveness.</param>
+/// <param name="UnsharedBytes">What they would take without sharing.</param>
+/// <param name="StoredBytes">Parameters and state that the plan uses.</param>
+internal sealed record PlanSummary(IReadOnlyList<StepSummary> Steps, long ArenaBytes, long UnsharedBytes, long StoredBytes);
+
+/// <summary>One step of a plan.</summary>
+/// <param name="Name">Step kind, such as <c>conv3x3+bias+relu</c>.</param>
+/// <param name="Nodes">The layers that it covers.</param>
+/// <param name="Multiplies">Multiply-accumulates.</param>
+/// <param name="Bytes">Compulsory traffic: inputs and weights read once, outputs written once.</param>
+internal sealed record StepSummary(string Name, IReadOnlyList<Node> Nodes, long Multiplies, long Bytes);
+
+/// <summary>The order of an image's bytes in a pixel.</summary>
+public enum PixelFormat
+{
+    /// <summary>Three bytes: red, green, blue.</summary>
+    Rgb,
+
+    /// <summary>Three bytes: blue, green, red.</summary>
+    Bgr,
+
+    /// <summary>Four bytes: red, green, blue, and one that is ignored.</summary>
+    Rgba,
+
+    /// <summary>Four bytes: blue, green, red, and one that is ignored.</summary>
+    Bgra,
+}
+
+/// <summary>An 8-bit interleaved image in the caller's memory.</summary>
+/// <param name="Pixels">The bytes, from the first row on.</param>
+/// <param name="Width">Pixels in a row.</param>
+/// <param name="Height">Rows.</param>
+/// <param name="RowBytes">Bytes from one row to the next.</param>
+/// <param name="Format">Order of bytes in a pixel.</param>
+internal readonly ref struct ImageView(ReadOnlySpan<byte> Pixels, int Width, int Height, int RowBytes, PixelFormat Format)
+{
+    public readonly ReadOnlySpan<byte> Pixels = Pixels;
+    public readonly int Width = Width, Height = Height, RowBytes = RowBytes;
+    public readonly PixelFormat Format = Format;
+}
+
+/// <summary>Per-channel (v / 255 − mean) / deviation, in the order red, green, blue.</summary>
+internal readonly record struct Normalization(
+    float MeanR, float MeanG, float MeanB, float DeviationR, float DeviationG, float DeviationB)
+{
+    /// <summary>ImageNet's statistics.</summary>
+    public static Normalization ImageNet => new(0.485f, 0.456f, 0.406f, 0.229f, 0.224f, 0.225f);
+}
