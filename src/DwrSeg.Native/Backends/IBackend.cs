@@ -135,7 +135,7 @@ internal readonly ref struct ImageView(ReadOnlySpan<byte> Pixels, int Width, int
 }
 
 /// <summary>Per-channel (v / 255 − mean) / deviation, in the order red, green, blue.</summary>
-internal readonly record struct Normalization(
+internal record struct Normalization(
     float MeanR, float MeanG, float MeanB, float DeviationR, float DeviationG, float DeviationB)
 {
     /// <summary>ImageNet's statistics.</summary>
