@@ -96,10 +96,10 @@ internal static class Differentiation
 
         public DifferentiatedGraph Finish()
         {
-            var gradients = _forward.Parameters
-                .Where(p => _written.TryGetValue(p, out ChannelSet? written) && written.Covers(0, p.Shape.C))
-                .ToImmutableDictionary(p => p, p => _gradients[p].Tensor);
-            return new DifferentiatedGraph(_builder.Build([.. _forward.Outputs, .. gradients.Values]), gradients);
+            Tensor[] reached = [.. _forward.Parameters.Where(_gradients.ContainsKey)];
+            foreach (Tensor parameter in reached) FillMissing(parameter);
+            var gradients = reached.ToImmutableDictionary(p => p, p => _gradients[p].Tensor);
+            return new DifferentiatedGraph(_builder.Build([.. _forward.Outputs, .. reached.Select(p => gradients[p])]), gradients);
         }
 
         private TensorView GradientOf(TensorView view)
