@@ -21,7 +21,8 @@ internal static class AtomicFile
         if (Directory.Exists(target)) throw new IOException($"cannot write {path}: it is a folder");
         string folder = Path.GetDirectoryName(target)!;
         if (!Directory.Exists(folder)) throw new IOException($"cannot write {path}: folder {folder} does not exist; create it first");
-        string temporary = Path.Combine(folder, $"{TemporaryPrefix(target)}{Environment.ProcessId}-{Interlocked.Increment(ref _counter)}.tmp");
+        string unique = $"{Environment.ProcessId}-{Interlocked.Increment(ref _counter)}";
+        string temporary = Path.Combine(folder, $"{TemporaryPrefix(target)}{unique}.tmp");
         bool created = false;
         try
         {

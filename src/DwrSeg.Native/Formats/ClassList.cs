@@ -134,7 +134,8 @@ public sealed class ClassList
             if (string.IsNullOrWhiteSpace(Names[i])) return $"class {i} has no name";
             if (Names[i].Length > ClassListJson.MaxNameLength || Names[i].Any(char.IsControl))
             {
-                return $"class {i}'s name {ErrorText.Quote(Names[i])} is longer than {ClassListJson.MaxNameLength} or has control characters";
+                return $"class {i}'s name {ErrorText.Quote(Names[i])} has control characters or is longer than " +
+                    $"{ClassListJson.MaxNameLength} characters";
             }
             if (!seen.Add(Names[i])) return $"class name {ErrorText.Quote(Names[i])} is given twice";
         }

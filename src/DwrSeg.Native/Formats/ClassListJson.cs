@@ -11,7 +11,7 @@ internal static class ClassListJson
 
     public static ClassList Parse(ReadOnlySpan<byte> text, string source)
     {
-        if (text.Length > MaxBytes) throw new DataFormatException(source, null, $"{text.Length} bytes are no class list; at most {MaxBytes}");
+        if (text.Length > MaxBytes) throw Bad(source, $"{text.Length} bytes are no class list; at most {MaxBytes} are read");
         if (text.StartsWith("\uFEFF"u8)) text = text[3..];
         if (!Utf8.IsValid(text)) throw new DataFormatException(source, null, "is not valid UTF-8; save it as UTF-8");
         Utf8JsonReader json = new(text, new JsonReaderOptions
@@ -56,8 +56,9 @@ internal static class ClassListJson
                     ParseClasses(ref json, source, names, colors);
                     break;
                 case "ignore" when ignore is null:
-                    if (json.TokenType != JsonTokenType.Number || !json.TryGetInt32(out int id)) throw Bad(source, "ignore must be an integer");
-                    ignore = id;
+                    ignore = json.TokenType == JsonTokenType.Number && json.TryGetInt32(out int id)
+                        ? id
+                        : throw Bad(source, "ignore must be an integer");
                     break;
                 case "classes" or "ignore":
                     throw Bad(source, $"{field} is given twice");

@@ -91,7 +91,7 @@ internal sealed class SafetensorsHeader
         }
         catch (JsonException e)
         {
-            throw Bad($"the header is not valid JSON at byte {e.BytePositionInLine ?? 0} of its line {e.LineNumber ?? 0}; {Damaged}", inner: e);
+            throw Bad($"the header is not valid JSON (line {e.LineNumber}, byte {e.BytePositionInLine}); {Damaged}", inner: e);
         }
         catch (InvalidOperationException e)
         {
