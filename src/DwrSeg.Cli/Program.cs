@@ -1,1 +1,24 @@
-return 0;
+using System.CommandLine;
+using System.CommandLine.Invocation;
+using DwrSeg.Cli;
+
+RootCommand root = new(
+    "Real-time semantic segmentation with DWRSeg (arXiv 2212.01173): image in, one class per pixel out.\n\n" + ExitCode.Documentation)
+{
+    InfoCommand.Create(),
+};
+ExampleHelp.Install(root);
+
+// No "did you mean" dump with the whole help: one line on stderr, like every other error.
+ParseResult parsed = root.Parse(args);
+if (parsed.Errors.Count > 0 && parsed.Action is ParseErrorAction) return Errors.ReportUsage(parsed);
+try
+{
+    using var interruption = Interruption.Watch();
+    // Ctrl-C is Interruption's: the parser's own handling would end the process two seconds later, in the middle of a checkpoint.
+    return await parsed.InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = null });
+}
+catch (Exception e)
+{
+    return Errors.Report(e);
+}

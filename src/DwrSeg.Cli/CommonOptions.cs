@@ -1,0 +1,67 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Globalization;
+
+namespace DwrSeg.Cli;
+
+/// <summary>Options that several commands share. Each call makes a new one: an option belongs to one command.</summary>
+internal static class CommonOptions
+{
+    private const int MaxSide = 16384;
+
+    public static Option<string> Device() => new("--device")
+    {
+        Description = "Where to compute: auto or cpu.",
+        HelpName = "NAME",
+        DefaultValueFactory = _ => "auto",
+    };
+
+    public static Option<int> Threads()
+    {
+        Option<int> option = new("--threads") { Description = "Threads to use; 0 takes one per processor.", HelpName = "N" };
+        return option.InRange(0, 1024);
+    }
+
+    /// <summary>HxW, such as 512x1024.</summary>
+    public static Option<(int Height, int Width)?> Size(string description) => new("--size")
+    {
+        Description = description,
+        HelpName = "HxW",
+        CustomParser = ParseSize,
+    };
+
+    public static Option<string?> JsonFile(string description) => new("--json") { Description = description, HelpName = "FILE" };
+
+    /// <summary>Refuses values outside [<paramref name="least"/>, <paramref name="most"/>].</summary>
+    public static Option<int> InRange(this Option<int> option, int least, int most)
+    {
+        option.Validators.Add(result =>
+        {
+            int value = result.GetValueOrDefault<int>();
+            if (value < least || value > most) result.AddError($"{option.Name} is {value}; {least} to {most} are possible.");
+        });
+        return option;
+    }
+
+    /// <summary>Refuses values that are not positive numbers.</summary>
+    public static Option<double> Positive(this Option<double> option)
+    {
+        option.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<double>() is not (> 0 and < double.PositiveInfinity)) result.AddError($"{option.Name} must be a positive number.");
+        });
+        return option;
+    }
+
+    private static (int Height, int Width)? ParseSize(ArgumentResult result)
+    {
+        string text = result.Tokens[0].Value;
+        string[] parts = text.Split('x');
+        if (parts.Length == 2 && TryParseSide(parts[0], out int height) && TryParseSide(parts[1], out int width)) return (height, width);
+        result.AddError($"--size '{text}' is not HEIGHTxWIDTH with 1 to {MaxSide} each, such as 512x1024.");
+        return null;
+    }
+
+    private static bool TryParseSide(string text, out int side) =>
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out side) && side is >= 1 and <= MaxSide;
+}

@@ -1,0 +1,55 @@
+using System.CommandLine;
+using DwrSeg.Native.Formats;
+
+namespace DwrSeg.Cli;
+
+/// <summary>The command line asks for something that can't be done; the message says what to change.</summary>
+internal sealed class UsageException(string message) : Exception(message);
+
+/// <summary>Turns an exception into one line on stderr and an exit code.</summary>
+internal static class Errors
+{
+    private static readonly bool ShowsTrace = Environment.GetEnvironmentVariable("DWRSEG_DEBUG") is { Length: > 0 } and not "0";
+
+    // The first row whose type fits decides. What is in no row is a fault of the program.
+    private static readonly (Type Type, int ExitCode)[] Codes =
+    [
+        (typeof(UsageException), ExitCode.Usage),
+        (typeof(ArgumentException), ExitCode.Usage),
+        (typeof(WeightsFormatException), ExitCode.BadFile),
+        (typeof(ImageFormatException), ExitCode.BadFile),
+        (typeof(DataFormatException), ExitCode.BadFile),
+        (typeof(IOException), ExitCode.BadFile),
+        (typeof(UnauthorizedAccessException), ExitCode.BadFile),
+        (typeof(OutOfMemoryException), ExitCode.Failed),
+    ];
+
+    /// <summary>Reports <paramref name="exception"/> and gives the exit code that the process should end with.</summary>
+    public static int Report(Exception exception)
+    {
+        if (exception is OperationCanceledException)
+        {
+            WriteLine("interrupted");
+            return ExitCode.Interrupted;
+        }
+        int row = Array.FindIndex(Codes, c => c.Type.IsInstanceOfType(exception));
+        WriteLine(exception switch
+        {
+            OutOfMemoryException => "out of memory; choose a smaller --size or --batch",
+            _ when row < 0 => $"internal error: {exception.GetType().Name}: {exception.Message} (DWRSEG_DEBUG=1 shows where)",
+            _ => exception.Message,
+        });
+        if (ShowsTrace) Console.Error.WriteLine(exception);
+        return row < 0 ? ExitCode.Failed : Codes[row].ExitCode;
+    }
+
+    /// <summary>Reports what the parser found.</summary>
+    public static int ReportUsage(ParseResult parsed)
+    {
+        string command = parsed.CommandResult.Command is RootCommand ? "dwrseg" : $"dwrseg {parsed.CommandResult.Command.Name}";
+        WriteLine($"{string.Join(" ", parsed.Errors.Select(e => e.Message).Distinct())} Try '{command} --help'.");
+        return ExitCode.Usage;
+    }
+
+    private static void WriteLine(string message) => Console.Error.WriteLine($"dwrseg: {message.ReplaceLineEndings(" ")}");
+}
