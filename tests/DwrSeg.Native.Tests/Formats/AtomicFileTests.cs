@@ -41,8 +41,10 @@ public sealed class AtomicFileTests
     {
         using TemporaryFolder folder = new();
         string inMissing = Path.Combine(folder.Path, "missing", "a.json");
-        Assert.Contains("does not exist", Assert.Throws<IOException>(() => AtomicFile.Write(inMissing, _ => { })).Message, StringComparison.Ordinal);
-        Assert.Contains("is a folder", Assert.Throws<IOException>(() => AtomicFile.Write(folder.Path, _ => { })).Message, StringComparison.Ordinal);
+        Assert.Contains("does not exist",
+            Assert.Throws<IOException>(() => AtomicFile.Write(inMissing, _ => { })).Message, StringComparison.Ordinal);
+        Assert.Contains("is a folder",
+            Assert.Throws<IOException>(() => AtomicFile.Write(folder.Path, _ => { })).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -44,7 +44,8 @@ public sealed class ClassListTests
     [Fact]
     public void ColoursAreReadInBothForms()
     {
-        ClassList list = ClassList.Parse("""{"classes": [{"name": "a", "color": "#0a0B0c"}, {"name": "b", "color": [1, 2, 255]}], "ignore": 2}""", "x");
+        const string json = """{"classes": [{"name": "a", "color": "#0a0B0c"}, {"name": "b", "color": [1, 2, 255]}], "ignore": 2}""";
+        ClassList list = ClassList.Parse(json, "x");
         Assert.Equal([new Rgb(10, 11, 12), new Rgb(1, 2, 255)], list.Colors);
         Assert.Equal(2, list.IgnoreId);
     }

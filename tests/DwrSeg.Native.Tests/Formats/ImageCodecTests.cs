@@ -109,7 +109,8 @@ public sealed class ImageCodecTests
         foreach (int percent in new[] { 1, 10, 50, 90, 99 })
         {
             byte[] part = encoded[..(encoded.Length * percent / 100)];
-            Assert.Contains("x.img: ", Assert.Throws<ImageFormatException>(() => ImageCodec.Decode(part, "x.img")).Message, StringComparison.Ordinal);
+            Assert.Contains("x.img: ",
+                Assert.Throws<ImageFormatException>(() => ImageCodec.Decode(part, "x.img")).Message, StringComparison.Ordinal);
         }
     }
 
@@ -146,7 +147,8 @@ public sealed class ImageCodecTests
         File.WriteAllText(path, "");
         Assert.Contains("is empty", Assert.Throws<ImageFormatException>(() => ImageCodec.Decode(path)).Message, StringComparison.Ordinal);
         File.WriteAllText(path, "not an image, just words, and enough of them to fill any signature");
-        Assert.Contains("no image that can be decoded", Assert.Throws<ImageFormatException>(() => ImageCodec.Decode(path)).Message, StringComparison.Ordinal);
+        Assert.Contains("no image that can be decoded",
+            Assert.Throws<ImageFormatException>(() => ImageCodec.Decode(path)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -172,7 +174,9 @@ public sealed class ImageCodecTests
             for (int x = 0; x < width; x++)
             {
                 Span<byte> pixel = image.Pixels[((y * width + x) * 3)..];
-                (pixel[0], pixel[1], pixel[2]) = ((byte)(x * 200 / width), (byte)(y * 200 / height), (byte)((x + y) * 200 / (width + height)));
+                pixel[0] = (byte)(x * 200 / width);
+                pixel[1] = (byte)(y * 200 / height);
+                pixel[2] = (byte)((x + y) * 200 / (width + height));
             }
         }
         return image;

@@ -27,7 +27,9 @@ public sealed class PngLabelReaderTests
         {
             foreach (bool interlaced in new[] { false, true })
             {
-                byte[] rows = interlaced ? RawPng.PackInterlaced(width, height, depth, Value) : RawPng.PackRows(width, height, depth, Value);
+                byte[] rows = interlaced
+                    ? RawPng.PackInterlaced(width, height, depth, Value)
+                    : RawPng.PackRows(width, height, depth, Value);
                 byte[] file = RawPng.Build(width, height, (byte)depth, (byte)color, rows, interlaced);
                 LabelImage labels = ImageCodec.DecodeLabels(file, "x");
                 Assert.Equal((width, height), (labels.Width, labels.Height));
@@ -93,8 +95,8 @@ public sealed class PngLabelReaderTests
         byte[] data = RawPng.Compress(RawPng.PackRows(4, 4, 8, (x, y) => x + y));
         byte[] file =
         [
-            .. RawPng.Head(4, 4, 8, RawPng.Grey), .. RawPng.Chunk("tEXt", [1, 2]), .. RawPng.Chunk("IDAT", data[..3]), .. RawPng.Chunk("IDAT", []),
-            .. RawPng.Chunk("IDAT", data[3..]), .. RawPng.Chunk("IEND", []),
+            .. RawPng.Head(4, 4, 8, RawPng.Grey), .. RawPng.Chunk("tEXt", [1, 2]), .. RawPng.Chunk("IDAT", data[..3]),
+            .. RawPng.Chunk("IDAT", []), .. RawPng.Chunk("IDAT", data[3..]), .. RawPng.Chunk("IEND", []),
         ];
         Assert.Equal(6, ImageCodec.DecodeLabels(file, "x").Ids[15]);
     }

@@ -32,10 +32,10 @@ public sealed class SafetensorsFileTests
         { "{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"shape\":[2],\"data_offsets\":[0,8]}}", "shape is given twice", 8 },
         { "{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"data_offsets\":[0,8]}}", "data_offsets are given twice", 8 },
         { "{\"w\":[]}", "expected an object", 0 },
-        { "{\"w\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"w\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[4,8]}}", "names it twice", 8 },
-        { "{\"a\":{\"dtype\":\"U8\",\"shape\":[5],\"data_offsets\":[0,5]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[4,8]}}", "'b': its bytes overlap", 8 },
-        { "{\"a\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[4,4]}}", "'b': its bytes overlap", 8 },
-        { "{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[4,8]}}", "'b': 1 bytes before it", 8 },
+        { Pair("w", "[4]", "[0,4]", "w", "[4]", "[4,8]"), "names it twice", 8 },
+        { Pair("a", "[5]", "[0,5]", "b", "[4]", "[4,8]"), "'b': its bytes overlap", 8 },
+        { Pair("a", "[8]", "[0,8]", "b", "[0]", "[4,4]"), "'b': its bytes overlap", 8 },
+        { Pair("a", "[3]", "[0,3]", "b", "[4]", "[4,8]"), "'b': 1 bytes before it", 8 },
         { Tensor("w", "U8", "[4]", "[0,4]"), "4 bytes at its end belong to no tensor", 8 },
         { "{}", "8 bytes at its end", 8 },
         { "{\"__metadata__\":{\"a\":1}}", "metadata 'a' must be a string", 0 },
@@ -130,7 +130,8 @@ public sealed class SafetensorsFileTests
     }
 
     [Theory]
-    [InlineData("F16", new byte[] { 0x00, 0x3C, 0x00, 0xC0, 0x01, 0x00, 0x00, 0x7C }, new[] { 1f, -2f, 5.9604645e-8f, float.PositiveInfinity })]
+    [InlineData("F16", new byte[] { 0x00, 0x3C, 0x00, 0xC0, 0x01, 0x00 }, new[] { 1f, -2f, 5.9604645e-8f })]
+    [InlineData("F16", new byte[] { 0x00, 0x7C, 0xFF, 0xFB }, new[] { float.PositiveInfinity, -65504f })]
     [InlineData("BF16", new byte[] { 0x80, 0x3F, 0x00, 0xC0, 0x49, 0x40 }, new[] { 1f, -2f, 3.140625f })]
     [InlineData("F64", new byte[] { 0, 0, 0, 0, 0, 0, 0xF8, 0x3F }, new[] { 1.5f })]
     [InlineData("F32", new byte[] { 0, 0, 0xC0, 0x3F }, new[] { 1.5f })]
@@ -141,7 +142,8 @@ public sealed class SafetensorsFileTests
         float[] values = new float[expected.Length];
         file.ReadFloats("w", values);
         Assert.Equal(expected, values);
-        Assert.Contains(dtype, Assert.Throws<WeightsFormatException>(() => file.ReadInt64("w", new long[expected.Length])).Message, StringComparison.Ordinal);
+        Assert.Contains(dtype,
+            Assert.Throws<WeightsFormatException>(() => file.ReadInt64("w", new long[expected.Length])).Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -176,7 +178,8 @@ public sealed class SafetensorsFileTests
     public void MissingAndMisshapenTensorsAreNamed()
     {
         using SafetensorsFile file = SafetensorsFile.Open(Build(Tensor("w", "U8", "[4,1]", "[0,4]"), 4), "net.safetensors");
-        Assert.Contains("net.safetensors: tensor 'v': missing", Assert.Throws<WeightsFormatException>(() => file["v"]).Message, StringComparison.Ordinal);
+        Assert.Contains("net.safetensors: tensor 'v': missing",
+            Assert.Throws<WeightsFormatException>(() => file["v"]).Message, StringComparison.Ordinal);
         Assert.Contains("expected shape [1, 4], found [4, 1]",
             Assert.Throws<WeightsFormatException>(() => file.Expect("w", 1, 4)).Message, StringComparison.Ordinal);
         Assert.Equal(4, file.Expect("w", 4, 1).ElementCount);
@@ -186,7 +189,8 @@ public sealed class SafetensorsFileTests
     [Fact]
     public void RawBytesAreReadFromAnyStartWithinTheTensor()
     {
-        using SafetensorsFile file = SafetensorsFile.Open(Build(Encoding.UTF8.GetBytes(Tensor("w", "U8", "[4]", "[0,4]")), [1, 2, 3, 4]), "x");
+        byte[] header = Encoding.UTF8.GetBytes(Tensor("w", "U8", "[4]", "[0,4]"));
+        using SafetensorsFile file = SafetensorsFile.Open(Build(header, [1, 2, 3, 4]), "x");
         byte[] two = new byte[2];
         file.ReadBytes("w", two, 2);
         Assert.Equal([3, 4], two);
@@ -201,7 +205,10 @@ public sealed class SafetensorsFileTests
         string path = folder.File("sparse.safetensors");
         const long big = 5L << 30;
         byte[] header = Encoding.UTF8.GetBytes(
-            $$$"""{"a":{"dtype":"U8","shape":[{{{big}}}],"data_offsets":[0,{{{big}}}]},"b":{"dtype":"F32","shape":[1],"data_offsets":[{{{big}}},{{{big + 4}}}]}}""");
+            $$$"""
+            {"a":{"dtype":"U8","shape":[{{{big}}}],"data_offsets":[0,{{{big}}}]},
+            "b":{"dtype":"F32","shape":[1],"data_offsets":[{{{big}}},{{{big + 4}}}]}}
+            """);
         using (FileStream stream = new(path, FileMode.CreateNew))
         {
             stream.Write(Build(header, []));
@@ -228,16 +235,19 @@ public sealed class SafetensorsFileTests
         File.WriteAllBytes(path, Sound());
         using SafetensorsFile file = SafetensorsFile.Open(path);
         using (FileStream stream = new(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite)) stream.SetLength(stream.Length - 4);
-        Assert.Contains("became shorter", Assert.Throws<WeightsFormatException>(() => file.ReadFloats("w", new float[4])).Message, StringComparison.Ordinal);
+        Assert.Contains("became shorter",
+            Assert.Throws<WeightsFormatException>(() => file.ReadFloats("w", new float[4])).Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void FolderAndMissingFileAreNamed()
     {
         using TemporaryFolder folder = new();
-        Assert.Contains("is a folder", Assert.Throws<WeightsFormatException>(() => SafetensorsFile.Open(folder.Path)).Message, StringComparison.Ordinal);
+        Assert.Contains("is a folder",
+            Assert.Throws<WeightsFormatException>(() => SafetensorsFile.Open(folder.Path)).Message, StringComparison.Ordinal);
         string missing = folder.File("missing.safetensors");
-        Assert.Contains(missing, Assert.Throws<FileNotFoundException>(() => SafetensorsFile.Open(missing)).Message, StringComparison.Ordinal);
+        Assert.Contains(missing,
+            Assert.Throws<FileNotFoundException>(() => SafetensorsFile.Open(missing)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -289,6 +299,9 @@ public sealed class SafetensorsFileTests
             }
         }
     }
+
+    private static string Pair(string name1, string shape1, string offsets1, string name2, string shape2, string offsets2) =>
+        Tensor(name1, "U8", shape1, offsets1)[..^1] + "," + Tensor(name2, "U8", shape2, offsets2)[1..];
 
     private static byte[] Sound()
     {
