@@ -15,7 +15,7 @@ internal sealed unsafe class Convolution : IDisposable
         _kernel = kernel;
         Tap[] taps = new Tap[kernel * kernel];
         for (int i = 0; i < taps.Length; i++) taps[i] = new Tap(i / kernel - kernel / 2, i % kernel - kernel / 2, i);
-        _gemm = new ImplicitGemm(inChannels, outChannels, stride, taps, workspace);
+        _gemm = new ImplicitGemm(inChannels, outChannels, stride, taps, workspace, rowTaps: kernel);
     }
 
     /// <summary>Takes over weights in OHWI order; call again whenever they change.</summary>

@@ -19,38 +19,53 @@ internal readonly record struct OutputGrid(int H, int W, int Y0, int X0, int Ste
 /// <remarks>
 /// Pixels are numbered through rows and images and cut into blocks. For a block a table of pointers says where each tap's pixel lies
 /// (outside the map: at zeros), so the register tile reads x in place. Weights are packed in panels of at most 64 output channels,
-/// [panel][tap][c][column]; a panel's block of K stays in the L1 cache while all the tiles of the pixel block pass over it.
+/// [panel][tap][c][column]; a panel stays in the L2 cache while all the tiles of the block pass over it, and streams from there at
+/// full speed. Sums start from the residual, border bias or old output and end in the output, without a detour through memory; only
+/// the rare rest (a panel that is not full, a residual after the ReLU) goes through scratch.
+/// With few input channels a row of taps is taken as one tap of a longer pixel, since neighbours in x are neighbours in memory.
 /// </remarks>
 internal sealed unsafe class ImplicitGemm : IDisposable
 {
     // Divisible by every tile height.
     private const int BlockPixels = 120;
 
-    // Pointers beyond the last pixel that a partial tile may read.
+    // Rows beyond the last pixel that a partial tile may touch.
     private const int TileSlack = 16;
 
     private const int MaxPanelColumns = 64;
 
+    // Pointers from one tap to the next.
+    private const int TapPitch = BlockPixels + TileSlack;
+
+    // Half of a 1 MiB L2 cache; the pixels need the rest.
+    private const int L2WeightFloats = 131072;
+
+    // A longer merged pixel would cost more in copies at the border than it saves.
+    private const int MergedFloats = 16;
+
     private readonly Tap[] _taps;
     private readonly Workspace _workspace;
-    private readonly nint _pointerBytes;
+    private readonly int _rowTaps;
     private Panel* _panels;
     private Tap* _tapTable;
     private float* _weights;
     private float* _zeros;
+    private float** _zeroRows;
 
     /// <param name="inChannels">Channels of x.</param>
     /// <param name="outChannels">Channels of y.</param>
     /// <param name="stride">Input pixels per grid pixel.</param>
     /// <param name="taps">May be empty: the sum is then zero.</param>
     /// <param name="workspace">Scratch, shared with other kernels.</param>
-    public ImplicitGemm(int inChannels, int outChannels, int stride, Tap[] taps, Workspace workspace)
+    /// <param name="rowTaps">So many successive taps lie side by side in x; 1 if in doubt.</param>
+    public ImplicitGemm(int inChannels, int outChannels, int stride, Tap[] taps, Workspace workspace, int rowTaps = 1)
     {
         InChannels = inChannels;
         OutChannels = outChannels;
         Stride = stride;
         _taps = taps;
         _workspace = workspace;
+        _rowTaps = rowTaps * inChannels <= MergedFloats ? rowTaps : 1;
         List<int> widths = PanelVectors(outChannels);
         Panels = widths.Count;
         _panels = (Panel*)NativeMemory.Alloc((nuint)(Panels * sizeof(Panel)));
@@ -64,13 +79,14 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         }
         _weights = Allocate(offset);
         NativeMemory.Clear(_weights, (nuint)(offset * sizeof(float)));
-        _zeros = Allocate(inChannels);
-        NativeMemory.Clear(_zeros, (nuint)inChannels * sizeof(float));
+        int zeros = Math.Max(Math.Max(inChannels, column), MergedFloats);
+        _zeros = Allocate(zeros);
+        NativeMemory.Clear(_zeros, (nuint)zeros * sizeof(float));
+        _zeroRows = (float**)NativeMemory.Alloc((nuint)TapPitch * (nuint)sizeof(float*));
+        for (int i = 0; i < TapPitch; i++) _zeroRows[i] = _zeros;
         _tapTable = (Tap*)NativeMemory.Alloc((nuint)(Math.Max(taps.Length, 1) * sizeof(Tap)));
         taps.CopyTo(new Span<Tap>(_tapTable, taps.Length));
-
-        _pointerBytes = Align((nint)taps.Length * (BlockPixels + TileSlack) * sizeof(float*));
-        workspace.ReserveScratch(_pointerBytes + Align(BlockPixels * sizeof(PixelSite)) + BlockPixels * MaxPanelColumns * sizeof(float));
+        workspace.ReserveScratch(BlockScratch.Bytes(taps.Length, column, _rowTaps > 1));
     }
 
     ~ImplicitGemm() => Free();
@@ -142,6 +158,9 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         Debug.Assert(x.C == InChannels && y.C == OutChannels && x.N == y.N);
         long pixels = (long)y.N * grid.H * grid.W;
         if (pixels == 0) return;
+        // Merging needs neighbours in x to be neighbours in memory.
+        int rowTaps = x.PixelStride == x.C ? _rowTaps : 1;
+        bool residual = epilogue.Residual.Data != null;
         RunJob job = new()
         {
             X = x,
@@ -149,17 +168,21 @@ internal sealed unsafe class ImplicitGemm : IDisposable
             Grid = grid,
             Epilogue = epilogue,
             Stride = Stride,
-            InChannels = InChannels,
+            RowTaps = rowTaps,
+            Depth = InChannels * rowTaps,
             Taps = _tapTable,
-            TapCount = _taps.Length,
+            TapCount = _taps.Length / rowTaps,
             Panels = _panels,
             Weights = _weights,
             Zeros = _zeros,
+            ZeroRows = _zeroRows,
             Scratch = _workspace.Scratch,
             ScratchPitch = _workspace.ScratchPitch,
-            PointerBytes = _pointerBytes,
             Pixels = pixels,
             BlockPixels = BlockPixels,
+            Direct = epilogue.Accumulate
+                ? !epilogue.Relu && !residual && !epilogue.BorderBias
+                : !residual || !epilogue.BorderBias && !(epilogue.Relu && epilogue.ResidualAfterRelu),
         };
         int blocks = (int)((pixels + job.BlockPixels - 1) / job.BlockPixels);
         // Few blocks: give each worker some of the panels too, so that none idles for long.
@@ -178,116 +201,118 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         int group = task / job->Blocks;
         long firstPixel = (long)(task - group * job->Blocks) * job->BlockPixels;
         int count = (int)Math.Min(job->BlockPixels, job->Pixels - firstPixel);
-        byte* scratch = job->Scratch + worker * job->ScratchPitch;
-        float** pixels = (float**)scratch;
-        PixelSite* sites = (PixelSite*)(scratch + job->PointerBytes);
-        float* tiles = (float*)(scratch + job->PointerBytes + Align(BlockPixels * sizeof(PixelSite)));
-        nint tapPitch = job->BlockPixels + TileSlack;
-        Locate(job, firstPixel, count, pixels, tapPitch, sites);
+        BlockScratch scratch = new(job->Scratch + worker * job->ScratchPitch, job->TapCount * job->RowTaps, job->Y.C);
+        Locate(job, firstPixel, count, scratch);
 
         int firstPanel = job->PanelCount * group / job->Groups, endPanel = job->PanelCount * (group + 1) / job->Groups;
-        for (int p = firstPanel; p < endPanel; p++)
-        {
-            Panel panel = job->Panels[p];
-            RunPanel(job, panel, pixels, tapPitch, count, tiles);
-            Finish(job, panel, sites, count, tiles);
-        }
+        for (int p = firstPanel; p < endPanel; p++) RunPanel(job, job->Panels[p], scratch, count);
     }
 
-    private static void RunPanel(RunJob* job, Panel panel, float** pixels, nint tapPitch, int count, float* tiles)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void RunPanel(RunJob* job, Panel panel, BlockScratch scratch, int count)
     {
-        int width = panel.Vectors * 16, channels = job->InChannels;
-        if (job->TapCount == 0)
-        {
-            NativeMemory.Clear(tiles, (nuint)(count * width * sizeof(float)));
-            return;
-        }
-        // K is walked in pieces whose weights fit the L1 cache beside the pixels: several taps, or some channels of one.
-        int depth = L1WeightFloats / width;
+        bool direct = job->Direct && panel.Columns == panel.Vectors * 16;
+        TileRows sums = new() { Pixels = scratch.Sums };
+        TileRows result = direct ? new() { Pixels = scratch.Results, Offset = panel.Column } : sums;
+        float** start = !direct ? null
+            : job->Epilogue.Accumulate ? scratch.Results
+            : job->Epilogue.Residual.Data != null ? scratch.Residuals
+            : job->Epilogue.BorderBias ? scratch.Biases : null;
+        TileRows init = start != null ? new() { Pixels = start, Offset = panel.Column } : new() { Pixels = job->ZeroRows };
+        float* bias = direct && job->Epilogue.Bias != null && !job->Epilogue.BorderBias ? job->Epilogue.Bias + panel.Column : job->Zeros;
+        float floor = direct && job->Epilogue.Relu ? 0 : float.NegativeInfinity;
+
+        // K is walked whole where the panel's weights stay in the L2 cache, else in pieces that do: several taps, or some channels of one.
+        int width = panel.Vectors * 16, channels = job->Depth, depth = L2WeightFloats / width;
         int pieces = (channels + depth - 1) / depth, pieceChannels = (channels + pieces - 1) / pieces;
-        int pieceTaps = pieces > 1 ? 1 : Math.Max(1, depth / channels);
-        float* weights = job->Weights + panel.Weights;
-        bool resume = false;
-        for (int t = 0; t < job->TapCount; t += pieceTaps)
+        int tapPieces = pieces > 1 ? job->TapCount : (int)(((nint)job->TapCount * channels + depth - 1) / depth);
+        int pieceTaps = tapPieces == 0 ? 0 : (job->TapCount + tapPieces - 1) / tapPieces;
+        TileInput input = new() { Weights = job->Weights + panel.Weights, TapPitch = TapPitch };
+        int tap = 0, channel = 0;
+        do
         {
-            int taps = Math.Min(pieceTaps, job->TapCount - t);
-            for (int c = 0; c < channels; c += pieceChannels)
+            input.Pixels = scratch.Pixels + tap * TapPitch;
+            input.Taps = Math.Min(pieceTaps, job->TapCount - tap);
+            input.FirstChannel = channel;
+            input.Channels = Math.Min(pieceChannels, channels - channel);
+            channel += pieceChannels;
+            if (channel >= channels)
             {
-                int depthHere = Math.Min(pieceChannels, channels - c);
-                MultiplyTiles(panel.Vectors, pixels + t * tapPitch, tapPitch, taps, c, depthHere, weights, tiles, count, resume);
-                weights += (nint)taps * depthHere * width;
-                resume = true;
+                channel = 0;
+                tap += pieceTaps;
             }
+            bool last = tap >= job->TapCount;
+            MultiplyTiles(panel.Vectors, input, init, last ? result : sums, last ? bias : job->Zeros, last ? floor : float.NegativeInfinity, count);
+            input.Weights += input.Taps * input.Channels * width;
+            init = sums;
         }
+        while (tap < job->TapCount);
+        if (!direct) Finish(job, panel, scratch, count);
     }
 
-    private const int L1WeightFloats = 6144;
-
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MultiplyTiles(int vectors, float** pixels, nint tapPitch, int taps, int first, int channels, float* weights,
-        float* tiles, int count, bool resume)
+    private static void MultiplyTiles(int vectors, TileInput input, TileRows init, TileRows result, float* bias, float floor, int count)
     {
-        if (!Vector512.IsHardwareAccelerated)
+        int rows = !Vector512.IsHardwareAccelerated || vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 10 : 12;
+        for (int i = 0; i < count; i += rows, input.Pixels += rows, init.Pixels += rows, result.Pixels += rows)
         {
-            for (int i = 0; i < count; i += 6, tiles += 6 * 16)
-                PanelKernels.Tile6x16(pixels + i, tapPitch, taps, first, channels, weights, tiles, resume);
-        }
-        else if (vectors == 4)
-        {
-            for (int i = 0; i < count; i += 6, tiles += 6 * 64)
-                PanelKernels.Tile6x64(pixels + i, tapPitch, taps, first, channels, weights, tiles, resume);
-        }
-        else if (vectors == 3)
-        {
-            for (int i = 0; i < count; i += 8, tiles += 8 * 48)
-                PanelKernels.Tile8x48(pixels + i, tapPitch, taps, first, channels, weights, tiles, resume);
-        }
-        else if (vectors == 2)
-        {
-            for (int i = 0; i < count; i += 10, tiles += 10 * 32)
-                PanelKernels.Tile10x32(pixels + i, tapPitch, taps, first, channels, weights, tiles, resume);
-        }
-        else
-        {
-            for (int i = 0; i < count; i += 10, tiles += 10 * 16)
-                PanelKernels.Tile10x16(pixels + i, tapPitch, taps, first, channels, weights, tiles, resume);
+            if (!Vector512.IsHardwareAccelerated) PanelKernels.Tile6x16(input, init, result, bias, floor);
+            else if (vectors == 4) PanelKernels.Tile6x64(input, init, result, bias, floor);
+            else if (vectors == 3) PanelKernels.Tile8x48(input, init, result, bias, floor);
+            else if (vectors == 2) PanelKernels.Tile10x32(input, init, result, bias, floor);
+            else PanelKernels.Tile12x16(input, init, result, bias, floor);
         }
     }
 
-    /// <summary>Fills the pointer table of a block and notes where its results go.</summary>
+    /// <summary>Fills a block's tables of pointers: where each tap reads, where sums start from, where results go.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Locate(RunJob* job, long firstPixel, int count, float** pixels, nint tapPitch, PixelSite* sites)
+    private static void Locate(RunJob* job, long firstPixel, int count, BlockScratch scratch)
     {
         OutputGrid grid = job->Grid;
-        Map x = job->X, y = job->Y;
+        Map x = job->X, y = job->Y, residual = job->Epilogue.Residual;
         float* zeros = job->Zeros;
+        float** results = scratch.Results, residuals = scratch.Residuals;
+        int stride = job->Stride;
         long row = firstPixel / grid.W;
         int j = (int)(firstPixel - row * grid.W);
         int n = (int)(row / grid.H), i = (int)(row - (long)n * grid.H);
-        nint step = (nint)job->Stride * x.PixelStride;
+        nint step = (nint)stride * x.PixelStride;
         for (int filled = 0; filled < count;)
         {
             int run = Math.Min(grid.W - j, count - filled);
             int yy = grid.Y0 + i * grid.Step;
             nint site = ((nint)n * y.H + yy) * y.W + grid.X0 + (nint)j * grid.Step;
-            int rowBorder = ((yy == 0 ? 1 : 0) | (yy == y.H - 1 ? 2 : 0)) * 4;
-            for (int k = 0; k < run; k++, site += grid.Step)
+            for (int k = 0; k < run; k++) results[filled + k] = y.Data + (site + (nint)k * grid.Step) * y.PixelStride;
+            if (residual.Data != null)
             {
-                int xx = grid.X0 + (j + k) * grid.Step;
-                sites[filled + k] = new PixelSite { Index = site, Border = rowBorder + ((xx == 0 ? 1 : 0) | (xx == y.W - 1 ? 2 : 0)) };
+                for (int k = 0; k < run; k++) residuals[filled + k] = residual.Data + (site + (nint)k * grid.Step) * residual.PixelStride;
+            }
+            if (job->Epilogue.BorderBias)
+            {
+                int rowBorder = ((yy == 0 ? 1 : 0) | (yy == y.H - 1 ? 2 : 0)) * 4;
+                for (int k = 0; k < run; k++)
+                {
+                    int xx = grid.X0 + (j + k) * grid.Step;
+                    scratch.Biases[filled + k] = job->Epilogue.Bias + (rowBorder + ((xx == 0 ? 1 : 0) | (xx == y.W - 1 ? 2 : 0))) * (nint)y.C;
+                }
             }
             for (int t = 0; t < job->TapCount; t++)
             {
-                float** target = pixels + t * tapPitch + filled;
-                int iy = i * job->Stride + job->Taps[t].Dy;
-                int ix = j * job->Stride + job->Taps[t].Dx;
+                float** target = scratch.Pixels + t * TapPitch + filled;
+                Tap tap = job->Taps[t * job->RowTaps];
+                int iy = i * stride + tap.Dy, ix = j * stride + tap.Dx;
                 if ((uint)iy >= (uint)x.H)
                 {
                     for (int k = 0; k < run; k++) target[k] = zeros;
                     continue;
                 }
-                float* source = x.Data + (((nint)n * x.H + iy) * x.W + ix) * x.PixelStride;
-                for (int k = 0; k < run; k++, ix += job->Stride, source += step) target[k] = (uint)ix < (uint)x.W ? source : zeros;
+                // Pixels [low, high) see the tap, with all its columns, inside the map.
+                int low = ix >= 0 ? 0 : Math.Min((-ix + stride - 1) / stride, run);
+                int high = Math.Clamp((x.W - job->RowTaps - ix + stride) / stride, low, run);
+                float* line = x.Row(n, iy), source = line + (nint)ix * x.PixelStride;
+                for (int k = low; k < high; k++) target[k] = source + k * step;
+                for (int k = 0; k < low; k++) target[k] = AtBorder(job, line, ix + k * stride, scratch.Slot(t, filled + k));
+                for (int k = high; k < run; k++) target[k] = AtBorder(job, line, ix + k * stride, scratch.Slot(t, filled + k));
             }
             filled += run;
             j = 0;
@@ -297,48 +322,58 @@ internal sealed unsafe class ImplicitGemm : IDisposable
                 n++;
             }
         }
+        // A partial tile's spare rows multiply zeros and go nowhere.
         for (int t = 0; t < job->TapCount; t++)
         {
-            float** target = pixels + t * tapPitch + count;
+            float** target = scratch.Pixels + t * TapPitch + count;
             for (int k = 0; k < TileSlack; k++) target[k] = zeros;
         }
+        for (int k = count; k < count + TileSlack; k++)
+        {
+            results[k] = scratch.Spare;
+            residuals[k] = scratch.Biases[k] = zeros;
+        }
+        for (int k = 0; k < TapPitch; k++) scratch.Sums[k] = scratch.Tiles + k * MaxPanelColumns;
     }
 
-    /// <summary>Applies the epilogue to a block's sums and stores them.</summary>
+    /// <summary>What a tap reads at the left or right border: zeros, or a merged pixel put together in a slot.</summary>
+    private static float* AtBorder(RunJob* job, float* line, int column, float* slot)
+    {
+        if (job->RowTaps == 1) return job->Zeros;
+        int channels = job->X.C, first = Math.Max(0, -column), end = Math.Min(job->RowTaps, job->X.W - column);
+        new Span<float>(slot, job->Depth).Clear();
+        for (int i = first * channels; i < end * channels; i++) slot[i] = line[(nint)column * channels + i];
+        return slot;
+    }
+
+    /// <summary>Applies the epilogue to sums in scratch and stores them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Finish(RunJob* job, Panel panel, PixelSite* sites, int count, float* tiles)
+    private static void Finish(RunJob* job, Panel panel, BlockScratch scratch, int count)
     {
         Epilogue e = job->Epilogue;
-        int full = panel.Columns & ~15, tail = panel.Columns & 15, width = panel.Vectors * 16;
-        float* y = job->Y.Data + panel.Column;
-        nint yPitch = job->Y.PixelStride, residualPitch = e.Residual.PixelStride;
-        float* residual = e.Residual.Data == null ? null : e.Residual.Data + panel.Column;
-        float* before = e.ResidualAfterRelu ? null : residual, after = e.ResidualAfterRelu ? residual : null;
-        int channels = job->Y.C;
-        for (int i = 0; i < count; i++, tiles += width)
+        bool before = e.Residual.Data != null && !e.ResidualAfterRelu, after = e.Residual.Data != null && e.ResidualAfterRelu;
+        Vector512<float> floor = Vector512.Create(e.Relu ? 0 : float.NegativeInfinity);
+        for (int i = 0; i < count; i++)
         {
-            PixelSite site = sites[i];
-            float* target = y + site.Index * yPitch;
-            float* bias = e.Bias == null ? null : e.Bias + panel.Column + (e.BorderBias ? site.Border * channels : 0);
-            nint r = site.Index * residualPitch;
+            float* sums = scratch.Sums[i], target = scratch.Results[i] + panel.Column;
+            float* residual = scratch.Residuals[i] + panel.Column;
+            float* bias = e.Bias == null ? job->Zeros : (e.BorderBias ? scratch.Biases[i] : e.Bias) + panel.Column;
             int c = 0;
-            for (; c < full; c += 16)
+            for (; c + 16 <= panel.Columns; c += 16)
             {
-                Vector512<float> v = Vector512.LoadAligned(tiles + c);
-                if (bias != null) v += Vector512.Load(bias + c);
-                if (before != null) v += Vector512.Load(before + r + c);
-                if (e.Relu) v = Vector512.MaxNative(Vector512<float>.Zero, v);
-                if (after != null) v += Vector512.Load(after + r + c);
+                Vector512<float> v = Vector512.Load(sums + c) + Vector512.Load(bias + c);
+                if (before) v += Vector512.Load(residual + c);
+                v = Vector512.MaxNative(floor, v);
+                if (after) v += Vector512.Load(residual + c);
                 if (e.Accumulate) v += Vector512.Load(target + c);
                 v.Store(target + c);
             }
-            for (; c < full + tail; c++)
+            for (; c < panel.Columns; c++)
             {
-                float v = tiles[c];
-                if (bias != null) v += bias[c];
-                if (before != null) v += before[r + c];
+                float v = sums[c] + bias[c];
+                if (before) v += residual[c];
                 if (e.Relu && v < 0) v = 0;
-                if (after != null) v += after[r + c];
+                if (after) v += residual[c];
                 if (e.Accumulate) v += target[c];
                 target[c] = v;
             }
@@ -370,9 +405,11 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     {
         NativeMemory.AlignedFree(_weights);
         NativeMemory.AlignedFree(_zeros);
+        NativeMemory.Free(_zeroRows);
         NativeMemory.Free(_panels);
         NativeMemory.Free(_tapTable);
         _weights = _zeros = null;
+        _zeroRows = null;
         _panels = null;
         _tapTable = null;
     }
@@ -381,13 +418,6 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     {
         public int Column, Columns, Vectors;
         public nint Weights;
-    }
-
-    /// <summary>A block pixel's linear index in the output and its row in a border bias.</summary>
-    private struct PixelSite
-    {
-        public nint Index;
-        public int Border;
     }
 
     private struct PackJob
@@ -406,9 +436,48 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         public Tap* Taps;
         public Panel* Panels;
         public float* Weights, Zeros;
+        public float** ZeroRows;
         public byte* Scratch;
-        public nint ScratchPitch, PointerBytes;
+        public nint ScratchPitch;
         public long Pixels;
-        public int TapCount, PanelCount, Stride, InChannels, BlockPixels, Blocks, Groups;
+        public int TapCount, RowTaps, Depth, PanelCount, Stride, BlockPixels, Blocks, Groups;
+        public bool Direct;
+    }
+
+    /// <summary>How a worker's scratch is divided. Tables have <see cref="TapPitch"/> entries, one per pixel of the block.</summary>
+    private readonly struct BlockScratch
+    {
+        private const int Tables = 4;
+
+        /// <summary>What each tap reads, [tap][pixel].</summary>
+        public readonly float** Pixels;
+        public readonly float** Results, Residuals, Biases, Sums;
+
+        /// <summary>Sums that a table's rows point to.</summary>
+        public readonly float* Tiles;
+
+        /// <summary>Where the rows beyond the last pixel go, all to the same place.</summary>
+        public readonly float* Spare;
+        private readonly float* _slots;
+
+        public BlockScratch(byte* memory, int taps, int channels)
+        {
+            Tiles = (float*)memory;
+            Spare = Tiles + TapPitch * MaxPanelColumns;
+            Results = (float**)(Spare + Columns(channels));
+            Residuals = Results + TapPitch;
+            Biases = Residuals + TapPitch;
+            Sums = Biases + TapPitch;
+            Pixels = Sums + TapPitch;
+            _slots = (float*)(Pixels + taps * TapPitch);
+        }
+
+        public static nint Bytes(int taps, int channels, bool merged) =>
+            (TapPitch * MaxPanelColumns + Columns(channels) + (merged ? (nint)taps * TapPitch * MergedFloats : 0)) * sizeof(float)
+            + (Tables + taps) * TapPitch * sizeof(float*);
+
+        public float* Slot(int tap, int pixel) => _slots + (tap * TapPitch + pixel) * MergedFloats;
+
+        private static int Columns(int channels) => (channels + MaxPanelColumns - 1) / MaxPanelColumns * MaxPanelColumns;
     }
 }

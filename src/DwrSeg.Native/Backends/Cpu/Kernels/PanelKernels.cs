@@ -4,9 +4,30 @@ using System.Runtime.Intrinsics;
 namespace DwrSeg.Native.Backends.Cpu.Kernels;
 
 /// <summary>
-/// Register tiles of the implicit GEMM: <c>tile[r][o] (+)= Σ_tap Σ_c pixels[tap][r][first + c] · w[tap][c][o]</c> for R pixels and one
-/// panel of output channels. Pixels come by pointer, one per tap, so stride, padding (a pointer to zeros), channel slices and tiles
-/// that span rows all cost the same.
+/// What a tile multiplies: for each tap a pointer per pixel (<see cref="TapPitch"/> pointers from one tap to the next), of which the
+/// channels from <see cref="FirstChannel"/> on are read, and the packed weights [tap][channel][column].
+/// </summary>
+internal unsafe struct TileInput
+{
+    public float** Pixels;
+    public float* Weights;
+    public nint TapPitch, FirstChannel, Channels;
+    public int Taps;
+}
+
+/// <summary>Where a tile's rows lie: row r at <c>Pixels[r] + Offset</c>.</summary>
+internal unsafe struct TileRows
+{
+    public float** Pixels;
+    public nint Offset;
+}
+
+/// <summary>
+/// Register tiles of the implicit GEMM:
+/// <c>result[r][o] = max(floor, init[r][o] + Σ_tap Σ_c pixels[tap][r][c] · w[tap][c][o] + bias[o])</c>
+/// for R pixels and one panel of output channels; a floor of −∞ leaves the sum alone and NaN stays NaN. Pixels come by pointer, one per
+/// tap, so stride, padding (a pointer to zeros), channel slices and tiles that span rows all cost the same. Init and result may be the
+/// same rows.
 /// </summary>
 /// <remarks>
 /// Accumulators are plain locals so that the JIT keeps every one in a register: R·V of them, V weights and one broadcast within 32
@@ -16,45 +37,46 @@ namespace DwrSeg.Native.Backends.Cpu.Kernels;
 internal static unsafe class PanelKernels
 {
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile6x64(float** pixels, nint tapPitch, int taps, nint first, nint channels, float* w, float* tile, bool resume)
+    public static void Tile6x64(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
     {
-        Vector512<float> s00 = default, s01 = default, s02 = default, s03 = default;
-        Vector512<float> s10 = default, s11 = default, s12 = default, s13 = default;
-        Vector512<float> s20 = default, s21 = default, s22 = default, s23 = default;
-        Vector512<float> s30 = default, s31 = default, s32 = default, s33 = default;
-        Vector512<float> s40 = default, s41 = default, s42 = default, s43 = default;
-        Vector512<float> s50 = default, s51 = default, s52 = default, s53 = default;
-        if (resume)
+        float** pixels = input.Pixels;
+        float* w = input.Weights;
+        nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        float* row;
+        row = init.Pixels[0] + init.Offset;
+        Vector512<float> s00 = Vector512.Load(row);
+        Vector512<float> s01 = Vector512.Load(row + 16);
+        Vector512<float> s02 = Vector512.Load(row + 32);
+        Vector512<float> s03 = Vector512.Load(row + 48);
+        row = init.Pixels[1] + init.Offset;
+        Vector512<float> s10 = Vector512.Load(row);
+        Vector512<float> s11 = Vector512.Load(row + 16);
+        Vector512<float> s12 = Vector512.Load(row + 32);
+        Vector512<float> s13 = Vector512.Load(row + 48);
+        row = init.Pixels[2] + init.Offset;
+        Vector512<float> s20 = Vector512.Load(row);
+        Vector512<float> s21 = Vector512.Load(row + 16);
+        Vector512<float> s22 = Vector512.Load(row + 32);
+        Vector512<float> s23 = Vector512.Load(row + 48);
+        row = init.Pixels[3] + init.Offset;
+        Vector512<float> s30 = Vector512.Load(row);
+        Vector512<float> s31 = Vector512.Load(row + 16);
+        Vector512<float> s32 = Vector512.Load(row + 32);
+        Vector512<float> s33 = Vector512.Load(row + 48);
+        row = init.Pixels[4] + init.Offset;
+        Vector512<float> s40 = Vector512.Load(row);
+        Vector512<float> s41 = Vector512.Load(row + 16);
+        Vector512<float> s42 = Vector512.Load(row + 32);
+        Vector512<float> s43 = Vector512.Load(row + 48);
+        row = init.Pixels[5] + init.Offset;
+        Vector512<float> s50 = Vector512.Load(row);
+        Vector512<float> s51 = Vector512.Load(row + 16);
+        Vector512<float> s52 = Vector512.Load(row + 32);
+        Vector512<float> s53 = Vector512.Load(row + 48);
+        for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
-            s00 = Vector512.LoadAligned(tile);
-            s01 = Vector512.LoadAligned(tile + 16);
-            s02 = Vector512.LoadAligned(tile + 32);
-            s03 = Vector512.LoadAligned(tile + 48);
-            s10 = Vector512.LoadAligned(tile + 64);
-            s11 = Vector512.LoadAligned(tile + 80);
-            s12 = Vector512.LoadAligned(tile + 96);
-            s13 = Vector512.LoadAligned(tile + 112);
-            s20 = Vector512.LoadAligned(tile + 128);
-            s21 = Vector512.LoadAligned(tile + 144);
-            s22 = Vector512.LoadAligned(tile + 160);
-            s23 = Vector512.LoadAligned(tile + 176);
-            s30 = Vector512.LoadAligned(tile + 192);
-            s31 = Vector512.LoadAligned(tile + 208);
-            s32 = Vector512.LoadAligned(tile + 224);
-            s33 = Vector512.LoadAligned(tile + 240);
-            s40 = Vector512.LoadAligned(tile + 256);
-            s41 = Vector512.LoadAligned(tile + 272);
-            s42 = Vector512.LoadAligned(tile + 288);
-            s43 = Vector512.LoadAligned(tile + 304);
-            s50 = Vector512.LoadAligned(tile + 320);
-            s51 = Vector512.LoadAligned(tile + 336);
-            s52 = Vector512.LoadAligned(tile + 352);
-            s53 = Vector512.LoadAligned(tile + 368);
-        }
-        for (; taps > 0; taps--, pixels += tapPitch)
-        {
-            float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first;
-            float* p3 = pixels[3] + first, p4 = pixels[4] + first, p5 = pixels[5] + first;
+            float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
+            float* p4 = pixels[4] + first, p5 = pixels[5] + first;
             for (nint c = 0; c < channels; c++, w += 64)
             {
                 Vector512<float> w0 = Vector512.LoadAligned(w);
@@ -94,71 +116,83 @@ internal static unsafe class PanelKernels
                 s53 = Vector512.MultiplyAddEstimate(x, w3, s53);
             }
         }
-        s00.StoreAligned(tile);
-        s01.StoreAligned(tile + 16);
-        s02.StoreAligned(tile + 32);
-        s03.StoreAligned(tile + 48);
-        s10.StoreAligned(tile + 64);
-        s11.StoreAligned(tile + 80);
-        s12.StoreAligned(tile + 96);
-        s13.StoreAligned(tile + 112);
-        s20.StoreAligned(tile + 128);
-        s21.StoreAligned(tile + 144);
-        s22.StoreAligned(tile + 160);
-        s23.StoreAligned(tile + 176);
-        s30.StoreAligned(tile + 192);
-        s31.StoreAligned(tile + 208);
-        s32.StoreAligned(tile + 224);
-        s33.StoreAligned(tile + 240);
-        s40.StoreAligned(tile + 256);
-        s41.StoreAligned(tile + 272);
-        s42.StoreAligned(tile + 288);
-        s43.StoreAligned(tile + 304);
-        s50.StoreAligned(tile + 320);
-        s51.StoreAligned(tile + 336);
-        s52.StoreAligned(tile + 352);
-        s53.StoreAligned(tile + 368);
+        Vector512<float> least = Vector512.Create(floor);
+        Vector512<float> b0 = Vector512.Load(bias);
+        Vector512<float> b1 = Vector512.Load(bias + 16);
+        Vector512<float> b2 = Vector512.Load(bias + 32);
+        Vector512<float> b3 = Vector512.Load(bias + 48);
+        row = result.Pixels[0] + result.Offset;
+        Vector512.MaxNative(least, s00 + b0).Store(row);
+        Vector512.MaxNative(least, s01 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s02 + b2).Store(row + 32);
+        Vector512.MaxNative(least, s03 + b3).Store(row + 48);
+        row = result.Pixels[1] + result.Offset;
+        Vector512.MaxNative(least, s10 + b0).Store(row);
+        Vector512.MaxNative(least, s11 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s12 + b2).Store(row + 32);
+        Vector512.MaxNative(least, s13 + b3).Store(row + 48);
+        row = result.Pixels[2] + result.Offset;
+        Vector512.MaxNative(least, s20 + b0).Store(row);
+        Vector512.MaxNative(least, s21 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s22 + b2).Store(row + 32);
+        Vector512.MaxNative(least, s23 + b3).Store(row + 48);
+        row = result.Pixels[3] + result.Offset;
+        Vector512.MaxNative(least, s30 + b0).Store(row);
+        Vector512.MaxNative(least, s31 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s32 + b2).Store(row + 32);
+        Vector512.MaxNative(least, s33 + b3).Store(row + 48);
+        row = result.Pixels[4] + result.Offset;
+        Vector512.MaxNative(least, s40 + b0).Store(row);
+        Vector512.MaxNative(least, s41 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s42 + b2).Store(row + 32);
+        Vector512.MaxNative(least, s43 + b3).Store(row + 48);
+        row = result.Pixels[5] + result.Offset;
+        Vector512.MaxNative(least, s50 + b0).Store(row);
+        Vector512.MaxNative(least, s51 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s52 + b2).Store(row + 32);
+        Vector512.MaxNative(least, s53 + b3).Store(row + 48);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile8x48(float** pixels, nint tapPitch, int taps, nint first, nint channels, float* w, float* tile, bool resume)
+    public static void Tile8x48(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
     {
-        Vector512<float> s00 = default, s01 = default, s02 = default;
-        Vector512<float> s10 = default, s11 = default, s12 = default;
-        Vector512<float> s20 = default, s21 = default, s22 = default;
-        Vector512<float> s30 = default, s31 = default, s32 = default;
-        Vector512<float> s40 = default, s41 = default, s42 = default;
-        Vector512<float> s50 = default, s51 = default, s52 = default;
-        Vector512<float> s60 = default, s61 = default, s62 = default;
-        Vector512<float> s70 = default, s71 = default, s72 = default;
-        if (resume)
-        {
-            s00 = Vector512.LoadAligned(tile);
-            s01 = Vector512.LoadAligned(tile + 16);
-            s02 = Vector512.LoadAligned(tile + 32);
-            s10 = Vector512.LoadAligned(tile + 48);
-            s11 = Vector512.LoadAligned(tile + 64);
-            s12 = Vector512.LoadAligned(tile + 80);
-            s20 = Vector512.LoadAligned(tile + 96);
-            s21 = Vector512.LoadAligned(tile + 112);
-            s22 = Vector512.LoadAligned(tile + 128);
-            s30 = Vector512.LoadAligned(tile + 144);
-            s31 = Vector512.LoadAligned(tile + 160);
-            s32 = Vector512.LoadAligned(tile + 176);
-            s40 = Vector512.LoadAligned(tile + 192);
-            s41 = Vector512.LoadAligned(tile + 208);
-            s42 = Vector512.LoadAligned(tile + 224);
-            s50 = Vector512.LoadAligned(tile + 240);
-            s51 = Vector512.LoadAligned(tile + 256);
-            s52 = Vector512.LoadAligned(tile + 272);
-            s60 = Vector512.LoadAligned(tile + 288);
-            s61 = Vector512.LoadAligned(tile + 304);
-            s62 = Vector512.LoadAligned(tile + 320);
-            s70 = Vector512.LoadAligned(tile + 336);
-            s71 = Vector512.LoadAligned(tile + 352);
-            s72 = Vector512.LoadAligned(tile + 368);
-        }
-        for (; taps > 0; taps--, pixels += tapPitch)
+        float** pixels = input.Pixels;
+        float* w = input.Weights;
+        nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        float* row;
+        row = init.Pixels[0] + init.Offset;
+        Vector512<float> s00 = Vector512.Load(row);
+        Vector512<float> s01 = Vector512.Load(row + 16);
+        Vector512<float> s02 = Vector512.Load(row + 32);
+        row = init.Pixels[1] + init.Offset;
+        Vector512<float> s10 = Vector512.Load(row);
+        Vector512<float> s11 = Vector512.Load(row + 16);
+        Vector512<float> s12 = Vector512.Load(row + 32);
+        row = init.Pixels[2] + init.Offset;
+        Vector512<float> s20 = Vector512.Load(row);
+        Vector512<float> s21 = Vector512.Load(row + 16);
+        Vector512<float> s22 = Vector512.Load(row + 32);
+        row = init.Pixels[3] + init.Offset;
+        Vector512<float> s30 = Vector512.Load(row);
+        Vector512<float> s31 = Vector512.Load(row + 16);
+        Vector512<float> s32 = Vector512.Load(row + 32);
+        row = init.Pixels[4] + init.Offset;
+        Vector512<float> s40 = Vector512.Load(row);
+        Vector512<float> s41 = Vector512.Load(row + 16);
+        Vector512<float> s42 = Vector512.Load(row + 32);
+        row = init.Pixels[5] + init.Offset;
+        Vector512<float> s50 = Vector512.Load(row);
+        Vector512<float> s51 = Vector512.Load(row + 16);
+        Vector512<float> s52 = Vector512.Load(row + 32);
+        row = init.Pixels[6] + init.Offset;
+        Vector512<float> s60 = Vector512.Load(row);
+        Vector512<float> s61 = Vector512.Load(row + 16);
+        Vector512<float> s62 = Vector512.Load(row + 32);
+        row = init.Pixels[7] + init.Offset;
+        Vector512<float> s70 = Vector512.Load(row);
+        Vector512<float> s71 = Vector512.Load(row + 16);
+        Vector512<float> s72 = Vector512.Load(row + 32);
+        for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
             float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
             float* p4 = pixels[4] + first, p5 = pixels[5] + first, p6 = pixels[6] + first, p7 = pixels[7] + first;
@@ -202,72 +236,86 @@ internal static unsafe class PanelKernels
                 s72 = Vector512.MultiplyAddEstimate(x, w2, s72);
             }
         }
-        s00.StoreAligned(tile);
-        s01.StoreAligned(tile + 16);
-        s02.StoreAligned(tile + 32);
-        s10.StoreAligned(tile + 48);
-        s11.StoreAligned(tile + 64);
-        s12.StoreAligned(tile + 80);
-        s20.StoreAligned(tile + 96);
-        s21.StoreAligned(tile + 112);
-        s22.StoreAligned(tile + 128);
-        s30.StoreAligned(tile + 144);
-        s31.StoreAligned(tile + 160);
-        s32.StoreAligned(tile + 176);
-        s40.StoreAligned(tile + 192);
-        s41.StoreAligned(tile + 208);
-        s42.StoreAligned(tile + 224);
-        s50.StoreAligned(tile + 240);
-        s51.StoreAligned(tile + 256);
-        s52.StoreAligned(tile + 272);
-        s60.StoreAligned(tile + 288);
-        s61.StoreAligned(tile + 304);
-        s62.StoreAligned(tile + 320);
-        s70.StoreAligned(tile + 336);
-        s71.StoreAligned(tile + 352);
-        s72.StoreAligned(tile + 368);
+        Vector512<float> least = Vector512.Create(floor);
+        Vector512<float> b0 = Vector512.Load(bias);
+        Vector512<float> b1 = Vector512.Load(bias + 16);
+        Vector512<float> b2 = Vector512.Load(bias + 32);
+        row = result.Pixels[0] + result.Offset;
+        Vector512.MaxNative(least, s00 + b0).Store(row);
+        Vector512.MaxNative(least, s01 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s02 + b2).Store(row + 32);
+        row = result.Pixels[1] + result.Offset;
+        Vector512.MaxNative(least, s10 + b0).Store(row);
+        Vector512.MaxNative(least, s11 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s12 + b2).Store(row + 32);
+        row = result.Pixels[2] + result.Offset;
+        Vector512.MaxNative(least, s20 + b0).Store(row);
+        Vector512.MaxNative(least, s21 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s22 + b2).Store(row + 32);
+        row = result.Pixels[3] + result.Offset;
+        Vector512.MaxNative(least, s30 + b0).Store(row);
+        Vector512.MaxNative(least, s31 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s32 + b2).Store(row + 32);
+        row = result.Pixels[4] + result.Offset;
+        Vector512.MaxNative(least, s40 + b0).Store(row);
+        Vector512.MaxNative(least, s41 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s42 + b2).Store(row + 32);
+        row = result.Pixels[5] + result.Offset;
+        Vector512.MaxNative(least, s50 + b0).Store(row);
+        Vector512.MaxNative(least, s51 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s52 + b2).Store(row + 32);
+        row = result.Pixels[6] + result.Offset;
+        Vector512.MaxNative(least, s60 + b0).Store(row);
+        Vector512.MaxNative(least, s61 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s62 + b2).Store(row + 32);
+        row = result.Pixels[7] + result.Offset;
+        Vector512.MaxNative(least, s70 + b0).Store(row);
+        Vector512.MaxNative(least, s71 + b1).Store(row + 16);
+        Vector512.MaxNative(least, s72 + b2).Store(row + 32);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile10x32(float** pixels, nint tapPitch, int taps, nint first, nint channels, float* w, float* tile, bool resume)
+    public static void Tile10x32(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
     {
-        Vector512<float> s00 = default, s01 = default;
-        Vector512<float> s10 = default, s11 = default;
-        Vector512<float> s20 = default, s21 = default;
-        Vector512<float> s30 = default, s31 = default;
-        Vector512<float> s40 = default, s41 = default;
-        Vector512<float> s50 = default, s51 = default;
-        Vector512<float> s60 = default, s61 = default;
-        Vector512<float> s70 = default, s71 = default;
-        Vector512<float> s80 = default, s81 = default;
-        Vector512<float> s90 = default, s91 = default;
-        if (resume)
+        float** pixels = input.Pixels;
+        float* w = input.Weights;
+        nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        float* row;
+        row = init.Pixels[0] + init.Offset;
+        Vector512<float> s00 = Vector512.Load(row);
+        Vector512<float> s01 = Vector512.Load(row + 16);
+        row = init.Pixels[1] + init.Offset;
+        Vector512<float> s10 = Vector512.Load(row);
+        Vector512<float> s11 = Vector512.Load(row + 16);
+        row = init.Pixels[2] + init.Offset;
+        Vector512<float> s20 = Vector512.Load(row);
+        Vector512<float> s21 = Vector512.Load(row + 16);
+        row = init.Pixels[3] + init.Offset;
+        Vector512<float> s30 = Vector512.Load(row);
+        Vector512<float> s31 = Vector512.Load(row + 16);
+        row = init.Pixels[4] + init.Offset;
+        Vector512<float> s40 = Vector512.Load(row);
+        Vector512<float> s41 = Vector512.Load(row + 16);
+        row = init.Pixels[5] + init.Offset;
+        Vector512<float> s50 = Vector512.Load(row);
+        Vector512<float> s51 = Vector512.Load(row + 16);
+        row = init.Pixels[6] + init.Offset;
+        Vector512<float> s60 = Vector512.Load(row);
+        Vector512<float> s61 = Vector512.Load(row + 16);
+        row = init.Pixels[7] + init.Offset;
+        Vector512<float> s70 = Vector512.Load(row);
+        Vector512<float> s71 = Vector512.Load(row + 16);
+        row = init.Pixels[8] + init.Offset;
+        Vector512<float> s80 = Vector512.Load(row);
+        Vector512<float> s81 = Vector512.Load(row + 16);
+        row = init.Pixels[9] + init.Offset;
+        Vector512<float> s90 = Vector512.Load(row);
+        Vector512<float> s91 = Vector512.Load(row + 16);
+        for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
-            s00 = Vector512.LoadAligned(tile);
-            s01 = Vector512.LoadAligned(tile + 16);
-            s10 = Vector512.LoadAligned(tile + 32);
-            s11 = Vector512.LoadAligned(tile + 48);
-            s20 = Vector512.LoadAligned(tile + 64);
-            s21 = Vector512.LoadAligned(tile + 80);
-            s30 = Vector512.LoadAligned(tile + 96);
-            s31 = Vector512.LoadAligned(tile + 112);
-            s40 = Vector512.LoadAligned(tile + 128);
-            s41 = Vector512.LoadAligned(tile + 144);
-            s50 = Vector512.LoadAligned(tile + 160);
-            s51 = Vector512.LoadAligned(tile + 176);
-            s60 = Vector512.LoadAligned(tile + 192);
-            s61 = Vector512.LoadAligned(tile + 208);
-            s70 = Vector512.LoadAligned(tile + 224);
-            s71 = Vector512.LoadAligned(tile + 240);
-            s80 = Vector512.LoadAligned(tile + 256);
-            s81 = Vector512.LoadAligned(tile + 272);
-            s90 = Vector512.LoadAligned(tile + 288);
-            s91 = Vector512.LoadAligned(tile + 304);
-        }
-        for (; taps > 0; taps--, pixels += tapPitch)
-        {
-            float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first, p4 = pixels[4] + first;
-            float* p5 = pixels[5] + first, p6 = pixels[6] + first, p7 = pixels[7] + first, p8 = pixels[8] + first, p9 = pixels[9] + first;
+            float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
+            float* p4 = pixels[4] + first, p5 = pixels[5] + first, p6 = pixels[6] + first, p7 = pixels[7] + first;
+            float* p8 = pixels[8] + first, p9 = pixels[9] + first;
             for (nint c = 0; c < channels; c++, w += 32)
             {
                 Vector512<float> w0 = Vector512.LoadAligned(w);
@@ -305,58 +353,77 @@ internal static unsafe class PanelKernels
                 s91 = Vector512.MultiplyAddEstimate(x, w1, s91);
             }
         }
-        s00.StoreAligned(tile);
-        s01.StoreAligned(tile + 16);
-        s10.StoreAligned(tile + 32);
-        s11.StoreAligned(tile + 48);
-        s20.StoreAligned(tile + 64);
-        s21.StoreAligned(tile + 80);
-        s30.StoreAligned(tile + 96);
-        s31.StoreAligned(tile + 112);
-        s40.StoreAligned(tile + 128);
-        s41.StoreAligned(tile + 144);
-        s50.StoreAligned(tile + 160);
-        s51.StoreAligned(tile + 176);
-        s60.StoreAligned(tile + 192);
-        s61.StoreAligned(tile + 208);
-        s70.StoreAligned(tile + 224);
-        s71.StoreAligned(tile + 240);
-        s80.StoreAligned(tile + 256);
-        s81.StoreAligned(tile + 272);
-        s90.StoreAligned(tile + 288);
-        s91.StoreAligned(tile + 304);
+        Vector512<float> least = Vector512.Create(floor);
+        Vector512<float> b0 = Vector512.Load(bias);
+        Vector512<float> b1 = Vector512.Load(bias + 16);
+        row = result.Pixels[0] + result.Offset;
+        Vector512.MaxNative(least, s00 + b0).Store(row);
+        Vector512.MaxNative(least, s01 + b1).Store(row + 16);
+        row = result.Pixels[1] + result.Offset;
+        Vector512.MaxNative(least, s10 + b0).Store(row);
+        Vector512.MaxNative(least, s11 + b1).Store(row + 16);
+        row = result.Pixels[2] + result.Offset;
+        Vector512.MaxNative(least, s20 + b0).Store(row);
+        Vector512.MaxNative(least, s21 + b1).Store(row + 16);
+        row = result.Pixels[3] + result.Offset;
+        Vector512.MaxNative(least, s30 + b0).Store(row);
+        Vector512.MaxNative(least, s31 + b1).Store(row + 16);
+        row = result.Pixels[4] + result.Offset;
+        Vector512.MaxNative(least, s40 + b0).Store(row);
+        Vector512.MaxNative(least, s41 + b1).Store(row + 16);
+        row = result.Pixels[5] + result.Offset;
+        Vector512.MaxNative(least, s50 + b0).Store(row);
+        Vector512.MaxNative(least, s51 + b1).Store(row + 16);
+        row = result.Pixels[6] + result.Offset;
+        Vector512.MaxNative(least, s60 + b0).Store(row);
+        Vector512.MaxNative(least, s61 + b1).Store(row + 16);
+        row = result.Pixels[7] + result.Offset;
+        Vector512.MaxNative(least, s70 + b0).Store(row);
+        Vector512.MaxNative(least, s71 + b1).Store(row + 16);
+        row = result.Pixels[8] + result.Offset;
+        Vector512.MaxNative(least, s80 + b0).Store(row);
+        Vector512.MaxNative(least, s81 + b1).Store(row + 16);
+        row = result.Pixels[9] + result.Offset;
+        Vector512.MaxNative(least, s90 + b0).Store(row);
+        Vector512.MaxNative(least, s91 + b1).Store(row + 16);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile10x16(float** pixels, nint tapPitch, int taps, nint first, nint channels, float* w, float* tile, bool resume)
+    public static void Tile12x16(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
     {
-        Vector512<float> s00 = default;
-        Vector512<float> s10 = default;
-        Vector512<float> s20 = default;
-        Vector512<float> s30 = default;
-        Vector512<float> s40 = default;
-        Vector512<float> s50 = default;
-        Vector512<float> s60 = default;
-        Vector512<float> s70 = default;
-        Vector512<float> s80 = default;
-        Vector512<float> s90 = default;
-        if (resume)
+        float** pixels = input.Pixels;
+        float* w = input.Weights;
+        nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        float* row;
+        row = init.Pixels[0] + init.Offset;
+        Vector512<float> s00 = Vector512.Load(row);
+        row = init.Pixels[1] + init.Offset;
+        Vector512<float> s10 = Vector512.Load(row);
+        row = init.Pixels[2] + init.Offset;
+        Vector512<float> s20 = Vector512.Load(row);
+        row = init.Pixels[3] + init.Offset;
+        Vector512<float> s30 = Vector512.Load(row);
+        row = init.Pixels[4] + init.Offset;
+        Vector512<float> s40 = Vector512.Load(row);
+        row = init.Pixels[5] + init.Offset;
+        Vector512<float> s50 = Vector512.Load(row);
+        row = init.Pixels[6] + init.Offset;
+        Vector512<float> s60 = Vector512.Load(row);
+        row = init.Pixels[7] + init.Offset;
+        Vector512<float> s70 = Vector512.Load(row);
+        row = init.Pixels[8] + init.Offset;
+        Vector512<float> s80 = Vector512.Load(row);
+        row = init.Pixels[9] + init.Offset;
+        Vector512<float> s90 = Vector512.Load(row);
+        row = init.Pixels[10] + init.Offset;
+        Vector512<float> s100 = Vector512.Load(row);
+        row = init.Pixels[11] + init.Offset;
+        Vector512<float> s110 = Vector512.Load(row);
+        for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
-            s00 = Vector512.LoadAligned(tile);
-            s10 = Vector512.LoadAligned(tile + 16);
-            s20 = Vector512.LoadAligned(tile + 32);
-            s30 = Vector512.LoadAligned(tile + 48);
-            s40 = Vector512.LoadAligned(tile + 64);
-            s50 = Vector512.LoadAligned(tile + 80);
-            s60 = Vector512.LoadAligned(tile + 96);
-            s70 = Vector512.LoadAligned(tile + 112);
-            s80 = Vector512.LoadAligned(tile + 128);
-            s90 = Vector512.LoadAligned(tile + 144);
-        }
-        for (; taps > 0; taps--, pixels += tapPitch)
-        {
-            float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first, p4 = pixels[4] + first;
-            float* p5 = pixels[5] + first, p6 = pixels[6] + first, p7 = pixels[7] + first, p8 = pixels[8] + first, p9 = pixels[9] + first;
+            float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
+            float* p4 = pixels[4] + first, p5 = pixels[5] + first, p6 = pixels[6] + first, p7 = pixels[7] + first;
+            float* p8 = pixels[8] + first, p9 = pixels[9] + first, p10 = pixels[10] + first, p11 = pixels[11] + first;
             for (nint c = 0; c < channels; c++, w += 16)
             {
                 Vector512<float> w0 = Vector512.LoadAligned(w);
@@ -381,48 +448,69 @@ internal static unsafe class PanelKernels
                 s80 = Vector512.MultiplyAddEstimate(x, w0, s80);
                 x = Vector512.Create(p9[c]);
                 s90 = Vector512.MultiplyAddEstimate(x, w0, s90);
+                x = Vector512.Create(p10[c]);
+                s100 = Vector512.MultiplyAddEstimate(x, w0, s100);
+                x = Vector512.Create(p11[c]);
+                s110 = Vector512.MultiplyAddEstimate(x, w0, s110);
             }
         }
-        s00.StoreAligned(tile);
-        s10.StoreAligned(tile + 16);
-        s20.StoreAligned(tile + 32);
-        s30.StoreAligned(tile + 48);
-        s40.StoreAligned(tile + 64);
-        s50.StoreAligned(tile + 80);
-        s60.StoreAligned(tile + 96);
-        s70.StoreAligned(tile + 112);
-        s80.StoreAligned(tile + 128);
-        s90.StoreAligned(tile + 144);
+        Vector512<float> least = Vector512.Create(floor);
+        Vector512<float> b0 = Vector512.Load(bias);
+        row = result.Pixels[0] + result.Offset;
+        Vector512.MaxNative(least, s00 + b0).Store(row);
+        row = result.Pixels[1] + result.Offset;
+        Vector512.MaxNative(least, s10 + b0).Store(row);
+        row = result.Pixels[2] + result.Offset;
+        Vector512.MaxNative(least, s20 + b0).Store(row);
+        row = result.Pixels[3] + result.Offset;
+        Vector512.MaxNative(least, s30 + b0).Store(row);
+        row = result.Pixels[4] + result.Offset;
+        Vector512.MaxNative(least, s40 + b0).Store(row);
+        row = result.Pixels[5] + result.Offset;
+        Vector512.MaxNative(least, s50 + b0).Store(row);
+        row = result.Pixels[6] + result.Offset;
+        Vector512.MaxNative(least, s60 + b0).Store(row);
+        row = result.Pixels[7] + result.Offset;
+        Vector512.MaxNative(least, s70 + b0).Store(row);
+        row = result.Pixels[8] + result.Offset;
+        Vector512.MaxNative(least, s80 + b0).Store(row);
+        row = result.Pixels[9] + result.Offset;
+        Vector512.MaxNative(least, s90 + b0).Store(row);
+        row = result.Pixels[10] + result.Offset;
+        Vector512.MaxNative(least, s100 + b0).Store(row);
+        row = result.Pixels[11] + result.Offset;
+        Vector512.MaxNative(least, s110 + b0).Store(row);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile6x16(float** pixels, nint tapPitch, int taps, nint first, nint channels, float* w, float* tile, bool resume)
+    public static void Tile6x16(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
     {
-        Vector256<float> s00 = default, s01 = default;
-        Vector256<float> s10 = default, s11 = default;
-        Vector256<float> s20 = default, s21 = default;
-        Vector256<float> s30 = default, s31 = default;
-        Vector256<float> s40 = default, s41 = default;
-        Vector256<float> s50 = default, s51 = default;
-        if (resume)
+        float** pixels = input.Pixels;
+        float* w = input.Weights;
+        nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        float* row;
+        row = init.Pixels[0] + init.Offset;
+        Vector256<float> s00 = Vector256.Load(row);
+        Vector256<float> s01 = Vector256.Load(row + 8);
+        row = init.Pixels[1] + init.Offset;
+        Vector256<float> s10 = Vector256.Load(row);
+        Vector256<float> s11 = Vector256.Load(row + 8);
+        row = init.Pixels[2] + init.Offset;
+        Vector256<float> s20 = Vector256.Load(row);
+        Vector256<float> s21 = Vector256.Load(row + 8);
+        row = init.Pixels[3] + init.Offset;
+        Vector256<float> s30 = Vector256.Load(row);
+        Vector256<float> s31 = Vector256.Load(row + 8);
+        row = init.Pixels[4] + init.Offset;
+        Vector256<float> s40 = Vector256.Load(row);
+        Vector256<float> s41 = Vector256.Load(row + 8);
+        row = init.Pixels[5] + init.Offset;
+        Vector256<float> s50 = Vector256.Load(row);
+        Vector256<float> s51 = Vector256.Load(row + 8);
+        for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
-            s00 = Vector256.LoadAligned(tile);
-            s01 = Vector256.LoadAligned(tile + 8);
-            s10 = Vector256.LoadAligned(tile + 16);
-            s11 = Vector256.LoadAligned(tile + 24);
-            s20 = Vector256.LoadAligned(tile + 32);
-            s21 = Vector256.LoadAligned(tile + 40);
-            s30 = Vector256.LoadAligned(tile + 48);
-            s31 = Vector256.LoadAligned(tile + 56);
-            s40 = Vector256.LoadAligned(tile + 64);
-            s41 = Vector256.LoadAligned(tile + 72);
-            s50 = Vector256.LoadAligned(tile + 80);
-            s51 = Vector256.LoadAligned(tile + 88);
-        }
-        for (; taps > 0; taps--, pixels += tapPitch)
-        {
-            float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first;
-            float* p3 = pixels[3] + first, p4 = pixels[4] + first, p5 = pixels[5] + first;
+            float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
+            float* p4 = pixels[4] + first, p5 = pixels[5] + first;
             for (nint c = 0; c < channels; c++, w += 16)
             {
                 Vector256<float> w0 = Vector256.LoadAligned(w);
@@ -448,17 +536,26 @@ internal static unsafe class PanelKernels
                 s51 = Vector256.MultiplyAddEstimate(x, w1, s51);
             }
         }
-        s00.StoreAligned(tile);
-        s01.StoreAligned(tile + 8);
-        s10.StoreAligned(tile + 16);
-        s11.StoreAligned(tile + 24);
-        s20.StoreAligned(tile + 32);
-        s21.StoreAligned(tile + 40);
-        s30.StoreAligned(tile + 48);
-        s31.StoreAligned(tile + 56);
-        s40.StoreAligned(tile + 64);
-        s41.StoreAligned(tile + 72);
-        s50.StoreAligned(tile + 80);
-        s51.StoreAligned(tile + 88);
+        Vector256<float> least = Vector256.Create(floor);
+        Vector256<float> b0 = Vector256.Load(bias);
+        Vector256<float> b1 = Vector256.Load(bias + 8);
+        row = result.Pixels[0] + result.Offset;
+        Vector256.MaxNative(least, s00 + b0).Store(row);
+        Vector256.MaxNative(least, s01 + b1).Store(row + 8);
+        row = result.Pixels[1] + result.Offset;
+        Vector256.MaxNative(least, s10 + b0).Store(row);
+        Vector256.MaxNative(least, s11 + b1).Store(row + 8);
+        row = result.Pixels[2] + result.Offset;
+        Vector256.MaxNative(least, s20 + b0).Store(row);
+        Vector256.MaxNative(least, s21 + b1).Store(row + 8);
+        row = result.Pixels[3] + result.Offset;
+        Vector256.MaxNative(least, s30 + b0).Store(row);
+        Vector256.MaxNative(least, s31 + b1).Store(row + 8);
+        row = result.Pixels[4] + result.Offset;
+        Vector256.MaxNative(least, s40 + b0).Store(row);
+        Vector256.MaxNative(least, s41 + b1).Store(row + 8);
+        row = result.Pixels[5] + result.Offset;
+        Vector256.MaxNative(least, s50 + b0).Store(row);
+        Vector256.MaxNative(least, s51 + b1).Store(row + 8);
     }
 }
