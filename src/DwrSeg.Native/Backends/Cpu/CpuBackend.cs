@@ -1,0 +1,35 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using DwrSeg.Native.Graph;
+
+namespace DwrSeg.Native.Backends.Cpu;
+
+/// <summary>Executes layer graphs in fp32 on the processor: vectorised kernels over a pool of threads.</summary>
+internal sealed class CpuBackend : IBackend
+{
+    /// <param name="threads">Threads to use, the caller's included; 0 takes one per processor.</param>
+    public CpuBackend(int threads = 0) => Pool = new WorkerPool(threads);
+
+    public string Name => "cpu";
+
+    public string Description
+    {
+        get
+        {
+            int bits = Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
+            return $"{RuntimeInformation.ProcessArchitecture}, {Pool.Workers} threads, {bits}-bit vectors";
+        }
+    }
+
+    internal WorkerPool Pool { get; }
+
+    public ITensorStore CreateStore() => new CpuStore();
+
+    public IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null)
+    {
+        if (store is not CpuStore cpuStore) throw new ArgumentException("The store belongs to another backend.", nameof(store));
+        return new CpuPlan(graph, cpuStore, Pool, options ?? new PlanOptions());
+    }
+
+    public void Dispose() => Pool.Dispose();
+}

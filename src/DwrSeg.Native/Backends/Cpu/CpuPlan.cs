@@ -1,0 +1,164 @@
+using System.Runtime.InteropServices;
+using DwrSeg.Native.Backends.Cpu.Kernels;
+using DwrSeg.Native.Graph;
+
+namespace DwrSeg.Native.Backends.Cpu;
+
+/// <summary>A graph covered with CPU steps over one arena. Running it calls the steps in order and allocates nothing.</summary>
+internal sealed unsafe class CpuPlan : IPlan
+{
+    private const int GuardBytes = 256;
+    private const uint Poison = 0x7fc0_dead;
+
+    private readonly WorkerPool _pool;
+    private readonly CpuStore _store;
+    private readonly Workspace _workspace;
+    private readonly MemoryPlan _memory;
+    private readonly CpuStep[] _constantSteps;
+    private readonly CpuStep[] _steps;
+    private readonly bool _guarded;
+    private readonly HashSet<Tensor> _lasting;
+    private byte* _arena;
+
+    public CpuPlan(LayerGraph graph, CpuStore store, WorkerPool pool, PlanOptions options)
+    {
+        (Graph, _store, _pool, _guarded) = (graph, store, pool, options.Guarded);
+        foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
+
+        IReadOnlyList<StepCover> covers = CpuCover.Of(graph, options.Fuse);
+        IEnumerable<NodeOutput> folded = covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs);
+        _lasting = [.. graph.Inputs, .. graph.Outputs, .. folded.Select(o => o.View.Tensor)];
+        List<IReadOnlyCollection<Tensor>> touched = [.. covers.Select(c => c.Touched())];
+        touched.Insert(0, [.. graph.Inputs]);
+        _memory = MemoryPlan.Create(touched, BytesOf, _lasting.Contains, _guarded ? GuardBytes : 0);
+        _arena = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(_memory.Bytes, 1), (nuint)MemoryPlan.Alignment);
+        // Touches every page now, and makes a value that nothing wrote a visible NaN.
+        for (long i = 0; i + sizeof(uint) <= _memory.Bytes; i += sizeof(uint)) *(uint*)(_arena + i) = Poison;
+        foreach (Tensor input in graph.Inputs) NativeMemory.Clear(AddressOf(input), (nuint)BytesOf(input));
+
+        _workspace = new Workspace(pool.Workers);
+        var binder = new StepBinder(this, pool, _workspace);
+        _constantSteps = [.. covers.Where(c => c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
+        _steps = [.. covers.Where(c => !c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
+        Summary = new PlanSummary(
+            [.. covers.Where(c => !c.IsConstant).Select(c => c.Summarize())], _memory.Bytes, _memory.UnsharedBytes,
+            graph.Stored.Sum(t => t.Shape.Elements * sizeof(float)));
+        Prepare();
+    }
+
+    ~CpuPlan() => Free();
+
+    public LayerGraph Graph { get; }
+
+    public PlanSummary Summary { get; }
+
+    /// <summary>Where a tensor's first element lies.</summary>
+    public byte* AddressOf(Tensor tensor)
+    {
+        if (tensor.IsStored) return (byte*)_store.AddressOf((tensor.Alias ?? tensor).Name);
+        if (_memory.Places.TryGetValue(tensor, out MemoryPlan.Place place)) return _arena + place.Offset;
+        throw new InvalidOperationException($"'{tensor.Name}' is not in this plan: nothing uses it, or it lives inside a fused step.");
+    }
+
+    public void Prepare()
+    {
+        foreach (CpuStep step in _constantSteps) step.Run();
+        foreach (CpuStep step in _steps) step.Prepare?.Invoke();
+    }
+
+    public void Run()
+    {
+        if (_guarded)
+        {
+            RunGuarded();
+            return;
+        }
+        foreach (CpuStep step in _steps) step.Run();
+    }
+
+    /// <summary>Runs the steps one by one, telling the caller after each.</summary>
+    internal void Run(Action<int> afterStep)
+    {
+        for (int i = 0; i < _steps.Length; i++)
+        {
+            _steps[i].Run();
+            afterStep(i);
+        }
+    }
+
+    public void Write(Tensor input, ReadOnlySpan<float> values) => values.CopyTo(Values(input, values.Length));
+
+    public void Write(Tensor input, ReadOnlySpan<byte> values)
+    {
+        if (input.Type != ElementType.UInt8) throw new ArgumentException($"'{input.Name}' does not hold bytes.", nameof(input));
+        RequireLength(input, values.Length);
+        values.CopyTo(new Span<byte>(AddressOf(input), values.Length));
+    }
+
+    public void Read(Tensor output, Span<float> values) => Values(output, values.Length).CopyTo(values);
+
+    public void WriteImage(Tensor input, int index, in ImageView image, in Normalization normalization)
+    {
+        Map map = StepBinder.ImageOf(StepBinder.MapOf(input, AddressOf(input)), index);
+        Preprocess.Run(_pool, image, map, normalization);
+    }
+
+    public void ReadClasses(Tensor logits, int index, int height, int width, Span<byte> classes, Span<byte> confidence)
+    {
+        Map map = StepBinder.ImageOf(StepBinder.MapOf(logits, AddressOf(logits)), index);
+        ArgMaxHead.Run(_pool, map, height, width, classes, confidence);
+    }
+
+    public void Dispose()
+    {
+        foreach (CpuStep step in _constantSteps) step.Dispose();
+        foreach (CpuStep step in _steps) step.Dispose();
+        _workspace.Dispose();
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    private void RunGuarded()
+    {
+        foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
+        {
+            if (!_lasting.Contains(tensor) || Graph.Outputs.Contains(tensor)) Fill(place.Offset, place.Bytes);
+            Fill(place.Offset - GuardBytes, GuardBytes);
+            Fill(place.Offset + place.Bytes, GuardBytes);
+        }
+        for (int i = 0; i < _steps.Length; i++)
+        {
+            _steps[i].Run();
+            foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
+            {
+                if (!IsPoison(place.Offset - GuardBytes) || !IsPoison(place.Offset + place.Bytes))
+                    throw new InvalidOperationException($"Step '{Summary.Steps[i].Name}' of '{Summary.Steps[i].Nodes[0].Name}' wrote outside '{tensor.Name}'.");
+            }
+        }
+    }
+
+    private void Fill(long offset, long bytes) => new Span<uint>(_arena + offset, checked((int)(bytes / sizeof(uint)))).Fill(Poison);
+
+    private bool IsPoison(long offset) => !new Span<uint>(_arena + offset, GuardBytes / sizeof(uint)).ContainsAnyExcept(Poison);
+
+    private Span<float> Values(Tensor tensor, int length)
+    {
+        if (tensor.Type == ElementType.UInt8) throw new ArgumentException($"'{tensor.Name}' holds bytes.", nameof(tensor));
+        RequireLength(tensor, length);
+        return new Span<float>(AddressOf(tensor), length);
+    }
+
+    private static void RequireLength(Tensor tensor, int length)
+    {
+        if (tensor.Shape.Elements != length)
+            throw new ArgumentException($"'{tensor.Name}' is {tensor.Shape}, {tensor.Shape.Elements} values; {length} were given.", nameof(length));
+    }
+
+    private static long BytesOf(Tensor tensor) => tensor.Shape.Elements * (tensor.Type == ElementType.UInt8 ? 1 : sizeof(float));
+
+    private void Free()
+    {
+        NativeMemory.AlignedFree(_arena);
+        _arena = null;
+    }
+}

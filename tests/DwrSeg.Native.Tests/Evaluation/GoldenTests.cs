@@ -1,0 +1,36 @@
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cpu;
+using DwrSeg.Native.Evaluation;
+using DwrSeg.Native.Formats;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Evaluation;
+
+/// <summary>PyTorch's own results: forward, loss, every gradient, and every parameter after one SGD step, for each variant of the network.</summary>
+public sealed class GoldenTests(ITestOutputHelper output)
+{
+    public static TheoryData<string> Files =>
+        [.. Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "golden"), "*.safetensors").Select(f => Path.GetFileName(f)!).Order()];
+
+    [Theory]
+    [MemberData(nameof(Files))]
+    public void CpuBackendEqualsPyTorch(string file) => Check(file, new PlanOptions());
+
+    [Theory]
+    [MemberData(nameof(Files))]
+    public void CpuBackendEqualsPyTorch_LayerByLayerInGuardedMemory(string file) => Check(file, new PlanOptions { Fuse = false, Guarded = true });
+
+    [Fact]
+    public void GoldenFilesAreThere() => Assert.True(Files.Count >= 18);
+
+    private void Check(string file, PlanOptions options)
+    {
+        using var backend = new CpuBackend();
+        using SafetensorsFile golden = SafetensorsFile.Open(Path.Combine(AppContext.BaseDirectory, "golden", file));
+        foreach (GoldenError error in GoldenCheck.Run(golden, backend, options))
+        {
+            output.WriteLine($"{error.Quantity}: {error.Error:g3} ({error.Tensor})");
+            Assert.True(error.Passes, $"{file}: {error.Quantity} is off by {error.Error:g3} at {error.Tensor}; at most {error.Tolerance:g3} is allowed.");
+        }
+    }
+}
