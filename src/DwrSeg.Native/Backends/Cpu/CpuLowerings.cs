@@ -263,7 +263,7 @@ internal static unsafe class CpuLowerings
     private static CpuStep BindResize(StepBinder binder, ImmutableArray<Node> nodes)
     {
         (Map x, Map y, WorkerPool pool) = (binder.Map(nodes[0].Inputs[0]), binder.Map(nodes[0].Output), binder.Pool);
-        var kernel = new Kernels.Resize(x.H, x.W, y.H, y.W);
+        var kernel = new Kernels.Resize(x.H, x.W, y.H, y.W, x.C, binder.Pool.Workers);
         return new CpuStep(() => kernel.Run(pool, x, y), null, kernel);
     }
 
@@ -271,8 +271,8 @@ internal static unsafe class CpuLowerings
     {
         (Map dy, Map dx, WorkerPool pool) = (binder.Map(nodes[0].Inputs[0]), binder.Map(nodes[0].Output), binder.Pool);
         bool accumulate = nodes[0].Outputs[0].Accumulate;
-        var kernel = new Kernels.ResizeGradient(dx.H, dx.W, dy.H, dy.W);
-        return new CpuStep(() => kernel.Run(pool, dy, dx, accumulate), null, kernel);
+        var kernel = new Kernels.Resize(dx.H, dx.W, dy.H, dy.W, dx.C, binder.Pool.Workers);
+        return new CpuStep(() => kernel.Gradient(pool, dy, dx, accumulate), null, kernel);
     }
 
     private static CpuStep BindOhem(StepBinder binder, ImmutableArray<Node> nodes)
