@@ -46,6 +46,25 @@ public sealed class SegmentationDatasetTests : IDisposable
     }
 
     [Fact]
+    public void SegNetTutorialList_DecidesMembersAndOrder()
+    {
+        foreach (string name in (string[])["a", "b", "c"])
+        {
+            _folder.Image($"train/{name}.png");
+            _folder.Labels($"trainannot/{name}.png", (byte)(name[0] - 'a'));
+        }
+        string list = _folder.Text("train.txt", """
+            /SegNet/CamVid/train/c.png /SegNet/CamVid/trainannot/c.png
+            /SegNet/CamVid/train/a.png /SegNet/CamVid/trainannot/a.png
+            """);
+        SegmentationDataset data = Open("train");
+        Assert.Equal(["c", "a"], Enumerable.Range(0, data.Count).Select(data.SampleName));
+        Assert.Equal([2, 0], [data.Load(0).Labels[0], data.Load(1).Labels[0]]);
+        File.Delete(_folder.PathOf("train/a.png"));
+        Assert.Contains($"{list}, line 2", Refused("train").Message);
+    }
+
+    [Fact]
     public void CityscapesLabelIds_BecomeTrainIds()
     {
         _folder.Image("leftImg8bit/train/ulm/ulm_000001_000019_leftImg8bit.png");
