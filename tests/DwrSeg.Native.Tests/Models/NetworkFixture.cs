@@ -61,8 +61,4 @@ internal static class NetworkFixture
         foreach (ref byte label in labels.AsSpan()) label = (byte)(random.Next(10) == 0 ? 255 : random.Next(classes));
         return labels;
     }
-
-    /// <summary>A standard normal number.</summary>
-    public static double NextNormal(this Random random) =>
-        Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble());
 }

@@ -7,9 +7,10 @@ namespace DwrSeg.Native.Tests.Oracle;
 /// A backend whose only virtue is to be obviously right: float64, one plain nested loop per layer, every tensor in memory of its own that
 /// is NaN until a layer writes it. The yardstick of all other backends.
 /// </summary>
-/// <param name="noise">Relative error that each layer's result is multiplied with, drawn uniformly from ±<paramref name="noise"/>: shows
-/// how far rounding alone moves a graph's results.</param>
-internal sealed class OracleBackend(double noise = 0) : IBackend
+/// <param name="noise">Relative error of every value that a layer reads or writes, drawn uniformly from ±<paramref name="noise"/>: shows how
+/// far rounding alone moves a graph's results.</param>
+/// <param name="seed">Of the noise.</param>
+internal sealed class OracleBackend(double noise = 0, int seed = 1) : IBackend
 {
     public string Name => "oracle";
 
@@ -19,7 +20,7 @@ internal sealed class OracleBackend(double noise = 0) : IBackend
 
     IPlan IBackend.Compile(LayerGraph graph, ITensorStore store, PlanOptions? options) => Compile(graph, (OracleStore)store);
 
-    public OraclePlan Compile(LayerGraph graph, OracleStore? store = null) => new(graph, store ?? new OracleStore(), noise);
+    public OraclePlan Compile(LayerGraph graph, OracleStore? store = null) => new(graph, store ?? new OracleStore(), noise, seed);
 
     public void Dispose()
     {

@@ -10,11 +10,11 @@ internal sealed class OraclePlan : IPlan
     private readonly Values[] _memory;
     private readonly ImmutableArray<bool> _constant;
     private readonly double _noise;
-    private readonly Random _random = new(1);
+    private readonly Random _random;
 
-    public OraclePlan(LayerGraph graph, OracleStore store, double noise)
+    public OraclePlan(LayerGraph graph, OracleStore store, double noise, int seed)
     {
-        (Graph, Store, _noise) = (graph, store, noise);
+        (Graph, Store, _noise, _random) = (graph, store, noise, new Random(seed));
         _constant = graph.ConstantNodes();
         _memory = new Values[graph.Tensors.Length];
         foreach (Tensor tensor in graph.Tensors)
@@ -117,10 +117,7 @@ internal sealed class OraclePlan : IPlan
         for (int i = 0; i < outputs.Length; i++)
         {
             if (outputs[i].Data.Any(double.IsNaN)) throw new InvalidOperationException($"NaN in output {i} of {node}.");
-            if (_noise > 0)
-            {
-                foreach (ref double value in outputs[i].Data.AsSpan()) value *= 1 + _noise * (2 * _random.NextDouble() - 1);
-            }
+            Disturb(outputs[i]);
             Keep(node.Outputs[i], outputs[i]);
         }
     }
@@ -128,10 +125,17 @@ internal sealed class OraclePlan : IPlan
     private Values Load(TensorView view)
     {
         Values whole = _memory[view.Tensor.Id];
-        if (view.IsWhole) return whole;
+        if (view.IsWhole && _noise == 0) return whole;
         var part = new Values(view.Shape);
         for (int p = 0; p < view.Shape.Pixels; p++) whole.Pixel(p).Slice(view.Channel, view.Channels).CopyTo(part.Pixel(p));
+        if (view.Tensor.Type != ElementType.UInt8) Disturb(part);
         return part;
+    }
+
+    private void Disturb(Values values)
+    {
+        if (_noise == 0) return;
+        foreach (ref double value in values.Data.AsSpan()) value *= 1 + _noise * (2 * _random.NextDouble() - 1);
     }
 
     private void Keep(NodeOutput output, Values part)
