@@ -26,6 +26,8 @@ internal unsafe interface ILanes<T>
 
     static abstract T operator *(T a, T b);
 
+    static abstract T operator /(T a, T b);
+
     /// <summary>a · b + c, rounded once.</summary>
     static abstract T Fma(T a, T b, T c);
 
@@ -119,6 +121,9 @@ internal readonly unsafe struct Lanes16(Vector512<float> v) : ILanes<Lanes16>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes16 operator *(Lanes16 a, Lanes16 b) => new(a.V * b.V);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes16 operator /(Lanes16 a, Lanes16 b) => new(a.V / b.V);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes16 Fma(Lanes16 a, Lanes16 b, Lanes16 c) => new(Vector512.FusedMultiplyAdd(a.V, b.V, c.V));
@@ -242,6 +247,9 @@ internal readonly unsafe struct Lanes8(Vector256<float> v) : ILanes<Lanes8>
     public static Lanes8 operator *(Lanes8 a, Lanes8 b) => new(a.V * b.V);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes8 operator /(Lanes8 a, Lanes8 b) => new(a.V / b.V);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes8 Fma(Lanes8 a, Lanes8 b, Lanes8 c) => new(Vector256.FusedMultiplyAdd(a.V, b.V, c.V));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -358,6 +366,9 @@ internal readonly unsafe struct Lanes1(float v) : ILanes<Lanes1>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes1 operator *(Lanes1 a, Lanes1 b) => new(a.V * b.V);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes1 operator /(Lanes1 a, Lanes1 b) => new(a.V / b.V);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes1 Fma(Lanes1 a, Lanes1 b, Lanes1 c) => new(MathF.FusedMultiplyAdd(a.V, b.V, c.V));
