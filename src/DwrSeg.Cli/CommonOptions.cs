@@ -1,14 +1,13 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
+using DwrSeg.Native;
 
 namespace DwrSeg.Cli;
 
 /// <summary>Options that several commands share. Each call makes a new one: an option belongs to one command.</summary>
 internal static class CommonOptions
 {
-    private const int MaxSide = 16384;
-
     public static Option<string> Device() => new("--device")
     {
         Description = "Where to compute: auto or cpu.",
@@ -58,10 +57,10 @@ internal static class CommonOptions
         string text = result.Tokens[0].Value;
         string[] parts = text.Split('x');
         if (parts.Length == 2 && TryParseSide(parts[0], out int height) && TryParseSide(parts[1], out int width)) return (height, width);
-        result.AddError($"--size '{text}' is not HEIGHTxWIDTH with 1 to {MaxSide} each, such as 512x1024.");
+        result.AddError($"--size '{text}' is not HEIGHTxWIDTH with 1 to {Segmenter.MaxSide} each, such as 512x1024.");
         return null;
     }
 
     private static bool TryParseSide(string text, out int side) =>
-        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out side) && side is >= 1 and <= MaxSide;
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out side) && side is >= 1 and <= Segmenter.MaxSide;
 }

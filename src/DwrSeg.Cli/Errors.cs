@@ -1,4 +1,6 @@
 using System.CommandLine;
+using DwrSeg.Native;
+using DwrSeg.Native.Data;
 using DwrSeg.Native.Formats;
 
 namespace DwrSeg.Cli;
@@ -16,9 +18,11 @@ internal static class Errors
     [
         (typeof(UsageException), ExitCode.Usage),
         (typeof(ArgumentException), ExitCode.Usage),
+        (typeof(DeviceUnavailableException), ExitCode.Usage),
         (typeof(WeightsFormatException), ExitCode.BadFile),
         (typeof(ImageFormatException), ExitCode.BadFile),
         (typeof(DataFormatException), ExitCode.BadFile),
+        (typeof(DatasetException), ExitCode.BadFile),
         (typeof(IOException), ExitCode.BadFile),
         (typeof(UnauthorizedAccessException), ExitCode.BadFile),
         (typeof(OutOfMemoryException), ExitCode.Failed),

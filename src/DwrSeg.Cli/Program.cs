@@ -5,7 +5,10 @@ using DwrSeg.Cli;
 RootCommand root = new(
     "Real-time semantic segmentation with DWRSeg (arXiv 2212.01173): image in, one class per pixel out.\n\n" + ExitCode.Documentation)
 {
+    SegmentCommand.Create(),
+    CheckCommand.Create(),
     InfoCommand.Create(),
+    BenchCommand.Create(),
 };
 ExampleHelp.Install(root);
 

@@ -105,22 +105,6 @@ internal sealed record PlanSummary(IReadOnlyList<StepSummary> Steps, long ArenaB
 /// <param name="Bytes">Compulsory traffic: inputs and weights read once, outputs written once.</param>
 internal sealed record StepSummary(string Name, IReadOnlyList<Node> Nodes, long Multiplies, long Bytes);
 
-/// <summary>The order of an image's bytes in a pixel.</summary>
-public enum PixelFormat
-{
-    /// <summary>Three bytes: red, green, blue.</summary>
-    Rgb,
-
-    /// <summary>Three bytes: blue, green, red.</summary>
-    Bgr,
-
-    /// <summary>Four bytes: red, green, blue, and one that is ignored.</summary>
-    Rgba,
-
-    /// <summary>Four bytes: blue, green, red, and one that is ignored.</summary>
-    Bgra,
-}
-
 /// <summary>An 8-bit interleaved image in the caller's memory.</summary>
 /// <param name="Pixels">The bytes, from the first row on.</param>
 /// <param name="Width">Pixels in a row.</param>

@@ -1,0 +1,102 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Formats;
+
+namespace DwrSeg.Cli;
+
+/// <summary><c>dwrseg bench</c>: how fast a network runs, beside what the machine could do.</summary>
+internal static class BenchCommand
+{
+    public static Command Create()
+    {
+        Option<string> model = ModelChoice.Option();
+        Option<string> device = CommonOptions.Device();
+        Option<int> threads = CommonOptions.Threads();
+        Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
+        Option<int> batch = new Option<int>("--batch") { Description = "Images a run.", HelpName = "N", DefaultValueFactory = _ => 1 }.InRange(1, 1024);
+        Option<bool> train = new("--train") { Description = "Time a whole training step (forward, backward, update) instead of inference." };
+        Option<double> seconds = new Option<double>("--seconds")
+        {
+            Description = "How long to measure, at least three runs.",
+            HelpName = "S",
+            DefaultValueFactory = _ => 5,
+        }.Positive();
+        Option<int?> iterations = new("--iterations") { Description = "Runs to measure, instead of --seconds.", HelpName = "N" };
+        Option<string?> json = CommonOptions.JsonFile("Also write the figures as JSON to this file.");
+        var command = new Command(
+            "bench",
+            "Time a network. An inference goes from the normalised image in memory to the class map of the input's size. Flops are 2 x the " +
+            "network's multiplies as the paper counts them, before any folding. The fraction of the FMA peak is that of the fastest run " +
+            "against the best peak, measured on the same threads before, between and after the runs.")
+        {
+            model, device, threads, size, batch, train, seconds, iterations, json,
+        };
+        command.Validators.Add(result =>
+        {
+            if (result.GetValue(iterations) is < 1) result.AddError("--iterations must be at least 1.");
+        });
+        command.SetAction(result =>
+        {
+            ModelChoice choice = ModelChoice.Open(result.GetValue(model)!);
+            (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
+            var settings = new BenchmarkSettings(
+                choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations));
+            using IBackend backend = Devices.Open(result.GetValue(device)!, result.GetValue(threads), out string note);
+            BenchmarkResult figures = Benchmark.Run(backend, settings, Interruption.Token);
+            Print(backend, note, settings, figures);
+            if (result.GetValue(json) is { } path) Save(path, backend, settings, figures);
+            return ExitCode.Ok;
+        });
+        return ExampleHelp.WithExamples(
+            command, "dwrseg bench", "dwrseg bench --model large --size 768x1536 --json large.json", "dwrseg bench --train --batch 2 --size 360x480 --seconds 20");
+    }
+
+    private static void Print(IBackend backend, string note, BenchmarkSettings settings, BenchmarkResult result)
+    {
+        var rows = new List<string[]>
+        {
+            new[] { "network", $"{settings.Model.Name}, {settings.Mode}, batch {settings.Batch}, {settings.Height}x{settings.Width}" },
+            new[] { "device", $"{backend.Name}: {backend.Description}{(note.Length == 0 ? "" : $" ({note})")}" },
+            new[] { "runs", Text($"{result.Iterations} of {result.Multiplies / 1e9:F3} G multiplies in {result.Steps} steps") },
+            new[] { "per image", Text($"median {result.MedianMs:F2} ms, min {result.MinMs:F2} ms, p99 {result.P99Ms:F2} ms") },
+            new[] { "throughput", Text($"{result.Fps:F2} images/s at the median") },
+            new[] { "rate", Text($"{result.Gflops:F1} GFLOP/s at the fastest, {result.MedianGflops:F1} at the median") },
+        };
+        if (result.FmaPeakGflops is { } peak)
+            rows.Add(["FMA peak", Text($"{peak:F1} GFLOP/s, of which the fastest run reaches {100 * result.Gflops / peak:F1} %")]);
+        Terminal.WriteTable(["figure", ""], rows);
+    }
+
+    private static void Save(string path, IBackend backend, BenchmarkSettings settings, BenchmarkResult result) => AtomicFile.Write(path, stream =>
+    {
+        using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true });
+        json.WriteStartObject();
+        json.WriteString("model", settings.Model.Name);
+        json.WriteString("mode", settings.Mode);
+        json.WriteString("device", backend.Name);
+        json.WriteString("deviceDescription", backend.Description);
+        json.WriteString("size", Text($"{settings.Height}x{settings.Width}"));
+        json.WriteNumber("batch", settings.Batch);
+        json.WriteNumber("threads", result.Threads);
+        json.WriteNumber("iterations", result.Iterations);
+        json.WriteNumber("multiplies", result.Multiplies);
+        json.WriteNumber("medianMs", Math.Round(result.MedianMs, 4));
+        json.WriteNumber("minMs", Math.Round(result.MinMs, 4));
+        json.WriteNumber("p99Ms", Math.Round(result.P99Ms, 4));
+        json.WriteNumber("fps", Math.Round(result.Fps, 4));
+        json.WriteNumber("gflops", Math.Round(result.Gflops, 3));
+        json.WriteNumber("medianGflops", Math.Round(result.MedianGflops, 3));
+        if (result.FmaPeakGflops is { } peak)
+        {
+            json.WriteNumber("fmaPeakGflops", Math.Round(peak, 3));
+            json.WriteNumber("fmaPeakFraction", Math.Round(result.Gflops / peak, 4));
+            json.WriteNumber("medianFmaPeakFraction", Math.Round(result.MedianGflops / peak, 4));
+        }
+        json.WriteNumber("arenaBytes", result.ArenaBytes);
+        json.WriteEndObject();
+    });
+
+    private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,187 @@
+using System.Diagnostics;
+using DwrSeg.Native.Autograd;
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cpu;
+using DwrSeg.Native.Formats;
+using DwrSeg.Native.Graph;
+using DwrSeg.Native.Graph.Passes;
+using DwrSeg.Native.Models;
+
+namespace DwrSeg.Cli;
+
+/// <summary>What to time.</summary>
+internal sealed record BenchmarkSettings(
+    ModelChoice Model, int Height, int Width, int Batch, bool IsTraining, double Seconds, int? Iterations)
+{
+    public string Mode => IsTraining ? "train" : "infer";
+}
+
+/// <summary>Figures; times are per image.</summary>
+/// <param name="Iterations">Runs measured.</param>
+/// <param name="MedianMs">Median time.</param>
+/// <param name="MinMs">Shortest time.</param>
+/// <param name="P99Ms">The time that 99 % of the runs keep.</param>
+/// <param name="Multiplies">Multiply-accumulates of one run.</param>
+/// <param name="Batch">Images of one run.</param>
+/// <param name="Steps">Steps of the plan.</param>
+/// <param name="ArenaBytes">Activation memory.</param>
+/// <param name="Threads">Threads that computed.</param>
+/// <param name="FmaPeakGflops">The best FMA rate seen, where the device is this machine's processor.</param>
+internal sealed record BenchmarkResult(
+    int Iterations, double MedianMs, double MinMs, double P99Ms, long Multiplies, int Batch, int Steps, long ArenaBytes, int Threads, double? FmaPeakGflops)
+{
+    public double Fps => 1000 / MedianMs;
+
+    /// <summary>Of the fastest run: like the peak, what the machine does while nothing else holds it up.</summary>
+    public double Gflops => GflopsAt(MinMs);
+
+    public double MedianGflops => GflopsAt(MedianMs);
+
+    private double GflopsAt(double milliseconds) => 2.0 * Multiplies / Batch / milliseconds / 1e6;
+}
+
+/// <summary>Times a plan's runs, with measurements of the machine's own peak in between.</summary>
+internal static class Benchmark
+{
+    private const int WarmUpRuns = 3, LeastRuns = 3;
+    private const double SecondsBetweenPeaks = 0.5;
+
+    public static BenchmarkResult Run(IBackend backend, BenchmarkSettings settings, CancellationToken cancellation)
+    {
+        using Subject subject = settings.IsTraining ? new TrainingStep(backend, settings) : new Inference(backend, settings);
+        var cpu = backend as CpuBackend;
+        double peak = 0;
+        var times = new List<double>();
+        MeasurePeak();
+        for (int i = 0; i < WarmUpRuns; i++) Once();
+        double total = 0, sincePeak = 0;
+        while (settings.Iterations is { } wanted ? times.Count < wanted : total < settings.Seconds || times.Count < LeastRuns)
+        {
+            double seconds = Once();
+            times.Add(seconds);
+            total += seconds;
+            sincePeak += seconds;
+            if (sincePeak < SecondsBetweenPeaks) continue;
+            MeasurePeak();
+            sincePeak = 0;
+        }
+        MeasurePeak();
+
+        times.Sort();
+        double perImage = 1000.0 / settings.Batch;
+        return new BenchmarkResult(
+            times.Count, perImage * Median(times), perImage * times[0], perImage * times[(int)Math.Ceiling(0.99 * times.Count) - 1],
+            subject.Multiplies, settings.Batch, subject.Plan.Summary.Steps.Count, subject.Plan.Summary.ArenaBytes,
+            cpu?.Pool.Workers ?? 1, cpu is null ? null : peak / 1e9);
+
+        double Once()
+        {
+            cancellation.ThrowIfCancellationRequested();
+            long start = Stopwatch.GetTimestamp();
+            subject.Run();
+            return Stopwatch.GetElapsedTime(start).TotalSeconds;
+        }
+
+        void MeasurePeak()
+        {
+            if (cpu is not null) peak = Math.Max(peak, FmaPeak.Measure(cpu.Pool));
+        }
+    }
+
+    private static double Median(List<double> sorted) => (sorted[(sorted.Count - 1) / 2] + sorted[sorted.Count / 2]) / 2;
+
+    /// <summary>A compiled network with random input, and fresh weights where no file gives any.</summary>
+    private abstract class Subject : IDisposable
+    {
+        private readonly ITensorStore _store;
+
+        protected Subject(IBackend backend, BenchmarkSettings settings, LayerGraph forward, LayerGraph compiled, long multiplies)
+        {
+            Multiplies = multiplies;
+            _store = backend.CreateStore();
+            if (settings.Model.File is { } path)
+            {
+                using SafetensorsFile file = SafetensorsFile.Open(path);
+                ModelWeights.Load(file, forward, _store);
+            }
+            else
+            {
+                ModelWeights.Initialize(forward, _store, seed: 1);
+            }
+            Plan = backend.Compile(compiled, _store);
+            var random = new Random(1);
+            Tensor image = Plan.Graph[DwrSegModel.Image];
+            float[] values = new float[image.Shape.Elements];
+            // Normalised images lie between about −2 and 2.
+            for (int i = 0; i < values.Length; i++) values[i] = 4 * random.NextSingle() - 2;
+            Plan.Write(image, values);
+        }
+
+        public IPlan Plan { get; }
+
+        public long Multiplies { get; }
+
+        public abstract void Run();
+
+        public void Dispose()
+        {
+            Plan.Dispose();
+            _store.Dispose();
+        }
+    }
+
+    private sealed class Inference : Subject
+    {
+        private readonly Tensor _logits;
+        private readonly byte[] _classes;
+        private readonly BenchmarkSettings _settings;
+
+        public Inference(IBackend backend, BenchmarkSettings settings)
+            : this(backend, settings, DwrSegModel.Inference(settings.Model.Config, settings.Batch, settings.Height, settings.Width))
+        {
+        }
+
+        private Inference(IBackend backend, BenchmarkSettings settings, LayerGraph graph)
+            : base(backend, settings, graph, InferencePasses.Apply(graph), graph.Multiplies)
+        {
+            _settings = settings;
+            _logits = Plan.Graph[DwrSegModel.Logits];
+            _classes = new byte[settings.Height * settings.Width];
+        }
+
+        public override void Run()
+        {
+            Plan.Run();
+            for (int i = 0; i < _settings.Batch; i++) Plan.ReadClasses(_logits, i, _settings.Height, _settings.Width, _classes, default);
+        }
+    }
+
+    private sealed class TrainingStep : Subject
+    {
+        // Small, so that a long measurement on random labels does not diverge; the time does not depend on it.
+        private const float LearningRate = 1e-3f;
+
+        public TrainingStep(IBackend backend, BenchmarkSettings settings)
+            : this(backend, settings, DwrSegModel.Training(
+                settings.Model.Config, settings.Batch, settings.Height, settings.Width, new OhemCrossEntropy()))
+        {
+        }
+
+        private TrainingStep(IBackend backend, BenchmarkSettings settings, LayerGraph forward)
+            : this(backend, settings, forward, Sgd.Append(Differentiation.Differentiate(forward, forward[DwrSegModel.Loss]), 0.9f, 5e-4f))
+        {
+        }
+
+        private TrainingStep(IBackend backend, BenchmarkSettings settings, LayerGraph forward, LayerGraph graph)
+            : base(backend, settings, forward, graph, graph.Multiplies)
+        {
+            byte[] labels = new byte[(long)settings.Batch * settings.Height * settings.Width];
+            var random = new Random(2);
+            for (int i = 0; i < labels.Length; i++) labels[i] = (byte)random.Next(settings.Model.Config.Classes);
+            Plan.Write(Plan.Graph[DwrSegModel.Labels], labels);
+            Plan.Write(Plan.Graph[Sgd.LearningRate], [LearningRate]);
+        }
+
+        public override void Run() => Plan.Run();
+    }
+}

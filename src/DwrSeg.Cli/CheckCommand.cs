@@ -1,0 +1,71 @@
+using System.CommandLine;
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Evaluation;
+using DwrSeg.Native.Formats;
+
+namespace DwrSeg.Cli;
+
+/// <summary><c>dwrseg check</c>: a device against recorded results of the reference network.</summary>
+internal static class CheckCommand
+{
+    public static Command Create()
+    {
+        Argument<string[]> files = new("FILE")
+        {
+            Description = "Golden files: weights (param.*), input, labels and logits, for a training step also loss, grad.* and after.*.",
+            Arity = ArgumentArity.OneOrMore,
+        };
+        Option<string> device = CommonOptions.Device();
+        Option<int> threads = CommonOptions.Threads();
+        Option<string> precision = new("--precision") { Description = "Arithmetic: fp32.", HelpName = "P", DefaultValueFactory = _ => "fp32" };
+        precision.AcceptOnlyFromAmong("fp32");
+        Option<double> tolerance = new("--tolerance")
+        {
+            Description = "Largest relative error of logits, loss, updated parameters and running statistics; gradients may have ten times it.",
+            HelpName = "T",
+            DefaultValueFactory = _ => new GoldenTolerance().Logits,
+        };
+        var command = new Command(
+            "check",
+            "Compare a device with recorded results of the reference network: builds the network that each file describes, runs it (for a " +
+            "training file one whole step of SGD) and prints the worst relative error |a-b| / |b|; for gradients |b| is at least 1e-4 of all " +
+            "gradients together. Exit code 1 where a file fails, 3 where one can't be read.")
+        {
+            files, device, threads, precision, tolerance.Positive(),
+        };
+        command.SetAction(result => Run(
+            result.GetValue(files)!, result.GetValue(device)!, result.GetValue(threads), result.GetValue(tolerance)));
+        return ExampleHelp.WithExamples(command, "dwrseg check tests/golden/*.safetensors", "dwrseg check tests/golden/train.safetensors --device cpu --tolerance 1e-5");
+    }
+
+    private static int Run(string[] files, string device, int threads, double tolerance)
+    {
+        using IBackend backend = Devices.Open(device, threads, out _);
+        var tolerances = new GoldenTolerance(Logits: tolerance, Loss: tolerance, Gradients: 10 * tolerance, Updated: tolerance);
+        int failed = 0, unreadable = 0;
+        foreach (string path in files)
+        {
+            Interruption.Token.ThrowIfCancellationRequested();
+            try
+            {
+                using SafetensorsFile file = SafetensorsFile.Open(path);
+                IReadOnlyList<GoldenError> errors = GoldenCheck.Run(file, backend, tolerance: tolerances);
+                bool passes = errors.All(e => e.Passes);
+                if (!passes) failed++;
+                Console.Out.WriteLine($"{(passes ? "PASS" : "FAIL")} {path}: {string.Join(", ", errors.Select(Describe))}");
+            }
+            catch (Exception e) when (e is WeightsFormatException or IOException or UnauthorizedAccessException)
+            {
+                unreadable++;
+                Errors.Report(e);
+                Console.Out.WriteLine($"FAIL {path}: can't be read");
+            }
+        }
+        Console.Out.WriteLine($"{files.Length - failed - unreadable} passed, {failed + unreadable} failed");
+        return failed > 0 ? ExitCode.Failed : unreadable > 0 ? ExitCode.BadFile : ExitCode.Ok;
+    }
+
+    private static string Describe(GoldenError error) => error.Passes
+        ? $"{error.Quantity} {error.Error:0.0e+0}"
+        : $"{error.Quantity} {error.Error:0.0e+0} above {error.Tolerance:0.0e+0} at {error.Tensor}";
+}

@@ -1,0 +1,72 @@
+using System.Globalization;
+using DwrSeg.Native.Backends.Cpu;
+
+namespace DwrSeg.Native.Backends;
+
+/// <summary>Which devices there are, and what users call them.</summary>
+internal static class Devices
+{
+    /// <summary>The name that takes the first device of the table that is there.</summary>
+    public const string Auto = "auto";
+
+    /// <summary>A row of the table.</summary>
+    /// <param name="Name">What the user writes, where <paramref name="IsNumbered"/> is set also with <c>:N</c> after it.</param>
+    /// <param name="IsNumbered">There may be several of the kind.</param>
+    /// <param name="IsAutomatic"><see cref="Auto"/> may choose it.</param>
+    /// <param name="WhyNot">Why device N of this kind can't be used; null where it can.</param>
+    /// <param name="Open">Opens device N with so many threads.</param>
+    private sealed record Kind(string Name, bool IsNumbered, bool IsAutomatic, Func<int, string?> WhyNot, Func<int, int, IBackend> Open);
+
+    // In the order in which `auto` prefers them.
+    private static readonly Kind[] Kinds =
+    [
+        new("cuda", IsNumbered: true, IsAutomatic: true, _ => "this version has no CUDA backend", (_, _) => throw new InvalidOperationException()),
+        new("cpu", IsNumbered: false, IsAutomatic: true, _ => null, (_, threads) => new CpuBackend(threads)),
+        new("emulated", IsNumbered: false, IsAutomatic: false, _ => "this version has no CUDA backend", (_, _) => throw new InvalidOperationException()),
+    ];
+
+    /// <summary>Opens a device.</summary>
+    /// <param name="name"><c>auto</c>, <c>cpu</c>, <c>cuda</c>, <c>cuda:N</c> or <c>emulated</c>.</param>
+    /// <param name="threads">Processor threads, 0 for one per processor; devices that compute elsewhere take no notice.</param>
+    /// <param name="note">What was passed over on the way, such as <c>no cuda: …</c>; empty for a device by name.</param>
+    /// <exception cref="ArgumentException">No device has such a name.</exception>
+    /// <exception cref="DeviceUnavailableException">The device is not there.</exception>
+    public static IBackend Open(string name, int threads, out string note)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        ArgumentOutOfRangeException.ThrowIfNegative(threads);
+        note = "";
+        if (name == Auto)
+        {
+            var passedOver = new List<string>();
+            foreach (Kind kind in Kinds.Where(k => k.IsAutomatic))
+            {
+                if (kind.WhyNot(0) is not { } reason)
+                {
+                    note = string.Join("; ", passedOver);
+                    return kind.Open(0, threads);
+                }
+                passedOver.Add($"no {kind.Name}: {reason}");
+            }
+            throw new DeviceUnavailableException(string.Join("; ", passedOver));
+        }
+        (Kind wanted, int index) = Parse(name);
+        if (wanted.WhyNot(index) is { } problem)
+        {
+            IEnumerable<string> usable = Kinds.Where(k => k.WhyNot(0) is null).Select(k => k.Name);
+            throw new DeviceUnavailableException($"device '{name}' is not available: {problem}. Available: {Auto}, {string.Join(", ", usable)}.");
+        }
+        return wanted.Open(index, threads);
+    }
+
+    private static (Kind Kind, int Index) Parse(string name)
+    {
+        string[] parts = name.Split(':');
+        Kind? kind = Array.Find(Kinds, k => k.Name == parts[0]);
+        if (kind is not null && parts.Length == 1) return (kind, 0);
+        if (kind is { IsNumbered: true } && parts.Length == 2
+            && int.TryParse(parts[1], NumberStyles.None, CultureInfo.InvariantCulture, out int index)) return (kind, index);
+        string known = string.Join(", ", Kinds.Select(k => k.IsNumbered ? $"{k.Name}, {k.Name}:N" : k.Name));
+        throw new ArgumentException($"There is no device called '{name}'; names are {Auto}, {known}.", nameof(name));
+    }
+}

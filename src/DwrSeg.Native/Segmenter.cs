@@ -1,0 +1,204 @@
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Formats;
+using DwrSeg.Native.Graph;
+using DwrSeg.Native.Graph.Passes;
+using DwrSeg.Native.Models;
+
+namespace DwrSeg.Native;
+
+/// <summary>
+/// Semantic segmentation of images with a DWRSeg network (arXiv 2212.01173): one class per pixel. Load once, run many times.
+/// </summary>
+/// <remarks>
+/// <para>The class map has the image's own size: the network's logits, at 1/8 of its input size, are upsampled bilinearly to the image and
+/// each pixel takes the class of the largest; of equal ones the lowest id.</para>
+/// <para>Thread-safe: calls from several threads run one after the other, each with all of the segmenter's threads. For more throughput from
+/// many small images load several segmenters with <see cref="SegmenterOptions.Threads"/> = 1.</para>
+/// <para>Holds native memory and threads until it is disposed.</para>
+/// </remarks>
+public sealed class Segmenter : IDisposable
+{
+    /// <summary>The largest width and height of an image, in pixels.</summary>
+    public const int MaxSide = 16384;
+
+    private readonly Lock _gate = new();
+    private readonly IBackend _backend;
+    private readonly ITensorStore _store;
+    private readonly DwrSegConfig _config;
+    private readonly Normalization _normalization;
+    private readonly PlanCache _plans;
+    private bool _disposed;
+
+    private Segmenter(IBackend backend, SafetensorsFile file, SegmenterOptions options)
+    {
+        ModelMetadata metadata = ModelMetadata.Read(file);
+        (_backend, _config, _normalization) = (backend, metadata.Config, metadata.Normalization);
+        Classes = metadata.Classes ?? new ClassList(Enumerable.Range(0, _config.Classes).Select(i => $"class {i}"));
+        InputSize = options.InputSize ?? (options.SizePolicy == SizePolicy.Trained ? metadata.InputSize : null);
+        _store = backend.CreateStore();
+        try
+        {
+            // Weights do not depend on the input size; the smallest graph names them all.
+            ModelWeights.Load(file, DwrSegModel.Inference(_config, 1, 1, 1), _store);
+        }
+        catch
+        {
+            _store.Dispose();
+            throw;
+        }
+        _plans = new PlanCache(size =>
+            backend.Compile(InferencePasses.Apply(DwrSegModel.Inference(_config, 1, size.Height, size.Width)), _store));
+    }
+
+    /// <summary>Names and colours of the classes; ids are 0 … Count−1. Where the weights file has none, <c>class 0</c> and so on.</summary>
+    public ClassList Classes { get; }
+
+    /// <summary>The device that computes, such as <c>cpu</c>.</summary>
+    public string Device => _backend.Name;
+
+    /// <summary>The device in one line for people, with what was passed over on the way where it was chosen automatically.</summary>
+    public string DeviceDescription { get; private init; } = "";
+
+    /// <summary>The network's input size in pixels; null: each image's own.</summary>
+    public (int Height, int Width)? InputSize { get; }
+
+    /// <summary>Loads a model.</summary>
+    /// <param name="path">A safetensors file with PyTorch's <c>state_dict</c> names and the configuration in its metadata.</param>
+    /// <param name="options">Null for the defaults.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="IOException">The file can't be read.</exception>
+    /// <exception cref="WeightsFormatException">It is damaged, holds no DWRSeg model, or its tensors do not fit its configuration.</exception>
+    /// <exception cref="ArgumentException">An option is out of range, or no device has such a name.</exception>
+    /// <exception cref="DeviceUnavailableException">The device is not there.</exception>
+    public static Segmenter Load(string path, SegmenterOptions? options = null)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        return Load(file, options);
+    }
+
+    /// <summary>Loads a model from a file that is open already, and leaves it open.</summary>
+    /// <inheritdoc cref="Load(string, SegmenterOptions?)"/>
+    public static Segmenter Load(SafetensorsFile file, SegmenterOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        options ??= new SegmenterOptions();
+        IBackend backend = Devices.Open(options.Device, options.Threads, out string note);
+        return Load(file, options, backend, note.Length == 0 ? backend.Description : $"{backend.Description} ({note})");
+    }
+
+    /// <summary>Loads a model onto an open device, which the segmenter then owns.</summary>
+    internal static Segmenter Load(SafetensorsFile file, SegmenterOptions options, IBackend backend, string description)
+    {
+        try
+        {
+            if (options.InputSize is { } size)
+            {
+                RequireSide(size.Height, "InputSize.Height");
+                RequireSide(size.Width, "InputSize.Width");
+            }
+            return new Segmenter(backend, file, options) { DeviceDescription = description };
+        }
+        catch
+        {
+            backend.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Segments an image file (JPEG, PNG, WebP, BMP or GIF; EXIF orientation is applied).</summary>
+    /// <param name="imagePath">The file.</param>
+    /// <param name="withConfidence">Whether <see cref="Segmentation.Confidence"/> is wanted too.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="IOException">The file can't be read.</exception>
+    /// <exception cref="ImageFormatException">It is no image, damaged, cut short or too large.</exception>
+    /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
+    public Segmentation Run(string imagePath, bool withConfidence = false) => Run(ImageCodec.Decode(imagePath), imagePath, withConfidence);
+
+    /// <summary>Segments an encoded image from a stream, which is read to its end and left open.</summary>
+    /// <param name="encoded">Need not be seekable.</param>
+    /// <param name="withConfidence">Whether <see cref="Segmentation.Confidence"/> is wanted too.</param>
+    /// <exception cref="IOException">The stream can't be read.</exception>
+    /// <exception cref="ImageFormatException">It holds no image, or one that is damaged, cut short or too large.</exception>
+    /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
+    public Segmentation Run(Stream encoded, bool withConfidence = false)
+    {
+        ArgumentNullException.ThrowIfNull(encoded);
+        return Run(ImageCodec.Decode(encoded, StreamName), StreamName, withConfidence);
+    }
+
+    /// <summary>Segments an encoded image in memory.</summary>
+    /// <param name="encoded">The bytes of a file.</param>
+    /// <param name="withConfidence">Whether <see cref="Segmentation.Confidence"/> is wanted too.</param>
+    /// <exception cref="ImageFormatException">It is no image, damaged, cut short or too large.</exception>
+    /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
+    public Segmentation Run(ReadOnlySpan<byte> encoded, bool withConfidence = false) =>
+        Run(ImageCodec.Decode(encoded, StreamName), StreamName, withConfidence);
+
+    /// <summary>
+    /// Segments raw pixels into the caller's memory. After the first run at a size it allocates nothing on the managed heap.
+    /// </summary>
+    /// <param name="pixels">8-bit pixels, rows from top to bottom.</param>
+    /// <param name="width">Pixels in a row, 1 to <see cref="MaxSide"/>.</param>
+    /// <param name="height">Rows, 1 to <see cref="MaxSide"/>.</param>
+    /// <param name="rowBytes">Bytes from the start of a row to the start of the next; at least <paramref name="width"/> times the pixel's.</param>
+    /// <param name="format">The order of a pixel's bytes.</param>
+    /// <param name="classes">Receives width · height class ids, rows from top to bottom without padding.</param>
+    /// <param name="confidence">Empty, or receives for each pixel its class's softmax probability in 1/255.</param>
+    /// <exception cref="ArgumentException">A size is out of range or a span is too short; the message says what is needed.</exception>
+    /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
+    public void Run(
+        ReadOnlySpan<byte> pixels, int width, int height, int rowBytes, PixelFormat format, Span<byte> classes, Span<byte> confidence = default)
+    {
+        RequireSide(width, nameof(width));
+        RequireSide(height, nameof(height));
+        int rowNeeds = width * format.BytesPerPixel();
+        if (rowBytes < rowNeeds) throw new ArgumentException($"rowBytes is {rowBytes}; a row of {width} {format} pixels needs {rowNeeds}.", nameof(rowBytes));
+        RequireLength(pixels.Length, (height - 1L) * rowBytes + rowNeeds, nameof(pixels));
+        int count = width * height;
+        RequireLength(classes.Length, count, nameof(classes));
+        if (!confidence.IsEmpty) RequireLength(confidence.Length, count, nameof(confidence));
+
+        lock (_gate)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            PlanCache.Entry entry = _plans.Get(InputSize ?? (height, width));
+            entry.Plan.WriteImage(entry.Image, 0, new ImageView(pixels, width, height, rowBytes, format), _normalization);
+            entry.Plan.Run();
+            entry.Plan.ReadClasses(entry.Logits, 0, height, width, classes[..count], confidence.IsEmpty ? default : confidence[..count]);
+        }
+    }
+
+    /// <summary>Waits for a run in progress and frees all memory and threads. Later runs throw.</summary>
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            if (_disposed) return;
+            _disposed = true;
+            _plans.Dispose();
+            _store.Dispose();
+            _backend.Dispose();
+        }
+    }
+
+    private const string StreamName = "the encoded image";
+
+    private Segmentation Run(RgbImage image, string name, bool withConfidence)
+    {
+        if (image.Width > MaxSide || image.Height > MaxSide)
+            throw new ImageFormatException(name, $"is {image.Width} x {image.Height} pixels; at most {MaxSide} each are possible, scale it down first");
+        byte[] classes = new byte[image.Width * image.Height], confidence = withConfidence ? new byte[classes.Length] : [];
+        Run(image.Pixels, image.Width, image.Height, image.Width * 3, PixelFormat.Rgb, classes, confidence);
+        return new Segmentation(image, classes, confidence, Classes);
+    }
+
+    private static void RequireSide(int side, string name)
+    {
+        if (side is < 1 or > MaxSide) throw new ArgumentOutOfRangeException(name, side, $"1 to {MaxSide} pixels are possible.");
+    }
+
+    private static void RequireLength(int length, long needed, string name)
+    {
+        if (length < needed) throw new ArgumentException($"{name} has {length} bytes; {needed} are needed.", name);
+    }
+}

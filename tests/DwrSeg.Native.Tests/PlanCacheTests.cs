@@ -1,0 +1,51 @@
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cpu;
+using DwrSeg.Native.Graph.Passes;
+using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Models;
+using Xunit;
+
+namespace DwrSeg.Native.Tests;
+
+public sealed class PlanCacheTests
+{
+    [Fact]
+    public void LeastRecentlyUsedSizeMakesRoom()
+    {
+        using var backend = new CpuBackend(1);
+        using ITensorStore store = backend.CreateStore();
+        var compiled = new List<(int, int)>();
+        using var cache = new PlanCache(size =>
+        {
+            compiled.Add(size);
+            return Compile(backend, store, size);
+        });
+        for (int i = 1; i <= PlanCache.Capacity; i++) cache.Get((8, i));
+        Assert.Equal((8, 1), cache.Get((8, 1)).Size);
+        Assert.Equal(PlanCache.Capacity, compiled.Count);
+
+        cache.Get((9, 9));
+        Assert.Equal(PlanCache.Capacity + 1, compiled.Count);
+        Assert.Equal([(9, 9), (8, 1), (8, 4), (8, 3)], cache.Sizes);
+        cache.Get((8, 2));
+        Assert.Equal((8, 2), compiled[^1]);
+    }
+
+    [Fact]
+    public void CacheStaysSoundWhenASizeCanNotBeCompiled()
+    {
+        using var backend = new CpuBackend(1);
+        using ITensorStore store = backend.CreateStore();
+        using var cache = new PlanCache(size => size.Height == 1
+            ? throw new InvalidOperationException()
+            : Compile(backend, store, size));
+        for (int i = 1; i <= PlanCache.Capacity; i++) cache.Get((8, i));
+        Assert.Throws<InvalidOperationException>(() => cache.Get((1, 1)));
+        Assert.Equal([(8, 4), (8, 3), (8, 2)], cache.Sizes);
+        Assert.Equal((8, 7), cache.Get((8, 7)).Size);
+        Assert.Equal([(8, 7), (8, 4), (8, 3), (8, 2)], cache.Sizes);
+    }
+
+    private static IPlan Compile(IBackend backend, ITensorStore store, (int Height, int Width) size) =>
+        backend.Compile(InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, size.Height, size.Width)), store);
+}
