@@ -6,28 +6,49 @@ namespace DwrSeg.Native.Backends.Cpu.Kernels;
 /// </summary>
 internal sealed unsafe class Convolution : IDisposable
 {
-    private readonly ImplicitGemm _gemm;
-    private readonly int _kernel;
+    private readonly ImplicitGemm? _gemm;
+    private readonly WinogradConvolution? _winograd;
+    private readonly int _kernel, _stride, _inChannels, _outChannels;
 
-    public Convolution(int kernel, int stride, int inChannels, int outChannels, Workspace workspace)
+    /// <param name="kernel">1 or 3.</param>
+    /// <param name="stride">1 or 2.</param>
+    /// <param name="inChannels">Channels of x.</param>
+    /// <param name="outChannels">Channels of y.</param>
+    /// <param name="workspace">Scratch, shared with other kernels.</param>
+    /// <param name="allowWinograd">Takes <see cref="WinogradConvolution"/> where it suits: much faster, slightly less precise.</param>
+    public Convolution(int kernel, int stride, int inChannels, int outChannels, Workspace workspace, bool allowWinograd = true)
     {
         ConvolutionShape.Check(kernel, stride, inChannels, outChannels);
-        _kernel = kernel;
+        (_kernel, _stride, _inChannels, _outChannels) = (kernel, stride, inChannels, outChannels);
+        if (allowWinograd && kernel == 3 && stride == 1 && WinogradConvolution.Suits(inChannels, outChannels))
+        {
+            _winograd = new WinogradConvolution(inChannels, outChannels, dataGradient: false, workspace);
+            return;
+        }
         Tap[] taps = new Tap[kernel * kernel];
         for (int i = 0; i < taps.Length; i++) taps[i] = new Tap(i / kernel - kernel / 2, i % kernel - kernel / 2, i);
         _gemm = new ImplicitGemm(inChannels, outChannels, stride, taps, workspace, rowTaps: kernel);
     }
 
     /// <summary>Takes over weights in OHWI order; call again whenever they change.</summary>
-    public void Pack(WorkerPool pool, float* weights) => _gemm.PackForward(pool, weights, _kernel * _kernel);
+    public void Pack(WorkerPool pool, float* weights)
+    {
+        _winograd?.Pack(pool, weights);
+        _gemm?.Pack(pool, weights, _kernel * _kernel, transposed: false);
+    }
 
     public void Run(WorkerPool pool, Map x, Map y, in Epilogue epilogue)
     {
-        ConvolutionShape.CheckMaps(_gemm.Stride, _gemm.InChannels, _gemm.OutChannels, x, y);
-        if (epilogue.BorderBias && (_kernel != 3 || _gemm.Stride != 1))
+        ConvolutionShape.CheckMaps(_stride, _inChannels, _outChannels, x, y);
+        if (epilogue.BorderBias && (_kernel != 3 || _stride != 1))
             throw new ArgumentException("A border bias needs a 3x3 convolution of stride 1.", nameof(epilogue));
-        _gemm.Run(pool, x, y, new OutputGrid(y.H, y.W, 0, 0, 1), epilogue);
+        _winograd?.Run(pool, x, y, epilogue);
+        _gemm?.Run(pool, x, y, new OutputGrid(y.H, y.W, 0, 0, 1), epilogue);
     }
 
-    public void Dispose() => _gemm.Dispose();
+    public void Dispose()
+    {
+        _winograd?.Dispose();
+        _gemm?.Dispose();
+    }
 }

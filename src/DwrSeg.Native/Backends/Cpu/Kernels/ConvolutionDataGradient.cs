@@ -11,6 +11,7 @@ namespace DwrSeg.Native.Backends.Cpu.Kernels;
 internal sealed unsafe class ConvolutionDataGradient : IDisposable
 {
     private readonly ImplicitGemm[] _phases;
+    private readonly WinogradConvolution? _winograd;
     private readonly int _kernel, _stride, _inChannels, _outChannels;
 
     /// <param name="kernel">1 or 3.</param>
@@ -18,10 +19,17 @@ internal sealed unsafe class ConvolutionDataGradient : IDisposable
     /// <param name="inChannels">Channels of the convolution's input, so of dx.</param>
     /// <param name="outChannels">Channels of the convolution's output, so of dy.</param>
     /// <param name="workspace">Scratch, shared with other kernels.</param>
-    public ConvolutionDataGradient(int kernel, int stride, int inChannels, int outChannels, Workspace workspace)
+    /// <param name="allowWinograd">Takes <see cref="WinogradConvolution"/> where it suits: much faster, slightly less precise.</param>
+    public ConvolutionDataGradient(int kernel, int stride, int inChannels, int outChannels, Workspace workspace, bool allowWinograd = true)
     {
         ConvolutionShape.Check(kernel, stride, inChannels, outChannels);
         (_kernel, _stride, _inChannels, _outChannels) = (kernel, stride, inChannels, outChannels);
+        if (allowWinograd && kernel == 3 && stride == 1 && WinogradConvolution.Suits(outChannels, inChannels))
+        {
+            _winograd = new WinogradConvolution(outChannels, inChannels, dataGradient: true, workspace);
+            _phases = [];
+            return;
+        }
         _phases = new ImplicitGemm[stride * stride];
         for (int phase = 0; phase < _phases.Length; phase++)
         {
@@ -42,7 +50,8 @@ internal sealed unsafe class ConvolutionDataGradient : IDisposable
     /// <summary>Takes over the convolution's weights in OHWI order; call again whenever they change.</summary>
     public void Pack(WorkerPool pool, float* weights)
     {
-        foreach (ImplicitGemm phase in _phases) phase.PackTransposed(pool, weights, _kernel * _kernel);
+        _winograd?.Pack(pool, weights);
+        foreach (ImplicitGemm phase in _phases) phase.Pack(pool, weights, _kernel * _kernel, transposed: true);
     }
 
     /// <summary>Writes <paramref name="dx"/>, or adds to it.</summary>
@@ -50,6 +59,7 @@ internal sealed unsafe class ConvolutionDataGradient : IDisposable
     {
         ConvolutionShape.CheckMaps(_stride, _inChannels, _outChannels, dx, dy);
         Epilogue epilogue = new() { Accumulate = accumulate };
+        _winograd?.Run(pool, dy, dx, epilogue);
         for (int phase = 0; phase < _phases.Length; phase++)
         {
             if (accumulate && _phases[phase].TapCount == 0) continue;
@@ -61,6 +71,7 @@ internal sealed unsafe class ConvolutionDataGradient : IDisposable
 
     public void Dispose()
     {
+        _winograd?.Dispose();
         foreach (ImplicitGemm phase in _phases) phase.Dispose();
     }
 }

@@ -29,13 +29,8 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     // Divisible by every tile height.
     private const int BlockPixels = 120;
 
-    // Rows beyond the last pixel that a partial tile may touch.
-    private const int TileSlack = 16;
-
-    private const int MaxPanelColumns = 64;
-
     // Pointers from one tap to the next.
-    private const int TapPitch = BlockPixels + TileSlack;
+    private const int TapPitch = BlockPixels + Panels.TileSlack;
 
     // Half of a 1 MiB L2 cache; the pixels need the rest.
     private const int L2WeightFloats = 131072;
@@ -46,7 +41,7 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     private readonly Tap[] _taps;
     private readonly Workspace _workspace;
     private readonly int _rowTaps;
-    private Panel* _panels;
+    private readonly Panels _panels;
     private Tap* _tapTable;
     private float* _weights;
     private float* _zeros;
@@ -60,97 +55,38 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     /// <param name="rowTaps">So many successive taps lie side by side in x; 1 if in doubt.</param>
     public ImplicitGemm(int inChannels, int outChannels, int stride, Tap[] taps, Workspace workspace, int rowTaps = 1)
     {
-        InChannels = inChannels;
-        OutChannels = outChannels;
         Stride = stride;
         _taps = taps;
         _workspace = workspace;
         _rowTaps = rowTaps * inChannels <= MergedFloats ? rowTaps : 1;
-        List<int> widths = PanelVectors(outChannels);
-        Panels = widths.Count;
-        _panels = (Panel*)NativeMemory.Alloc((nuint)(Panels * sizeof(Panel)));
-        nint offset = 0;
-        int column = 0;
-        for (int i = 0; i < Panels; i++)
-        {
-            _panels[i] = new Panel { Column = column, Vectors = widths[i], Columns = Math.Min(outChannels - column, widths[i] * 16), Weights = offset };
-            column += widths[i] * 16;
-            offset += (nint)taps.Length * inChannels * widths[i] * 16;
-        }
-        _weights = Allocate(offset);
-        NativeMemory.Clear(_weights, (nuint)(offset * sizeof(float)));
-        int zeros = Math.Max(Math.Max(inChannels, column), MergedFloats);
+        _panels = new Panels(inChannels, outChannels, [.. taps.Select(tap => tap.Index)]);
+        _weights = Allocate(_panels.Floats);
+        int zeros = Math.Max(Math.Max(inChannels, _panels.PaddedColumns), MergedFloats);
         _zeros = Allocate(zeros);
         NativeMemory.Clear(_zeros, (nuint)zeros * sizeof(float));
         _zeroRows = (float**)NativeMemory.Alloc((nuint)TapPitch * (nuint)sizeof(float*));
         for (int i = 0; i < TapPitch; i++) _zeroRows[i] = _zeros;
         _tapTable = (Tap*)NativeMemory.Alloc((nuint)(Math.Max(taps.Length, 1) * sizeof(Tap)));
         taps.CopyTo(new Span<Tap>(_tapTable, taps.Length));
-        workspace.ReserveScratch(BlockScratch.Bytes(taps.Length, column, _rowTaps > 1));
+        workspace.ReserveScratch(BlockScratch.Bytes(taps.Length, outChannels, _rowTaps > 1));
     }
 
     ~ImplicitGemm() => Free();
 
-    public int InChannels { get; }
+    public int InChannels => _panels.InChannels;
 
-    public int OutChannels { get; }
+    public int OutChannels => _panels.OutChannels;
 
     public int Stride { get; }
 
     public int TapCount => _taps.Length;
 
-    private int Panels { get; }
-
-    /// <summary>Packs forward weights: output channel o, input channel i from OHWI <paramref name="weights"/>.</summary>
-    public void PackForward(WorkerPool pool, float* weights, int kernelTaps) => Pack(pool, weights, kernelTaps, transposed: false);
-
     /// <summary>
-    /// Packs weights with the channels' roles swapped: this product's inputs are the OHWI weights' output channels and vice versa.
+    /// Packs OHWI weights of <paramref name="kernelTaps"/> taps; transposed, this product's inputs are the weights' output channels and
+    /// vice versa.
     /// </summary>
-    public void PackTransposed(WorkerPool pool, float* weights, int kernelTaps) => Pack(pool, weights, kernelTaps, transposed: true);
-
-    private void Pack(WorkerPool pool, float* weights, int kernelTaps, bool transposed)
-    {
-        PackJob job = new()
-        {
-            Source = weights,
-            Target = _weights,
-            Panels = _panels,
-            Taps = _tapTable,
-            TapCount = _taps.Length,
-            KernelTaps = kernelTaps,
-            InChannels = InChannels,
-            OutChannels = OutChannels,
-        };
-        pool.Run(Panels * _taps.Length, transposed ? &PackTransposedTask : &PackForwardTask, &job);
-    }
-
-    private static void PackForwardTask(void* context, int task, int worker)
-    {
-        PackJob* job = (PackJob*)context;
-        Panel panel = job->Panels[task / job->TapCount];
-        int t = task % job->TapCount, width = panel.Vectors * 16;
-        nint sourcePitch = (nint)job->KernelTaps * job->InChannels;
-        float* source = job->Source + panel.Column * sourcePitch + (nint)job->Taps[t].Index * job->InChannels;
-        float* target = job->Target + panel.Weights + (nint)t * job->InChannels * width;
-        for (int column = 0; column < panel.Columns; column++, source += sourcePitch)
-        {
-            for (int c = 0; c < job->InChannels; c++) target[c * width + column] = source[c];
-        }
-    }
-
-    private static void PackTransposedTask(void* context, int task, int worker)
-    {
-        PackJob* job = (PackJob*)context;
-        Panel panel = job->Panels[task / job->TapCount];
-        int t = task % job->TapCount, width = panel.Vectors * 16;
-        float* target = job->Target + panel.Weights + (nint)t * job->InChannels * width;
-        for (int c = 0; c < job->InChannels; c++, target += width)
-        {
-            float* source = job->Source + ((nint)c * job->KernelTaps + job->Taps[t].Index) * job->OutChannels + panel.Column;
-            new ReadOnlySpan<float>(source, panel.Columns).CopyTo(new Span<float>(target, panel.Columns));
-        }
-    }
+    public void Pack(WorkerPool pool, float* weights, int kernelTaps, bool transposed) =>
+        _panels.Pack(pool, weights, kernelTaps, transposed, _weights);
 
     /// <summary>Computes the grid's pixels of <paramref name="y"/>; leaves all others alone.</summary>
     public void Run(WorkerPool pool, Map x, Map y, OutputGrid grid, in Epilogue epilogue)
@@ -172,7 +108,7 @@ internal sealed unsafe class ImplicitGemm : IDisposable
             Depth = InChannels * rowTaps,
             Taps = _tapTable,
             TapCount = _taps.Length / rowTaps,
-            Panels = _panels,
+            Panels = _panels.Table,
             Weights = _weights,
             Zeros = _zeros,
             ZeroRows = _zeroRows,
@@ -187,8 +123,8 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         int blocks = (int)((pixels + job.BlockPixels - 1) / job.BlockPixels);
         // Few blocks: give each worker some of the panels too, so that none idles for long.
         int groups = 1;
-        while (groups < Panels && blocks * groups < 6 * pool.Workers) groups++;
-        job.PanelCount = Panels;
+        while (groups < _panels.Count && blocks * groups < 6 * pool.Workers) groups++;
+        job.PanelCount = _panels.Count;
         job.Blocks = blocks;
         job.Groups = groups;
         pool.Run(blocks * groups, &RunTask, &job);
@@ -211,7 +147,7 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void RunPanel(RunJob* job, Panel panel, BlockScratch scratch, int count)
     {
-        bool direct = job->Direct && panel.Columns == panel.Vectors * 16;
+        bool direct = job->Direct && panel.IsFull;
         TileRows sums = new() { Pixels = scratch.Sums };
         TileRows result = direct ? new() { Pixels = scratch.Results, Offset = panel.Column } : sums;
         float** start = !direct ? null
@@ -223,11 +159,11 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         float floor = direct && job->Epilogue.Relu ? 0 : float.NegativeInfinity;
 
         // K is walked whole where the panel's weights stay in the L2 cache, else in pieces that do: several taps, or some channels of one.
-        int width = panel.Vectors * 16, channels = job->Depth, depth = L2WeightFloats / width;
+        int width = panel.Width, channels = job->Depth, depth = L2WeightFloats / width;
         int pieces = (channels + depth - 1) / depth, pieceChannels = (channels + pieces - 1) / pieces;
         int tapPieces = pieces > 1 ? job->TapCount : (int)(((nint)job->TapCount * channels + depth - 1) / depth);
         int pieceTaps = tapPieces == 0 ? 0 : (job->TapCount + tapPieces - 1) / tapPieces;
-        TileInput input = new() { Weights = job->Weights + panel.Weights, TapPitch = TapPitch };
+        TileInput input = new() { Weights = job->Weights + (nint)job->TapCount * job->Depth * panel.Column, TapPitch = TapPitch };
         int tap = 0, channel = 0;
         do
         {
@@ -242,26 +178,12 @@ internal sealed unsafe class ImplicitGemm : IDisposable
                 tap += pieceTaps;
             }
             bool last = tap >= job->TapCount;
-            MultiplyTiles(panel.Vectors, input, init, last ? result : sums, last ? bias : job->Zeros, last ? floor : float.NegativeInfinity, count);
+            Panels.Multiply(panel.Vectors, input, init, last ? result : sums, last ? bias : job->Zeros, last ? floor : float.NegativeInfinity, count);
             input.Weights += input.Taps * input.Channels * width;
             init = sums;
         }
         while (tap < job->TapCount);
         if (!direct) Finish(job, panel, scratch, count);
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void MultiplyTiles(int vectors, TileInput input, TileRows init, TileRows result, float* bias, float floor, int count)
-    {
-        int rows = !Vector512.IsHardwareAccelerated || vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 10 : 12;
-        for (int i = 0; i < count; i += rows, input.Pixels += rows, init.Pixels += rows, result.Pixels += rows)
-        {
-            if (!Vector512.IsHardwareAccelerated) PanelKernels.Tile6x16(input, init, result, bias, floor);
-            else if (vectors == 4) PanelKernels.Tile6x64(input, init, result, bias, floor);
-            else if (vectors == 3) PanelKernels.Tile8x48(input, init, result, bias, floor);
-            else if (vectors == 2) PanelKernels.Tile10x32(input, init, result, bias, floor);
-            else PanelKernels.Tile12x16(input, init, result, bias, floor);
-        }
     }
 
     /// <summary>Fills a block's tables of pointers: where each tap reads, where sums start from, where results go.</summary>
@@ -326,14 +248,14 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         for (int t = 0; t < job->TapCount; t++)
         {
             float** target = scratch.Pixels + t * TapPitch + count;
-            for (int k = 0; k < TileSlack; k++) target[k] = zeros;
+            for (int k = 0; k < Panels.TileSlack; k++) target[k] = zeros;
         }
-        for (int k = count; k < count + TileSlack; k++)
+        for (int k = count; k < count + Panels.TileSlack; k++)
         {
             results[k] = scratch.Spare;
             residuals[k] = scratch.Biases[k] = zeros;
         }
-        for (int k = 0; k < TapPitch; k++) scratch.Sums[k] = scratch.Tiles + k * MaxPanelColumns;
+        for (int k = 0; k < TapPitch; k++) scratch.Sums[k] = scratch.Tiles + k * Panels.MaxWidth;
     }
 
     /// <summary>What a tap reads at the left or right border: zeros, or a merged pixel put together in a slot.</summary>
@@ -380,16 +302,6 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         }
     }
 
-    /// <summary>Cuts output channels into panels of 1 to 4 vectors of 16, as even as possible.</summary>
-    private static List<int> PanelVectors(int channels)
-    {
-        int vectors = (channels + 15) / 16, widest = Vector512.IsHardwareAccelerated ? 4 : 1;
-        int panels = (vectors + widest - 1) / widest;
-        List<int> widths = [];
-        for (int i = 0; i < panels; i++) widths.Add(vectors * (i + 1) / panels - vectors * i / panels);
-        return widths;
-    }
-
     private static float* Allocate(nint floats) =>
         (float*)NativeMemory.AlignedAlloc((nuint)Align(Math.Max(floats, 1) * sizeof(float)), Workspace.Alignment);
 
@@ -397,6 +309,7 @@ internal sealed unsafe class ImplicitGemm : IDisposable
 
     public void Dispose()
     {
+        _panels.Dispose();
         Free();
         GC.SuppressFinalize(this);
     }
@@ -406,26 +319,10 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         NativeMemory.AlignedFree(_weights);
         NativeMemory.AlignedFree(_zeros);
         NativeMemory.Free(_zeroRows);
-        NativeMemory.Free(_panels);
         NativeMemory.Free(_tapTable);
         _weights = _zeros = null;
         _zeroRows = null;
-        _panels = null;
         _tapTable = null;
-    }
-
-    private struct Panel
-    {
-        public int Column, Columns, Vectors;
-        public nint Weights;
-    }
-
-    private struct PackJob
-    {
-        public float* Source, Target;
-        public Panel* Panels;
-        public Tap* Taps;
-        public int TapCount, KernelTaps, InChannels, OutChannels;
     }
 
     private struct RunJob
@@ -463,7 +360,7 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         public BlockScratch(byte* memory, int taps, int channels)
         {
             Tiles = (float*)memory;
-            Spare = Tiles + TapPitch * MaxPanelColumns;
+            Spare = Tiles + TapPitch * Panels.MaxWidth;
             Results = (float**)(Spare + Columns(channels));
             Residuals = Results + TapPitch;
             Biases = Residuals + TapPitch;
@@ -473,11 +370,11 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         }
 
         public static nint Bytes(int taps, int channels, bool merged) =>
-            (TapPitch * MaxPanelColumns + Columns(channels) + (merged ? (nint)taps * TapPitch * MergedFloats : 0)) * sizeof(float)
+            (TapPitch * Panels.MaxWidth + Columns(channels) + (merged ? (nint)taps * TapPitch * MergedFloats : 0)) * sizeof(float)
             + (Tables + taps) * TapPitch * sizeof(float*);
 
         public float* Slot(int tap, int pixel) => _slots + (tap * TapPitch + pixel) * MergedFloats;
 
-        private static int Columns(int channels) => (channels + MaxPanelColumns - 1) / MaxPanelColumns * MaxPanelColumns;
+        private static int Columns(int channels) => (channels + Panels.MaxWidth - 1) / Panels.MaxWidth * Panels.MaxWidth;
     }
 }
