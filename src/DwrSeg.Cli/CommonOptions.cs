@@ -22,11 +22,11 @@ internal static class CommonOptions
     }
 
     /// <summary>HxW, such as 512x1024.</summary>
-    public static Option<(int Height, int Width)?> Size(string description) => new("--size")
+    public static Option<(int Height, int Width)?> Size(string description, string name = "--size") => new(name)
     {
         Description = description,
         HelpName = "HxW",
-        CustomParser = ParseSize,
+        CustomParser = result => ParseSize(result, name),
     };
 
     public static Option<string?> JsonFile(string description) => new("--json") { Description = description, HelpName = "FILE" };
@@ -52,12 +52,12 @@ internal static class CommonOptions
         return option;
     }
 
-    private static (int Height, int Width)? ParseSize(ArgumentResult result)
+    private static (int Height, int Width)? ParseSize(ArgumentResult result, string name)
     {
         string text = result.Tokens[0].Value;
         string[] parts = text.Split('x');
         if (parts.Length == 2 && TryParseSide(parts[0], out int height) && TryParseSide(parts[1], out int width)) return (height, width);
-        result.AddError($"--size '{text}' is not HEIGHTxWIDTH with 1 to {Segmenter.MaxSide} each, such as 512x1024.");
+        result.AddError($"{name} '{text}' is not HEIGHTxWIDTH with 1 to {Segmenter.MaxSide} each, such as 512x1024.");
         return null;
     }
 

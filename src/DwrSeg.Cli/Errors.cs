@@ -2,6 +2,7 @@ using System.CommandLine;
 using DwrSeg.Native;
 using DwrSeg.Native.Data;
 using DwrSeg.Native.Formats;
+using DwrSeg.Native.Training;
 
 namespace DwrSeg.Cli;
 
@@ -25,6 +26,8 @@ internal static class Errors
         (typeof(DatasetException), ExitCode.BadFile),
         (typeof(IOException), ExitCode.BadFile),
         (typeof(UnauthorizedAccessException), ExitCode.BadFile),
+        (typeof(DatasetException), ExitCode.BadFile),
+        (typeof(TrainingException), ExitCode.Failed),
         (typeof(OutOfMemoryException), ExitCode.Failed),
     ];
 

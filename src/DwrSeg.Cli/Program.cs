@@ -6,6 +6,8 @@ RootCommand root = new(
     "Real-time semantic segmentation with DWRSeg (arXiv 2212.01173): image in, one class per pixel out.\n\n" + ExitCode.Documentation)
 {
     SegmentCommand.Create(),
+    TrainCommand.Create(),
+    EvalCommand.Create(),
     CheckCommand.Create(),
     InfoCommand.Create(),
     BenchCommand.Create(),

@@ -15,6 +15,18 @@ internal static class Terminal
         else WritePlain(headers, rows);
     }
 
+    /// <summary>Runs work that reports how many of <paramref name="count"/> parts are done; a bar on a terminal, nothing elsewhere.</summary>
+    public static T WithProgress<T>(string title, int count, Func<Action<int>, T> work) => IsRich ? WithBar(title, count, work) : work(_ => { });
+
+    private static T WithBar<T>(string title, int count, Func<Action<int>, T> work) => AnsiConsole.Progress()
+        .AutoClear(true)
+        .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
+        .Start(context =>
+        {
+            ProgressTask task = context.AddTask(title, maxValue: count);
+            return work(done => task.Value = done);
+        });
+
     // In a method of its own, so that a plain run never loads the library behind it.
     private static void WriteRich(IReadOnlyList<string> headers, IReadOnlyList<string[]> rows)
     {

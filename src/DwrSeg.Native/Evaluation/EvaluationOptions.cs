@@ -1,0 +1,14 @@
+namespace DwrSeg.Native.Evaluation;
+
+/// <summary>How to evaluate.</summary>
+public sealed record EvaluationOptions
+{
+    /// <summary>The network's input size in pixels, to which images are resized; null: each image's own.</summary>
+    public (int Height, int Width)? InputSize { get; init; }
+
+    /// <summary>Where to compute: <c>auto</c>, <c>cpu</c>, ….</summary>
+    public string Device { get; init; } = "auto";
+
+    /// <summary>Processor threads to compute with, 0 for one per processor.</summary>
+    public int Threads { get; init; }
+}

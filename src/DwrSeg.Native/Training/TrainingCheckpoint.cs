@@ -1,0 +1,99 @@
+using System.Globalization;
+using System.Text.Json;
+using DwrSeg.Native.Autograd;
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Formats;
+using DwrSeg.Native.Graph;
+using DwrSeg.Native.Models;
+
+namespace DwrSeg.Native.Training;
+
+/// <summary>
+/// A training's whole state as a weights file with the velocities beside the weights and the rest in its metadata. A run that goes on
+/// from it does what the interrupted one would have done, bit for bit.
+/// </summary>
+internal static class TrainingCheckpoint
+{
+    private const string OptionPrefix = "option ";
+    private const string Data = "data";
+
+    /// <summary>Writes the state; the file appears whole or not at all.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="graph">The training graph.</param>
+    /// <param name="store">Its tensors.</param>
+    /// <param name="metadata">What a model file says.</param>
+    /// <param name="options">Kept so that <see cref="Load"/> can tell whether a resumed run would be another one.</param>
+    /// <param name="data">Identifies the training and validation data.</param>
+    /// <param name="state">Where the training stands.</param>
+    public static void Save(
+        string path, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, string data, TrainingState state)
+    {
+        var writer = new SafetensorsWriter();
+        writer.Metadata[ModelMetadata.Key] = metadata.ToJson();
+        ModelWeights.Save(writer, graph, store, state.Updates);
+        foreach (Tensor tensor in graph.Stored.Where(IsVelocity))
+        {
+            float[] own = new float[tensor.Shape.Elements], torch = new float[own.Length];
+            store.Read(tensor.Name, own);
+            ModelWeights.ToTorch(tensor, own, torch);
+            writer.Add(tensor.Name, SafetensorsDType.F32, ModelWeights.TorchShape(tensor).AsSpan(), torch);
+        }
+        Checkpoint.SetTraining(writer, json => WriteFields(json, options, data, state));
+        writer.Save(path);
+    }
+
+    /// <summary>Loads the state into the store.</summary>
+    /// <exception cref="WeightsFormatException">The file is no sound checkpoint of this network.</exception>
+    /// <exception cref="TrainingException">It was written by a run with other options or other data.</exception>
+    public static TrainingState Load(string path, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, string data)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        JsonFields fields = Checkpoint.Training(file);
+        if (ModelMetadata.Read(file).Config != metadata.Config)
+            throw new TrainingException($"{path} is a run of another network; resume with the model that it was started with.");
+        RequireSame(path, "the data", fields.Text(Data), data);
+        foreach ((string name, Func<TrainingOptions, object?> value) in TrainingOptions.Decisive)
+            RequireSame(path, name, fields.Text(OptionPrefix + name), Text(value(options)));
+        ModelWeights.Load(file, graph, store, isForeign: name => name.StartsWith(Sgd.VelocityPrefix, StringComparison.Ordinal));
+        foreach (Tensor tensor in graph.Stored.Where(IsVelocity)) ModelWeights.LoadOne(file, tensor.Name, tensor, store);
+        return ReadState(fields);
+    }
+
+    private static void WriteFields(Utf8JsonWriter json, TrainingOptions options, string data, TrainingState state)
+    {
+        json.WriteNumber("iteration", state.Iteration);
+        json.WriteNumber("updates", state.Updates);
+        json.WriteNumber("validated_epoch", state.ValidatedEpoch);
+        json.WriteNumber("best_miou", state.BestMeanIou);
+        json.WriteNumber("best_epoch", state.BestEpoch);
+        json.WriteNumber("recent_loss", state.Recent.Sum);
+        json.WriteNumber("recent_steps", state.Recent.Count);
+        json.WriteNumber("epoch_loss", state.Epoch.Sum);
+        json.WriteNumber("epoch_steps", state.Epoch.Count);
+        json.WriteString(Data, data);
+        foreach ((string name, Func<TrainingOptions, object?> value) in TrainingOptions.Decisive)
+            json.WriteString(OptionPrefix + name, Text(value(options)));
+    }
+
+    private static TrainingState ReadState(JsonFields fields) => new()
+    {
+        Iteration = fields.Integer("iteration", 0),
+        Updates = fields.Integer("updates", 0),
+        ValidatedEpoch = (int)fields.Integer("validated_epoch", 0, int.MaxValue),
+        BestMeanIou = fields.Number("best_miou"),
+        BestEpoch = (int)fields.Integer("best_epoch", 0, int.MaxValue),
+        Recent = new LossSum(fields.Number("recent_loss"), fields.Integer("recent_steps", 0)),
+        Epoch = new LossSum(fields.Number("epoch_loss"), fields.Integer("epoch_steps", 0)),
+    };
+
+    private static void RequireSame(string path, string what, string before, string now)
+    {
+        if (before == now) return;
+        throw new TrainingException($"{path} belongs to a run with another value of {what}: {ErrorText.Quote(before)} then, " +
+            $"{ErrorText.Quote(now)} now. A resumed run must go on as it began: give the first value again, or start a new run.");
+    }
+
+    private static bool IsVelocity(Tensor tensor) => tensor.Name.StartsWith(Sgd.VelocityPrefix, StringComparison.Ordinal);
+
+    private static string Text(object? value) => Convert.ToString(value, CultureInfo.InvariantCulture) ?? "";
+}

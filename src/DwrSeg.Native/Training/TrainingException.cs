@@ -1,0 +1,9 @@
+namespace DwrSeg.Native.Training;
+
+/// <summary>A training that can't start or can't go on; the message says why and what to do.</summary>
+public sealed class TrainingException : Exception
+{
+    internal TrainingException(string message) : base(message)
+    {
+    }
+}
