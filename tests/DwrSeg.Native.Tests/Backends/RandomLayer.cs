@@ -110,7 +110,7 @@ internal sealed class RandomLayer
         Forward(new BatchNorm(), [Map(x), .. BatchNormVectors(x.C)]);
     }
 
-    // The gradient takes the statistics of its own input, as in every backward pass.
+    // The gradient takes the statistics of its own input, as in every backward pass. No network shares a BN's scale, so dgamma is never added to.
     private void BatchNormTraining()
     {
         Shape shape = AnyShape(), vector = Shape.Vector(shape.C);
@@ -122,8 +122,11 @@ internal sealed class RandomLayer
             "forward", new BatchNormTraining(), [x, .. vectors],
             Place("y", shape, ElementType.Compute, mayAccumulate: false), new NodeOutput(mean, false), new NodeOutput(inverseDeviation, false),
             new NodeOutput(_builder.Updated(vectors[2].Tensor), false), new NodeOutput(_builder.Updated(vectors[3].Tensor), false));
-        _outputs.AddRange([mean, inverseDeviation]);
-        Gradient(new BatchNormGradient(), x, vectors[0], mean, inverseDeviation, Map(shape));
+        Tensor dgamma = _builder.Activation("dgamma", vector, ElementType.Float32), dbeta = _builder.Activation("dbeta", vector, ElementType.Float32);
+        _builder.AddInto(
+            "backward", new BatchNormGradient(), [x, vectors[0], mean, inverseDeviation, Map(shape)],
+            Place("dx", shape, ElementType.Compute, mayAccumulate: true), new NodeOutput(dgamma, false), new NodeOutput(dbeta, false));
+        _outputs.AddRange([mean, inverseDeviation, dgamma, dbeta]);
     }
 
     private void Elementwise(Layer layer, int inputs, bool isGradient)

@@ -17,7 +17,7 @@ internal sealed unsafe class CpuPlan : IPlan
     private readonly CpuStep[] _constantSteps;
     private readonly CpuStep[] _steps;
     private readonly bool _guarded;
-    private readonly HashSet<Tensor> _lasting;
+    private readonly HashSet<Tensor> _kept;
     private byte* _arena;
 
     public CpuPlan(LayerGraph graph, CpuStore store, WorkerPool pool, PlanOptions options)
@@ -27,10 +27,11 @@ internal sealed unsafe class CpuPlan : IPlan
 
         IReadOnlyList<StepCover> covers = CpuCover.Of(graph, options.Fuse);
         IEnumerable<NodeOutput> folded = covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs);
-        _lasting = [.. graph.Inputs, .. graph.Outputs, .. folded.Select(o => o.View.Tensor)];
+        _kept = [.. graph.Inputs, .. folded.Select(o => o.View.Tensor)];
+        HashSet<Tensor> lasting = [.. _kept, .. graph.Outputs];
         List<IReadOnlyCollection<Tensor>> touched = [.. covers.Select(c => c.Touched())];
         touched.Insert(0, [.. graph.Inputs]);
-        _memory = MemoryPlan.Create(touched, BytesOf, _lasting.Contains, _guarded ? GuardBytes : 0);
+        _memory = MemoryPlan.Create(touched, BytesOf, lasting.Contains, _guarded ? GuardBytes : 0);
         _arena = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(_memory.Bytes, 1), (nuint)MemoryPlan.Alignment);
         // Touches every page now, and makes a value that nothing wrote a visible NaN.
         for (long i = 0; i + sizeof(uint) <= _memory.Bytes; i += sizeof(uint)) *(uint*)(_arena + i) = Poison;
@@ -122,7 +123,7 @@ internal sealed unsafe class CpuPlan : IPlan
     {
         foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
         {
-            if (!_lasting.Contains(tensor) || Graph.Outputs.Contains(tensor)) Fill(place.Offset, place.Bytes);
+            if (!_kept.Contains(tensor)) Fill(place.Offset, place.Bytes);
             Fill(place.Offset - GuardBytes, GuardBytes);
             Fill(place.Offset + place.Bytes, GuardBytes);
         }
