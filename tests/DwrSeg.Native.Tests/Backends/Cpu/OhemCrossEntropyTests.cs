@@ -38,7 +38,8 @@ public sealed unsafe class OhemCrossEntropyTests : IDisposable
     private static byte[] Labels(Random random, int count, int classes, double ignored, byte ignore = Ignore) =>
         [.. Enumerable.Range(0, count).Select(_ => random.NextDouble() < ignored ? ignore : (byte)random.Next(classes))];
 
-    private (float Loss, float[] Weights) Run(Map logits, byte[] labels, byte ignore, float threshold, double minKept, WorkerPool? pool = null)
+    private (float Loss, float[] Weights) Run(
+        Map logits, byte[] labels, byte ignore, float threshold, double minKept, WorkerPool? pool = null)
     {
         using OhemCrossEntropy kernel = new(logits.Pixels);
         using Vector weights = new(labels.Length);
@@ -56,7 +57,8 @@ public sealed unsafe class OhemCrossEntropyTests : IDisposable
     [InlineData(1, 90, 120, 19, 1, 0.0625, 0.5)]
     [InlineData(2, 60, 90, 33, 0.001f, 0.0625, 0.02)]
     [InlineData(1, 4, 4, 255, 0.7f, 0.0625, 0)]
-    public void KeepsTheHardPixels_OrFillsUpWithTheHardest(int n, int h, int w, int classes, float threshold, double minKept, double ignored)
+    public void KeepsTheHardPixels_OrFillsUpWithTheHardest(
+        int n, int h, int w, int classes, float threshold, double minKept, double ignored)
     {
         Random random = new(n + h + classes);
         using Slice logits = Slice.Random(random, n, h, w, classes).Randomise(random, 4);
@@ -141,7 +143,8 @@ public sealed unsafe class OhemCrossEntropyTests : IDisposable
         foreach (bool accumulate in new[] { false, true })
         {
             int pixels = n * h * w;
-            using Slice logits = Slice.Random(random, n, h, w, classes).Randomise(random, 4), gradient = Slice.Random(random, n, h, w, classes);
+            using Slice logits = Slice.Random(random, n, h, w, classes).Randomise(random, 4);
+            using Slice gradient = Slice.Random(random, n, h, w, classes);
             if (accumulate) gradient.Randomise(random);
             byte[] labels = Labels(random, pixels, classes, 0.2);
             float[] weights = [.. labels.Select(l => l == Ignore || random.Next(3) == 0 ? 0 : random.NextSingle())];

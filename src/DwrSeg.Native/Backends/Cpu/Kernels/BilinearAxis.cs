@@ -31,12 +31,18 @@ internal sealed unsafe class BilinearAxis : IDisposable
             _capacity = to;
         }
         (From, To) = (from, to);
+        Fill(from, to, Low, Weight);
+    }
+
+    /// <summary>The same for memory of the caller's: <paramref name="to"/> values each.</summary>
+    public static void Fill(int from, int to, int* low, float* weight)
+    {
         float scale = (float)from / to;
         for (int i = 0; i < to; i++)
         {
             float position = Math.Max(scale * (i + 0.5f) - 0.5f, 0);
-            Low[i] = Math.Min((int)position, from - 1);
-            Weight[i] = Math.Clamp(position - Low[i], 0, 1);
+            low[i] = Math.Min((int)position, from - 1);
+            weight[i] = Math.Clamp(position - low[i], 0, 1);
         }
     }
 
