@@ -43,6 +43,8 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     private readonly int _rowTaps;
     private readonly Panels _panels;
     private Tap* _tapTable;
+    private int* _freshTaps;
+    private readonly int _freshTapCount;
     private float* _weights;
     private float* _zeros;
     private float** _zeroRows;
@@ -68,6 +70,12 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         for (int i = 0; i < TapPitch; i++) _zeroRows[i] = _zeros;
         _tapTable = (Tap*)NativeMemory.Alloc((nuint)(Math.Max(taps.Length, 1) * sizeof(Tap)));
         taps.CopyTo(new Span<Tap>(_tapTable, taps.Length));
+        // As pixels are walked, these taps meet each of x's first: the lowest rows' rightmost ones.
+        int bottom = taps.Select(tap => tap.Dy).DefaultIfEmpty().Max(), right = taps.Select(tap => tap.Dx).DefaultIfEmpty().Max();
+        int[] fresh = [.. Enumerable.Range(0, taps.Length).Where(i => taps[i].Dy > bottom - stride && taps[i].Dx > right - stride)];
+        _freshTapCount = fresh.Length;
+        _freshTaps = (int*)NativeMemory.Alloc((nuint)Math.Max(fresh.Length, 1) * sizeof(int));
+        fresh.CopyTo(new Span<int>(_freshTaps, fresh.Length));
         workspace.ReserveScratch(BlockScratch.Bytes(taps.Length, outChannels, _rowTaps > 1));
     }
 
@@ -107,6 +115,8 @@ internal sealed unsafe class ImplicitGemm : IDisposable
             RowTaps = rowTaps,
             Depth = InChannels * rowTaps,
             Taps = _tapTable,
+            FreshTaps = _freshTaps,
+            FreshTapCount = rowTaps == 1 ? _freshTapCount : 0,
             TapCount = _taps.Length / rowTaps,
             Panels = _panels.Table,
             Weights = _weights,
@@ -141,11 +151,11 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         Locate(job, firstPixel, count, scratch);
 
         int firstPanel = job->PanelCount * group / job->Groups, endPanel = job->PanelCount * (group + 1) / job->Groups;
-        for (int p = firstPanel; p < endPanel; p++) RunPanel(job, job->Panels[p], scratch, count);
+        for (int p = firstPanel; p < endPanel; p++) RunPanel(job, job->Panels[p], scratch, count, fetch: p == firstPanel);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void RunPanel(RunJob* job, Panel panel, BlockScratch scratch, int count)
+    private static void RunPanel(RunJob* job, Panel panel, BlockScratch scratch, int count, bool fetch)
     {
         bool direct = job->Direct && panel.IsFull;
         TileRows sums = new() { Pixels = scratch.Sums };
@@ -164,6 +174,7 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         int tapPieces = pieces > 1 ? job->TapCount : (int)(((nint)job->TapCount * channels + depth - 1) / depth);
         int pieceTaps = tapPieces == 0 ? 0 : (job->TapCount + tapPieces - 1) / tapPieces;
         TileInput input = new() { Weights = job->Weights + (nint)job->TapCount * job->Depth * panel.Column, TapPitch = TapPitch };
+        FetchAhead ahead = fetch ? new() { Taps = job->FreshTaps, TapCount = job->FreshTapCount, Channels = channels } : default;
         int tap = 0, channel = 0;
         do
         {
@@ -178,7 +189,8 @@ internal sealed unsafe class ImplicitGemm : IDisposable
                 tap += pieceTaps;
             }
             bool last = tap >= job->TapCount;
-            Panels.Multiply(panel.Vectors, input, init, last ? result : sums, last ? bias : job->Zeros, last ? floor : float.NegativeInfinity, count);
+            Panels.Multiply<FusedEnds>(panel.Vectors, input, init, last ? result : sums, last ? bias : job->Zeros,
+                last ? floor : float.NegativeInfinity, count, tap >= job->TapCount && pieceTaps >= job->TapCount ? ahead : default);
             input.Weights += input.Taps * input.Channels * width;
             init = sums;
         }
@@ -320,9 +332,11 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         NativeMemory.AlignedFree(_zeros);
         NativeMemory.Free(_zeroRows);
         NativeMemory.Free(_tapTable);
+        NativeMemory.Free(_freshTaps);
         _weights = _zeros = null;
         _zeroRows = null;
         _tapTable = null;
+        _freshTaps = null;
     }
 
     private struct RunJob
@@ -331,13 +345,14 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         public OutputGrid Grid;
         public Epilogue Epilogue;
         public Tap* Taps;
+        public int* FreshTaps;
         public Panel* Panels;
         public float* Weights, Zeros;
         public float** ZeroRows;
         public byte* Scratch;
         public nint ScratchPitch;
         public long Pixels;
-        public int TapCount, RowTaps, Depth, PanelCount, Stride, BlockPixels, Blocks, Groups;
+        public int TapCount, RowTaps, Depth, FreshTapCount, PanelCount, Stride, BlockPixels, Blocks, Groups;
         public bool Direct;
     }
 

@@ -22,6 +22,15 @@ internal unsafe struct TileRows
     public nint Offset;
 }
 
+/// <summary>How a tile's sums begin and end; a type, so that each way is compiled by itself.</summary>
+internal interface ITileEnds;
+
+/// <summary>From init, and through bias and floor into the result.</summary>
+internal readonly struct FusedEnds : ITileEnds;
+
+/// <summary>From zero straight into the result.</summary>
+internal readonly struct PlainEnds : ITileEnds;
+
 /// <summary>
 /// Register tiles of the implicit GEMM:
 /// <c>result[r][o] = max(floor, init[r][o] + Σ_tap Σ_c pixels[tap][r][c] · w[tap][c][o] + bias[o])</c>
@@ -37,42 +46,52 @@ internal unsafe struct TileRows
 internal static unsafe class PanelKernels
 {
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile6x64(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+    public static void Tile6x64<TEnds>(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+        where TEnds : struct, ITileEnds
     {
         float** pixels = input.Pixels;
         float* w = input.Weights;
         nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        Vector512<float> s00 = default, s01 = default, s02 = default, s03 = default;
+        Vector512<float> s10 = default, s11 = default, s12 = default, s13 = default;
+        Vector512<float> s20 = default, s21 = default, s22 = default, s23 = default;
+        Vector512<float> s30 = default, s31 = default, s32 = default, s33 = default;
+        Vector512<float> s40 = default, s41 = default, s42 = default, s43 = default;
+        Vector512<float> s50 = default, s51 = default, s52 = default, s53 = default;
         float* row;
-        row = init.Pixels[0] + init.Offset;
-        Vector512<float> s00 = Vector512.Load(row);
-        Vector512<float> s01 = Vector512.Load(row + 16);
-        Vector512<float> s02 = Vector512.Load(row + 32);
-        Vector512<float> s03 = Vector512.Load(row + 48);
-        row = init.Pixels[1] + init.Offset;
-        Vector512<float> s10 = Vector512.Load(row);
-        Vector512<float> s11 = Vector512.Load(row + 16);
-        Vector512<float> s12 = Vector512.Load(row + 32);
-        Vector512<float> s13 = Vector512.Load(row + 48);
-        row = init.Pixels[2] + init.Offset;
-        Vector512<float> s20 = Vector512.Load(row);
-        Vector512<float> s21 = Vector512.Load(row + 16);
-        Vector512<float> s22 = Vector512.Load(row + 32);
-        Vector512<float> s23 = Vector512.Load(row + 48);
-        row = init.Pixels[3] + init.Offset;
-        Vector512<float> s30 = Vector512.Load(row);
-        Vector512<float> s31 = Vector512.Load(row + 16);
-        Vector512<float> s32 = Vector512.Load(row + 32);
-        Vector512<float> s33 = Vector512.Load(row + 48);
-        row = init.Pixels[4] + init.Offset;
-        Vector512<float> s40 = Vector512.Load(row);
-        Vector512<float> s41 = Vector512.Load(row + 16);
-        Vector512<float> s42 = Vector512.Load(row + 32);
-        Vector512<float> s43 = Vector512.Load(row + 48);
-        row = init.Pixels[5] + init.Offset;
-        Vector512<float> s50 = Vector512.Load(row);
-        Vector512<float> s51 = Vector512.Load(row + 16);
-        Vector512<float> s52 = Vector512.Load(row + 32);
-        Vector512<float> s53 = Vector512.Load(row + 48);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            row = init.Pixels[0] + init.Offset;
+            s00 = Vector512.Load(row);
+            s01 = Vector512.Load(row + 16);
+            s02 = Vector512.Load(row + 32);
+            s03 = Vector512.Load(row + 48);
+            row = init.Pixels[1] + init.Offset;
+            s10 = Vector512.Load(row);
+            s11 = Vector512.Load(row + 16);
+            s12 = Vector512.Load(row + 32);
+            s13 = Vector512.Load(row + 48);
+            row = init.Pixels[2] + init.Offset;
+            s20 = Vector512.Load(row);
+            s21 = Vector512.Load(row + 16);
+            s22 = Vector512.Load(row + 32);
+            s23 = Vector512.Load(row + 48);
+            row = init.Pixels[3] + init.Offset;
+            s30 = Vector512.Load(row);
+            s31 = Vector512.Load(row + 16);
+            s32 = Vector512.Load(row + 32);
+            s33 = Vector512.Load(row + 48);
+            row = init.Pixels[4] + init.Offset;
+            s40 = Vector512.Load(row);
+            s41 = Vector512.Load(row + 16);
+            s42 = Vector512.Load(row + 32);
+            s43 = Vector512.Load(row + 48);
+            row = init.Pixels[5] + init.Offset;
+            s50 = Vector512.Load(row);
+            s51 = Vector512.Load(row + 16);
+            s52 = Vector512.Load(row + 32);
+            s53 = Vector512.Load(row + 48);
+        }
         for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
             float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
@@ -116,82 +135,121 @@ internal static unsafe class PanelKernels
                 s53 = Vector512.MultiplyAddEstimate(x, w3, s53);
             }
         }
-        Vector512<float> least = Vector512.Create(floor);
-        Vector512<float> b0 = Vector512.Load(bias);
-        Vector512<float> b1 = Vector512.Load(bias + 16);
-        Vector512<float> b2 = Vector512.Load(bias + 32);
-        Vector512<float> b3 = Vector512.Load(bias + 48);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            Vector512<float> least = Vector512.Create(floor);
+            Vector512<float> b0 = Vector512.Load(bias);
+            Vector512<float> b1 = Vector512.Load(bias + 16);
+            Vector512<float> b2 = Vector512.Load(bias + 32);
+            Vector512<float> b3 = Vector512.Load(bias + 48);
+            s00 = Vector512.MaxNative(least, s00 + b0);
+            s01 = Vector512.MaxNative(least, s01 + b1);
+            s02 = Vector512.MaxNative(least, s02 + b2);
+            s03 = Vector512.MaxNative(least, s03 + b3);
+            s10 = Vector512.MaxNative(least, s10 + b0);
+            s11 = Vector512.MaxNative(least, s11 + b1);
+            s12 = Vector512.MaxNative(least, s12 + b2);
+            s13 = Vector512.MaxNative(least, s13 + b3);
+            s20 = Vector512.MaxNative(least, s20 + b0);
+            s21 = Vector512.MaxNative(least, s21 + b1);
+            s22 = Vector512.MaxNative(least, s22 + b2);
+            s23 = Vector512.MaxNative(least, s23 + b3);
+            s30 = Vector512.MaxNative(least, s30 + b0);
+            s31 = Vector512.MaxNative(least, s31 + b1);
+            s32 = Vector512.MaxNative(least, s32 + b2);
+            s33 = Vector512.MaxNative(least, s33 + b3);
+            s40 = Vector512.MaxNative(least, s40 + b0);
+            s41 = Vector512.MaxNative(least, s41 + b1);
+            s42 = Vector512.MaxNative(least, s42 + b2);
+            s43 = Vector512.MaxNative(least, s43 + b3);
+            s50 = Vector512.MaxNative(least, s50 + b0);
+            s51 = Vector512.MaxNative(least, s51 + b1);
+            s52 = Vector512.MaxNative(least, s52 + b2);
+            s53 = Vector512.MaxNative(least, s53 + b3);
+        }
         row = result.Pixels[0] + result.Offset;
-        Vector512.MaxNative(least, s00 + b0).Store(row);
-        Vector512.MaxNative(least, s01 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s02 + b2).Store(row + 32);
-        Vector512.MaxNative(least, s03 + b3).Store(row + 48);
+        s00.Store(row);
+        s01.Store(row + 16);
+        s02.Store(row + 32);
+        s03.Store(row + 48);
         row = result.Pixels[1] + result.Offset;
-        Vector512.MaxNative(least, s10 + b0).Store(row);
-        Vector512.MaxNative(least, s11 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s12 + b2).Store(row + 32);
-        Vector512.MaxNative(least, s13 + b3).Store(row + 48);
+        s10.Store(row);
+        s11.Store(row + 16);
+        s12.Store(row + 32);
+        s13.Store(row + 48);
         row = result.Pixels[2] + result.Offset;
-        Vector512.MaxNative(least, s20 + b0).Store(row);
-        Vector512.MaxNative(least, s21 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s22 + b2).Store(row + 32);
-        Vector512.MaxNative(least, s23 + b3).Store(row + 48);
+        s20.Store(row);
+        s21.Store(row + 16);
+        s22.Store(row + 32);
+        s23.Store(row + 48);
         row = result.Pixels[3] + result.Offset;
-        Vector512.MaxNative(least, s30 + b0).Store(row);
-        Vector512.MaxNative(least, s31 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s32 + b2).Store(row + 32);
-        Vector512.MaxNative(least, s33 + b3).Store(row + 48);
+        s30.Store(row);
+        s31.Store(row + 16);
+        s32.Store(row + 32);
+        s33.Store(row + 48);
         row = result.Pixels[4] + result.Offset;
-        Vector512.MaxNative(least, s40 + b0).Store(row);
-        Vector512.MaxNative(least, s41 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s42 + b2).Store(row + 32);
-        Vector512.MaxNative(least, s43 + b3).Store(row + 48);
+        s40.Store(row);
+        s41.Store(row + 16);
+        s42.Store(row + 32);
+        s43.Store(row + 48);
         row = result.Pixels[5] + result.Offset;
-        Vector512.MaxNative(least, s50 + b0).Store(row);
-        Vector512.MaxNative(least, s51 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s52 + b2).Store(row + 32);
-        Vector512.MaxNative(least, s53 + b3).Store(row + 48);
+        s50.Store(row);
+        s51.Store(row + 16);
+        s52.Store(row + 32);
+        s53.Store(row + 48);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile8x48(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+    public static void Tile8x48<TEnds>(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+        where TEnds : struct, ITileEnds
     {
         float** pixels = input.Pixels;
         float* w = input.Weights;
         nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        Vector512<float> s00 = default, s01 = default, s02 = default;
+        Vector512<float> s10 = default, s11 = default, s12 = default;
+        Vector512<float> s20 = default, s21 = default, s22 = default;
+        Vector512<float> s30 = default, s31 = default, s32 = default;
+        Vector512<float> s40 = default, s41 = default, s42 = default;
+        Vector512<float> s50 = default, s51 = default, s52 = default;
+        Vector512<float> s60 = default, s61 = default, s62 = default;
+        Vector512<float> s70 = default, s71 = default, s72 = default;
         float* row;
-        row = init.Pixels[0] + init.Offset;
-        Vector512<float> s00 = Vector512.Load(row);
-        Vector512<float> s01 = Vector512.Load(row + 16);
-        Vector512<float> s02 = Vector512.Load(row + 32);
-        row = init.Pixels[1] + init.Offset;
-        Vector512<float> s10 = Vector512.Load(row);
-        Vector512<float> s11 = Vector512.Load(row + 16);
-        Vector512<float> s12 = Vector512.Load(row + 32);
-        row = init.Pixels[2] + init.Offset;
-        Vector512<float> s20 = Vector512.Load(row);
-        Vector512<float> s21 = Vector512.Load(row + 16);
-        Vector512<float> s22 = Vector512.Load(row + 32);
-        row = init.Pixels[3] + init.Offset;
-        Vector512<float> s30 = Vector512.Load(row);
-        Vector512<float> s31 = Vector512.Load(row + 16);
-        Vector512<float> s32 = Vector512.Load(row + 32);
-        row = init.Pixels[4] + init.Offset;
-        Vector512<float> s40 = Vector512.Load(row);
-        Vector512<float> s41 = Vector512.Load(row + 16);
-        Vector512<float> s42 = Vector512.Load(row + 32);
-        row = init.Pixels[5] + init.Offset;
-        Vector512<float> s50 = Vector512.Load(row);
-        Vector512<float> s51 = Vector512.Load(row + 16);
-        Vector512<float> s52 = Vector512.Load(row + 32);
-        row = init.Pixels[6] + init.Offset;
-        Vector512<float> s60 = Vector512.Load(row);
-        Vector512<float> s61 = Vector512.Load(row + 16);
-        Vector512<float> s62 = Vector512.Load(row + 32);
-        row = init.Pixels[7] + init.Offset;
-        Vector512<float> s70 = Vector512.Load(row);
-        Vector512<float> s71 = Vector512.Load(row + 16);
-        Vector512<float> s72 = Vector512.Load(row + 32);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            row = init.Pixels[0] + init.Offset;
+            s00 = Vector512.Load(row);
+            s01 = Vector512.Load(row + 16);
+            s02 = Vector512.Load(row + 32);
+            row = init.Pixels[1] + init.Offset;
+            s10 = Vector512.Load(row);
+            s11 = Vector512.Load(row + 16);
+            s12 = Vector512.Load(row + 32);
+            row = init.Pixels[2] + init.Offset;
+            s20 = Vector512.Load(row);
+            s21 = Vector512.Load(row + 16);
+            s22 = Vector512.Load(row + 32);
+            row = init.Pixels[3] + init.Offset;
+            s30 = Vector512.Load(row);
+            s31 = Vector512.Load(row + 16);
+            s32 = Vector512.Load(row + 32);
+            row = init.Pixels[4] + init.Offset;
+            s40 = Vector512.Load(row);
+            s41 = Vector512.Load(row + 16);
+            s42 = Vector512.Load(row + 32);
+            row = init.Pixels[5] + init.Offset;
+            s50 = Vector512.Load(row);
+            s51 = Vector512.Load(row + 16);
+            s52 = Vector512.Load(row + 32);
+            row = init.Pixels[6] + init.Offset;
+            s60 = Vector512.Load(row);
+            s61 = Vector512.Load(row + 16);
+            s62 = Vector512.Load(row + 32);
+            row = init.Pixels[7] + init.Offset;
+            s70 = Vector512.Load(row);
+            s71 = Vector512.Load(row + 16);
+            s72 = Vector512.Load(row + 32);
+        }
         for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
             float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
@@ -236,81 +294,122 @@ internal static unsafe class PanelKernels
                 s72 = Vector512.MultiplyAddEstimate(x, w2, s72);
             }
         }
-        Vector512<float> least = Vector512.Create(floor);
-        Vector512<float> b0 = Vector512.Load(bias);
-        Vector512<float> b1 = Vector512.Load(bias + 16);
-        Vector512<float> b2 = Vector512.Load(bias + 32);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            Vector512<float> least = Vector512.Create(floor);
+            Vector512<float> b0 = Vector512.Load(bias);
+            Vector512<float> b1 = Vector512.Load(bias + 16);
+            Vector512<float> b2 = Vector512.Load(bias + 32);
+            s00 = Vector512.MaxNative(least, s00 + b0);
+            s01 = Vector512.MaxNative(least, s01 + b1);
+            s02 = Vector512.MaxNative(least, s02 + b2);
+            s10 = Vector512.MaxNative(least, s10 + b0);
+            s11 = Vector512.MaxNative(least, s11 + b1);
+            s12 = Vector512.MaxNative(least, s12 + b2);
+            s20 = Vector512.MaxNative(least, s20 + b0);
+            s21 = Vector512.MaxNative(least, s21 + b1);
+            s22 = Vector512.MaxNative(least, s22 + b2);
+            s30 = Vector512.MaxNative(least, s30 + b0);
+            s31 = Vector512.MaxNative(least, s31 + b1);
+            s32 = Vector512.MaxNative(least, s32 + b2);
+            s40 = Vector512.MaxNative(least, s40 + b0);
+            s41 = Vector512.MaxNative(least, s41 + b1);
+            s42 = Vector512.MaxNative(least, s42 + b2);
+            s50 = Vector512.MaxNative(least, s50 + b0);
+            s51 = Vector512.MaxNative(least, s51 + b1);
+            s52 = Vector512.MaxNative(least, s52 + b2);
+            s60 = Vector512.MaxNative(least, s60 + b0);
+            s61 = Vector512.MaxNative(least, s61 + b1);
+            s62 = Vector512.MaxNative(least, s62 + b2);
+            s70 = Vector512.MaxNative(least, s70 + b0);
+            s71 = Vector512.MaxNative(least, s71 + b1);
+            s72 = Vector512.MaxNative(least, s72 + b2);
+        }
         row = result.Pixels[0] + result.Offset;
-        Vector512.MaxNative(least, s00 + b0).Store(row);
-        Vector512.MaxNative(least, s01 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s02 + b2).Store(row + 32);
+        s00.Store(row);
+        s01.Store(row + 16);
+        s02.Store(row + 32);
         row = result.Pixels[1] + result.Offset;
-        Vector512.MaxNative(least, s10 + b0).Store(row);
-        Vector512.MaxNative(least, s11 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s12 + b2).Store(row + 32);
+        s10.Store(row);
+        s11.Store(row + 16);
+        s12.Store(row + 32);
         row = result.Pixels[2] + result.Offset;
-        Vector512.MaxNative(least, s20 + b0).Store(row);
-        Vector512.MaxNative(least, s21 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s22 + b2).Store(row + 32);
+        s20.Store(row);
+        s21.Store(row + 16);
+        s22.Store(row + 32);
         row = result.Pixels[3] + result.Offset;
-        Vector512.MaxNative(least, s30 + b0).Store(row);
-        Vector512.MaxNative(least, s31 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s32 + b2).Store(row + 32);
+        s30.Store(row);
+        s31.Store(row + 16);
+        s32.Store(row + 32);
         row = result.Pixels[4] + result.Offset;
-        Vector512.MaxNative(least, s40 + b0).Store(row);
-        Vector512.MaxNative(least, s41 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s42 + b2).Store(row + 32);
+        s40.Store(row);
+        s41.Store(row + 16);
+        s42.Store(row + 32);
         row = result.Pixels[5] + result.Offset;
-        Vector512.MaxNative(least, s50 + b0).Store(row);
-        Vector512.MaxNative(least, s51 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s52 + b2).Store(row + 32);
+        s50.Store(row);
+        s51.Store(row + 16);
+        s52.Store(row + 32);
         row = result.Pixels[6] + result.Offset;
-        Vector512.MaxNative(least, s60 + b0).Store(row);
-        Vector512.MaxNative(least, s61 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s62 + b2).Store(row + 32);
+        s60.Store(row);
+        s61.Store(row + 16);
+        s62.Store(row + 32);
         row = result.Pixels[7] + result.Offset;
-        Vector512.MaxNative(least, s70 + b0).Store(row);
-        Vector512.MaxNative(least, s71 + b1).Store(row + 16);
-        Vector512.MaxNative(least, s72 + b2).Store(row + 32);
+        s70.Store(row);
+        s71.Store(row + 16);
+        s72.Store(row + 32);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile10x32(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+    public static void Tile10x32<TEnds>(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+        where TEnds : struct, ITileEnds
     {
         float** pixels = input.Pixels;
         float* w = input.Weights;
         nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        Vector512<float> s00 = default, s01 = default;
+        Vector512<float> s10 = default, s11 = default;
+        Vector512<float> s20 = default, s21 = default;
+        Vector512<float> s30 = default, s31 = default;
+        Vector512<float> s40 = default, s41 = default;
+        Vector512<float> s50 = default, s51 = default;
+        Vector512<float> s60 = default, s61 = default;
+        Vector512<float> s70 = default, s71 = default;
+        Vector512<float> s80 = default, s81 = default;
+        Vector512<float> s90 = default, s91 = default;
         float* row;
-        row = init.Pixels[0] + init.Offset;
-        Vector512<float> s00 = Vector512.Load(row);
-        Vector512<float> s01 = Vector512.Load(row + 16);
-        row = init.Pixels[1] + init.Offset;
-        Vector512<float> s10 = Vector512.Load(row);
-        Vector512<float> s11 = Vector512.Load(row + 16);
-        row = init.Pixels[2] + init.Offset;
-        Vector512<float> s20 = Vector512.Load(row);
-        Vector512<float> s21 = Vector512.Load(row + 16);
-        row = init.Pixels[3] + init.Offset;
-        Vector512<float> s30 = Vector512.Load(row);
-        Vector512<float> s31 = Vector512.Load(row + 16);
-        row = init.Pixels[4] + init.Offset;
-        Vector512<float> s40 = Vector512.Load(row);
-        Vector512<float> s41 = Vector512.Load(row + 16);
-        row = init.Pixels[5] + init.Offset;
-        Vector512<float> s50 = Vector512.Load(row);
-        Vector512<float> s51 = Vector512.Load(row + 16);
-        row = init.Pixels[6] + init.Offset;
-        Vector512<float> s60 = Vector512.Load(row);
-        Vector512<float> s61 = Vector512.Load(row + 16);
-        row = init.Pixels[7] + init.Offset;
-        Vector512<float> s70 = Vector512.Load(row);
-        Vector512<float> s71 = Vector512.Load(row + 16);
-        row = init.Pixels[8] + init.Offset;
-        Vector512<float> s80 = Vector512.Load(row);
-        Vector512<float> s81 = Vector512.Load(row + 16);
-        row = init.Pixels[9] + init.Offset;
-        Vector512<float> s90 = Vector512.Load(row);
-        Vector512<float> s91 = Vector512.Load(row + 16);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            row = init.Pixels[0] + init.Offset;
+            s00 = Vector512.Load(row);
+            s01 = Vector512.Load(row + 16);
+            row = init.Pixels[1] + init.Offset;
+            s10 = Vector512.Load(row);
+            s11 = Vector512.Load(row + 16);
+            row = init.Pixels[2] + init.Offset;
+            s20 = Vector512.Load(row);
+            s21 = Vector512.Load(row + 16);
+            row = init.Pixels[3] + init.Offset;
+            s30 = Vector512.Load(row);
+            s31 = Vector512.Load(row + 16);
+            row = init.Pixels[4] + init.Offset;
+            s40 = Vector512.Load(row);
+            s41 = Vector512.Load(row + 16);
+            row = init.Pixels[5] + init.Offset;
+            s50 = Vector512.Load(row);
+            s51 = Vector512.Load(row + 16);
+            row = init.Pixels[6] + init.Offset;
+            s60 = Vector512.Load(row);
+            s61 = Vector512.Load(row + 16);
+            row = init.Pixels[7] + init.Offset;
+            s70 = Vector512.Load(row);
+            s71 = Vector512.Load(row + 16);
+            row = init.Pixels[8] + init.Offset;
+            s80 = Vector512.Load(row);
+            s81 = Vector512.Load(row + 16);
+            row = init.Pixels[9] + init.Offset;
+            s90 = Vector512.Load(row);
+            s91 = Vector512.Load(row + 16);
+        }
         for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
             float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
@@ -353,72 +452,111 @@ internal static unsafe class PanelKernels
                 s91 = Vector512.MultiplyAddEstimate(x, w1, s91);
             }
         }
-        Vector512<float> least = Vector512.Create(floor);
-        Vector512<float> b0 = Vector512.Load(bias);
-        Vector512<float> b1 = Vector512.Load(bias + 16);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            Vector512<float> least = Vector512.Create(floor);
+            Vector512<float> b0 = Vector512.Load(bias);
+            Vector512<float> b1 = Vector512.Load(bias + 16);
+            s00 = Vector512.MaxNative(least, s00 + b0);
+            s01 = Vector512.MaxNative(least, s01 + b1);
+            s10 = Vector512.MaxNative(least, s10 + b0);
+            s11 = Vector512.MaxNative(least, s11 + b1);
+            s20 = Vector512.MaxNative(least, s20 + b0);
+            s21 = Vector512.MaxNative(least, s21 + b1);
+            s30 = Vector512.MaxNative(least, s30 + b0);
+            s31 = Vector512.MaxNative(least, s31 + b1);
+            s40 = Vector512.MaxNative(least, s40 + b0);
+            s41 = Vector512.MaxNative(least, s41 + b1);
+            s50 = Vector512.MaxNative(least, s50 + b0);
+            s51 = Vector512.MaxNative(least, s51 + b1);
+            s60 = Vector512.MaxNative(least, s60 + b0);
+            s61 = Vector512.MaxNative(least, s61 + b1);
+            s70 = Vector512.MaxNative(least, s70 + b0);
+            s71 = Vector512.MaxNative(least, s71 + b1);
+            s80 = Vector512.MaxNative(least, s80 + b0);
+            s81 = Vector512.MaxNative(least, s81 + b1);
+            s90 = Vector512.MaxNative(least, s90 + b0);
+            s91 = Vector512.MaxNative(least, s91 + b1);
+        }
         row = result.Pixels[0] + result.Offset;
-        Vector512.MaxNative(least, s00 + b0).Store(row);
-        Vector512.MaxNative(least, s01 + b1).Store(row + 16);
+        s00.Store(row);
+        s01.Store(row + 16);
         row = result.Pixels[1] + result.Offset;
-        Vector512.MaxNative(least, s10 + b0).Store(row);
-        Vector512.MaxNative(least, s11 + b1).Store(row + 16);
+        s10.Store(row);
+        s11.Store(row + 16);
         row = result.Pixels[2] + result.Offset;
-        Vector512.MaxNative(least, s20 + b0).Store(row);
-        Vector512.MaxNative(least, s21 + b1).Store(row + 16);
+        s20.Store(row);
+        s21.Store(row + 16);
         row = result.Pixels[3] + result.Offset;
-        Vector512.MaxNative(least, s30 + b0).Store(row);
-        Vector512.MaxNative(least, s31 + b1).Store(row + 16);
+        s30.Store(row);
+        s31.Store(row + 16);
         row = result.Pixels[4] + result.Offset;
-        Vector512.MaxNative(least, s40 + b0).Store(row);
-        Vector512.MaxNative(least, s41 + b1).Store(row + 16);
+        s40.Store(row);
+        s41.Store(row + 16);
         row = result.Pixels[5] + result.Offset;
-        Vector512.MaxNative(least, s50 + b0).Store(row);
-        Vector512.MaxNative(least, s51 + b1).Store(row + 16);
+        s50.Store(row);
+        s51.Store(row + 16);
         row = result.Pixels[6] + result.Offset;
-        Vector512.MaxNative(least, s60 + b0).Store(row);
-        Vector512.MaxNative(least, s61 + b1).Store(row + 16);
+        s60.Store(row);
+        s61.Store(row + 16);
         row = result.Pixels[7] + result.Offset;
-        Vector512.MaxNative(least, s70 + b0).Store(row);
-        Vector512.MaxNative(least, s71 + b1).Store(row + 16);
+        s70.Store(row);
+        s71.Store(row + 16);
         row = result.Pixels[8] + result.Offset;
-        Vector512.MaxNative(least, s80 + b0).Store(row);
-        Vector512.MaxNative(least, s81 + b1).Store(row + 16);
+        s80.Store(row);
+        s81.Store(row + 16);
         row = result.Pixels[9] + result.Offset;
-        Vector512.MaxNative(least, s90 + b0).Store(row);
-        Vector512.MaxNative(least, s91 + b1).Store(row + 16);
+        s90.Store(row);
+        s91.Store(row + 16);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile12x16(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+    public static void Tile12x16<TEnds>(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+        where TEnds : struct, ITileEnds
     {
         float** pixels = input.Pixels;
         float* w = input.Weights;
         nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        Vector512<float> s00 = default;
+        Vector512<float> s10 = default;
+        Vector512<float> s20 = default;
+        Vector512<float> s30 = default;
+        Vector512<float> s40 = default;
+        Vector512<float> s50 = default;
+        Vector512<float> s60 = default;
+        Vector512<float> s70 = default;
+        Vector512<float> s80 = default;
+        Vector512<float> s90 = default;
+        Vector512<float> s100 = default;
+        Vector512<float> s110 = default;
         float* row;
-        row = init.Pixels[0] + init.Offset;
-        Vector512<float> s00 = Vector512.Load(row);
-        row = init.Pixels[1] + init.Offset;
-        Vector512<float> s10 = Vector512.Load(row);
-        row = init.Pixels[2] + init.Offset;
-        Vector512<float> s20 = Vector512.Load(row);
-        row = init.Pixels[3] + init.Offset;
-        Vector512<float> s30 = Vector512.Load(row);
-        row = init.Pixels[4] + init.Offset;
-        Vector512<float> s40 = Vector512.Load(row);
-        row = init.Pixels[5] + init.Offset;
-        Vector512<float> s50 = Vector512.Load(row);
-        row = init.Pixels[6] + init.Offset;
-        Vector512<float> s60 = Vector512.Load(row);
-        row = init.Pixels[7] + init.Offset;
-        Vector512<float> s70 = Vector512.Load(row);
-        row = init.Pixels[8] + init.Offset;
-        Vector512<float> s80 = Vector512.Load(row);
-        row = init.Pixels[9] + init.Offset;
-        Vector512<float> s90 = Vector512.Load(row);
-        row = init.Pixels[10] + init.Offset;
-        Vector512<float> s100 = Vector512.Load(row);
-        row = init.Pixels[11] + init.Offset;
-        Vector512<float> s110 = Vector512.Load(row);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            row = init.Pixels[0] + init.Offset;
+            s00 = Vector512.Load(row);
+            row = init.Pixels[1] + init.Offset;
+            s10 = Vector512.Load(row);
+            row = init.Pixels[2] + init.Offset;
+            s20 = Vector512.Load(row);
+            row = init.Pixels[3] + init.Offset;
+            s30 = Vector512.Load(row);
+            row = init.Pixels[4] + init.Offset;
+            s40 = Vector512.Load(row);
+            row = init.Pixels[5] + init.Offset;
+            s50 = Vector512.Load(row);
+            row = init.Pixels[6] + init.Offset;
+            s60 = Vector512.Load(row);
+            row = init.Pixels[7] + init.Offset;
+            s70 = Vector512.Load(row);
+            row = init.Pixels[8] + init.Offset;
+            s80 = Vector512.Load(row);
+            row = init.Pixels[9] + init.Offset;
+            s90 = Vector512.Load(row);
+            row = init.Pixels[10] + init.Offset;
+            s100 = Vector512.Load(row);
+            row = init.Pixels[11] + init.Offset;
+            s110 = Vector512.Load(row);
+        }
         for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
             float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
@@ -454,59 +592,84 @@ internal static unsafe class PanelKernels
                 s110 = Vector512.MultiplyAddEstimate(x, w0, s110);
             }
         }
-        Vector512<float> least = Vector512.Create(floor);
-        Vector512<float> b0 = Vector512.Load(bias);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            Vector512<float> least = Vector512.Create(floor);
+            Vector512<float> b0 = Vector512.Load(bias);
+            s00 = Vector512.MaxNative(least, s00 + b0);
+            s10 = Vector512.MaxNative(least, s10 + b0);
+            s20 = Vector512.MaxNative(least, s20 + b0);
+            s30 = Vector512.MaxNative(least, s30 + b0);
+            s40 = Vector512.MaxNative(least, s40 + b0);
+            s50 = Vector512.MaxNative(least, s50 + b0);
+            s60 = Vector512.MaxNative(least, s60 + b0);
+            s70 = Vector512.MaxNative(least, s70 + b0);
+            s80 = Vector512.MaxNative(least, s80 + b0);
+            s90 = Vector512.MaxNative(least, s90 + b0);
+            s100 = Vector512.MaxNative(least, s100 + b0);
+            s110 = Vector512.MaxNative(least, s110 + b0);
+        }
         row = result.Pixels[0] + result.Offset;
-        Vector512.MaxNative(least, s00 + b0).Store(row);
+        s00.Store(row);
         row = result.Pixels[1] + result.Offset;
-        Vector512.MaxNative(least, s10 + b0).Store(row);
+        s10.Store(row);
         row = result.Pixels[2] + result.Offset;
-        Vector512.MaxNative(least, s20 + b0).Store(row);
+        s20.Store(row);
         row = result.Pixels[3] + result.Offset;
-        Vector512.MaxNative(least, s30 + b0).Store(row);
+        s30.Store(row);
         row = result.Pixels[4] + result.Offset;
-        Vector512.MaxNative(least, s40 + b0).Store(row);
+        s40.Store(row);
         row = result.Pixels[5] + result.Offset;
-        Vector512.MaxNative(least, s50 + b0).Store(row);
+        s50.Store(row);
         row = result.Pixels[6] + result.Offset;
-        Vector512.MaxNative(least, s60 + b0).Store(row);
+        s60.Store(row);
         row = result.Pixels[7] + result.Offset;
-        Vector512.MaxNative(least, s70 + b0).Store(row);
+        s70.Store(row);
         row = result.Pixels[8] + result.Offset;
-        Vector512.MaxNative(least, s80 + b0).Store(row);
+        s80.Store(row);
         row = result.Pixels[9] + result.Offset;
-        Vector512.MaxNative(least, s90 + b0).Store(row);
+        s90.Store(row);
         row = result.Pixels[10] + result.Offset;
-        Vector512.MaxNative(least, s100 + b0).Store(row);
+        s100.Store(row);
         row = result.Pixels[11] + result.Offset;
-        Vector512.MaxNative(least, s110 + b0).Store(row);
+        s110.Store(row);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Tile6x16(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+    public static void Tile6x16<TEnds>(in TileInput input, TileRows init, TileRows result, float* bias, float floor)
+        where TEnds : struct, ITileEnds
     {
         float** pixels = input.Pixels;
         float* w = input.Weights;
         nint first = input.FirstChannel, channels = input.Channels, tapPitch = input.TapPitch;
+        Vector256<float> s00 = default, s01 = default;
+        Vector256<float> s10 = default, s11 = default;
+        Vector256<float> s20 = default, s21 = default;
+        Vector256<float> s30 = default, s31 = default;
+        Vector256<float> s40 = default, s41 = default;
+        Vector256<float> s50 = default, s51 = default;
         float* row;
-        row = init.Pixels[0] + init.Offset;
-        Vector256<float> s00 = Vector256.Load(row);
-        Vector256<float> s01 = Vector256.Load(row + 8);
-        row = init.Pixels[1] + init.Offset;
-        Vector256<float> s10 = Vector256.Load(row);
-        Vector256<float> s11 = Vector256.Load(row + 8);
-        row = init.Pixels[2] + init.Offset;
-        Vector256<float> s20 = Vector256.Load(row);
-        Vector256<float> s21 = Vector256.Load(row + 8);
-        row = init.Pixels[3] + init.Offset;
-        Vector256<float> s30 = Vector256.Load(row);
-        Vector256<float> s31 = Vector256.Load(row + 8);
-        row = init.Pixels[4] + init.Offset;
-        Vector256<float> s40 = Vector256.Load(row);
-        Vector256<float> s41 = Vector256.Load(row + 8);
-        row = init.Pixels[5] + init.Offset;
-        Vector256<float> s50 = Vector256.Load(row);
-        Vector256<float> s51 = Vector256.Load(row + 8);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            row = init.Pixels[0] + init.Offset;
+            s00 = Vector256.Load(row);
+            s01 = Vector256.Load(row + 8);
+            row = init.Pixels[1] + init.Offset;
+            s10 = Vector256.Load(row);
+            s11 = Vector256.Load(row + 8);
+            row = init.Pixels[2] + init.Offset;
+            s20 = Vector256.Load(row);
+            s21 = Vector256.Load(row + 8);
+            row = init.Pixels[3] + init.Offset;
+            s30 = Vector256.Load(row);
+            s31 = Vector256.Load(row + 8);
+            row = init.Pixels[4] + init.Offset;
+            s40 = Vector256.Load(row);
+            s41 = Vector256.Load(row + 8);
+            row = init.Pixels[5] + init.Offset;
+            s50 = Vector256.Load(row);
+            s51 = Vector256.Load(row + 8);
+        }
         for (int taps = input.Taps; taps > 0; taps--, pixels += tapPitch)
         {
             float* p0 = pixels[0] + first, p1 = pixels[1] + first, p2 = pixels[2] + first, p3 = pixels[3] + first;
@@ -536,26 +699,41 @@ internal static unsafe class PanelKernels
                 s51 = Vector256.MultiplyAddEstimate(x, w1, s51);
             }
         }
-        Vector256<float> least = Vector256.Create(floor);
-        Vector256<float> b0 = Vector256.Load(bias);
-        Vector256<float> b1 = Vector256.Load(bias + 8);
+        if (typeof(TEnds) == typeof(FusedEnds))
+        {
+            Vector256<float> least = Vector256.Create(floor);
+            Vector256<float> b0 = Vector256.Load(bias);
+            Vector256<float> b1 = Vector256.Load(bias + 8);
+            s00 = Vector256.MaxNative(least, s00 + b0);
+            s01 = Vector256.MaxNative(least, s01 + b1);
+            s10 = Vector256.MaxNative(least, s10 + b0);
+            s11 = Vector256.MaxNative(least, s11 + b1);
+            s20 = Vector256.MaxNative(least, s20 + b0);
+            s21 = Vector256.MaxNative(least, s21 + b1);
+            s30 = Vector256.MaxNative(least, s30 + b0);
+            s31 = Vector256.MaxNative(least, s31 + b1);
+            s40 = Vector256.MaxNative(least, s40 + b0);
+            s41 = Vector256.MaxNative(least, s41 + b1);
+            s50 = Vector256.MaxNative(least, s50 + b0);
+            s51 = Vector256.MaxNative(least, s51 + b1);
+        }
         row = result.Pixels[0] + result.Offset;
-        Vector256.MaxNative(least, s00 + b0).Store(row);
-        Vector256.MaxNative(least, s01 + b1).Store(row + 8);
+        s00.Store(row);
+        s01.Store(row + 8);
         row = result.Pixels[1] + result.Offset;
-        Vector256.MaxNative(least, s10 + b0).Store(row);
-        Vector256.MaxNative(least, s11 + b1).Store(row + 8);
+        s10.Store(row);
+        s11.Store(row + 8);
         row = result.Pixels[2] + result.Offset;
-        Vector256.MaxNative(least, s20 + b0).Store(row);
-        Vector256.MaxNative(least, s21 + b1).Store(row + 8);
+        s20.Store(row);
+        s21.Store(row + 8);
         row = result.Pixels[3] + result.Offset;
-        Vector256.MaxNative(least, s30 + b0).Store(row);
-        Vector256.MaxNative(least, s31 + b1).Store(row + 8);
+        s30.Store(row);
+        s31.Store(row + 8);
         row = result.Pixels[4] + result.Offset;
-        Vector256.MaxNative(least, s40 + b0).Store(row);
-        Vector256.MaxNative(least, s41 + b1).Store(row + 8);
+        s40.Store(row);
+        s41.Store(row + 8);
         row = result.Pixels[5] + result.Offset;
-        Vector256.MaxNative(least, s50 + b0).Store(row);
-        Vector256.MaxNative(least, s51 + b1).Store(row + 8);
+        s50.Store(row);
+        s51.Store(row + 8);
     }
 }

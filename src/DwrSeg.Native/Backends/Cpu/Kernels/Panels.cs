@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace DwrSeg.Native.Backends.Cpu.Kernels;
 
@@ -15,6 +16,17 @@ internal struct Panel
     public readonly int Width => Vectors * 16;
 
     public readonly bool IsFull => Columns == Width;
+}
+
+/// <summary>
+/// Taps whose pixels a product fetches into the cache one tile ahead: as many channels of each, since the hardware does not see these
+/// reads coming.
+/// </summary>
+internal unsafe struct FetchAhead
+{
+    public int* Taps;
+    public nint Channels;
+    public int TapCount;
 }
 
 /// <summary>The output channels of a matrix product cut into panels, and weights packed for them as [panel][tap][c][column].</summary>
@@ -127,18 +139,33 @@ internal sealed unsafe class Panels : IDisposable
     private static float* Target(Job* job, Panel panel, int tap) =>
         job->Target + (nint)job->TapCount * job->InChannels * panel.Column + (nint)tap * job->InChannels * panel.Width;
 
-    /// <summary>Multiplies <paramref name="count"/> rows (and up to <see cref="TileSlack"/> more) with one panel's weights.</summary>
+    /// <summary>
+    /// Multiplies <paramref name="count"/> rows (and up to <see cref="TileSlack"/> more) with one panel's weights.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Multiply(int vectors, TileInput input, TileRows init, TileRows result, float* bias, float floor, int count)
+    public static void Multiply<TEnds>(int vectors, TileInput input, TileRows init, TileRows result, float* bias, float floor, int count,
+        FetchAhead ahead)
+        where TEnds : struct, ITileEnds
     {
         int rows = !Vector512.IsHardwareAccelerated || vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 10 : 12;
         for (int i = 0; i < count; i += rows, input.Pixels += rows, init.Pixels += rows, result.Pixels += rows)
         {
-            if (!Vector512.IsHardwareAccelerated) PanelKernels.Tile6x16(input, init, result, bias, floor);
-            else if (vectors == 4) PanelKernels.Tile6x64(input, init, result, bias, floor);
-            else if (vectors == 3) PanelKernels.Tile8x48(input, init, result, bias, floor);
-            else if (vectors == 2) PanelKernels.Tile10x32(input, init, result, bias, floor);
-            else PanelKernels.Tile12x16(input, init, result, bias, floor);
+            if (Sse.IsSupported && i + rows < count)
+            {
+                for (int t = 0; t < ahead.TapCount; t++)
+                {
+                    float** next = input.Pixels + ahead.Taps[t] * input.TapPitch + rows;
+                    for (int r = 0; r < rows; r++)
+                    {
+                        for (nint c = 0; c < ahead.Channels; c += 16) Sse.Prefetch0(next[r] + c);
+                    }
+                }
+            }
+            if (!Vector512.IsHardwareAccelerated) PanelKernels.Tile6x16<TEnds>(input, init, result, bias, floor);
+            else if (vectors == 4) PanelKernels.Tile6x64<TEnds>(input, init, result, bias, floor);
+            else if (vectors == 3) PanelKernels.Tile8x48<TEnds>(input, init, result, bias, floor);
+            else if (vectors == 2) PanelKernels.Tile10x32<TEnds>(input, init, result, bias, floor);
+            else PanelKernels.Tile12x16<TEnds>(input, init, result, bias, floor);
         }
     }
 

@@ -123,11 +123,7 @@ internal sealed unsafe class WinogradConvolution : IDisposable
 
         TransformInput(job, firstTile, count, scratch);
         nint vPitch = BlockScratch.VPitch(channels);
-        for (int i = 0; i < count + Panels.TileSlack; i++)
-        {
-            scratch.VRows[i] = scratch.V + (i < count ? (nint)i * channels : 0);
-            scratch.ZeroRows[i] = job->Zeros;
-        }
+        for (int i = 0; i < count + Panels.TileSlack; i++) scratch.VRows[i] = scratch.V + (i < count ? (nint)i * channels : 0);
         int firstPanel = job->PanelCount * group / job->Groups, endPanel = job->PanelCount * (group + 1) / job->Groups;
         for (int p = firstPanel; p < endPanel; p++)
         {
@@ -142,12 +138,12 @@ internal sealed unsafe class WinogradConvolution : IDisposable
                 Taps = 1,
                 Channels = channels,
             };
-            TileRows zeros = new() { Pixels = scratch.ZeroRows }, products = new() { Pixels = scratch.MRows };
+            TileRows products = new() { Pixels = scratch.MRows };
             for (int point = 0; point < WinogradTransforms.Points; point++)
             {
                 input.FirstChannel = point * vPitch;
                 products.Offset = point * BlockScratch.MPitch;
-                Panels.Multiply(panel.Vectors, input, zeros, products, job->Zeros, float.NegativeInfinity, count);
+                Panels.Multiply<PlainEnds>(panel.Vectors, input, default, products, null, 0, count, default);
                 input.Weights += plane;
             }
             TransformOutput(job, panel, firstTile, count, scratch);
@@ -281,16 +277,14 @@ internal sealed unsafe class WinogradConvolution : IDisposable
         public readonly float** VRows = (float**)((float*)memory + WinogradTransforms.Points * (VPitch(channels) + MPitch));
 
         /// <summary>Room for transforms that are half done, then for a tile of y.</summary>
-        public Vector512<float>* Half => (Vector512<float>*)(VRows + 3 * Rows);
+        public Vector512<float>* Half => (Vector512<float>*)(VRows + 2 * Rows);
 
         public float** MRows => VRows + Rows;
-
-        public float** ZeroRows => VRows + 2 * Rows;
 
         public static nint VPitch(int channels) => (nint)MaxBlockTiles * channels + 16;
 
         public static nint Bytes(int channels) =>
-            WinogradTransforms.Points * (VPitch(channels) + MPitch) * sizeof(float) + 3 * Rows * sizeof(float*)
+            WinogradTransforms.Points * (VPitch(channels) + MPitch) * sizeof(float) + 2 * Rows * sizeof(float*)
             + (WinogradTransforms.Points + WinogradTransforms.Tile * WinogradTransforms.Tile) * sizeof(Vector512<float>);
     }
 }
