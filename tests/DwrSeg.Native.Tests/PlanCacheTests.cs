@@ -46,6 +46,6 @@ public sealed class PlanCacheTests
         Assert.Equal([(8, 7), (8, 4), (8, 3), (8, 2)], cache.Sizes);
     }
 
-    private static IPlan Compile(IBackend backend, ITensorStore store, (int Height, int Width) size) =>
+    private static IPlan Compile(CpuBackend backend, ITensorStore store, (int Height, int Width) size) =>
         backend.Compile(InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, size.Height, size.Width)), store);
 }
