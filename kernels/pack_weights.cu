@@ -3,7 +3,8 @@
 //
 //   ROWS     y[o, tap, i]          inputs rounded up to 8: what conv_mma.cu, sir_mma.cu and dwr_sr_mma.cu read
 //   COLUMNS  y[tap, i, o]          outputs rounded up to 4: what conv_ffma.cu reads
-//   IMAGE    y[o, 10 ky + 3 kx + i], 32 values an output: what conv_first.cu reads (3 inputs, 9 taps)
+//   IMAGE    32 values an output, the nine of a line of taps as y[o, 8 ky + j] for j = 3 kx + i < 8 and y[o, 24 + 2 ky] for j = 8: what
+//            conv_first.cu reads (3 inputs, 9 taps)
 //
 // Defines   ELEMENT  f32, f16 or bf16
 // Launch    a thread an element of y, blocks of 256
@@ -44,9 +45,9 @@ extern "C" __global__ void __launch_bounds__(256) pack_weights(KERNEL_ARGUMENTS(
     }
     else
     {
-        i32 place = i32(index % 32), in_line = place % 10;
-        output = i32(index / 32), input = in_line % 3, tap = place / 10 * 3 + in_line / 3;
-        if (in_line == 9) tap = a.taps;
+        i32 place = i32(index % 32), line = place < 24 ? place / 8 : (place - 24) / 2, in_line = place < 24 ? place % 8 : 8;
+        output = i32(index / 32), input = in_line % 3, tap = line * 3 + in_line / 3;
+        if (place >= 24 && place % 2 == 1) tap = a.taps;
     }
     bool exists = output < a.outputs && tap < a.taps && input < a.inputs;
     store_one(a.y + index, exists ? load_one(a.x + (i64(output) * a.taps + tap) * a.inputs + input) : 0);
