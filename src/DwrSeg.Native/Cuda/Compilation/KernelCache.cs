@@ -15,6 +15,9 @@ internal sealed class KernelCache(CudaContext context, Nvrtc compiler, bool want
     private readonly ConcurrentDictionary<KernelSource, Lazy<CudaKernel>> _kernels = new();
     private readonly KernelFiles _files = files ?? KernelFiles.Embedded;
 
+    /// <summary>The context that kernels are loaded into.</summary>
+    public CudaContext Context { get; } = context;
+
     /// <summary>The architecture that kernels are compiled for.</summary>
     public NvrtcTarget Target { get; } = compiler.TargetFor(context.Device.ComputeCapability, wantsPtx);
 
@@ -37,7 +40,7 @@ internal sealed class KernelCache(CudaContext context, Nvrtc compiler, bool want
         string text = _files.Kernel(source.File);
         CompiledKernel compiled = compiler.Compile(
             source.File + ".cu", text, _files.Headers(text), source.Name, source.CommandLine, Target);
-        var module = new CudaModule(context, compiled.Image, source.ToString());
+        var module = new CudaModule(Context, compiled.Image, source.ToString());
         return module.GetKernel(compiled.LoweredName, compiled.ParameterBytes);
     }
 }
