@@ -21,8 +21,8 @@ internal sealed unsafe class CudaDeviceVariable<T> : IDisposable
         (Context, Size) = (context, size);
         using ContextScope scope = context.Enter();
         CudaStatus.Check(context.Driver, context.Driver.MemAlloc(out _address, SizeInBytes), SizeInBytes);
-        // The driver lets work that uses it end before it frees.
-        _owned = _keptAlive = new CudaHandle(context.Handle, (nint)_address.Value, Free);
+        // Drivers wait for work that uses it, by habit and not by contract.
+        _owned = _keptAlive = new CudaHandle(context.Handle, (nint)_address.Value, Free, awaitsDevice: true);
     }
 
     /// <summary>Allocates from the device's memory pool, in the stream's order: cheap, and possible in a capture.</summary>

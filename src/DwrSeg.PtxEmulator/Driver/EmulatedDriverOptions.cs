@@ -29,7 +29,7 @@ internal sealed record EmulatedDriverOptions
 
     /// <summary>
     /// Registers of kernels by entry name, from an assembler's report. PTX does not tell them: a kernel that is not listed has
-    /// <see cref="LoadedFunction.AssumedRegisters"/>, or fewer where its bounds ask for it.
+    /// <see cref="DeviceFunction.AssumedRegisters"/>, or fewer where its bounds ask for it.
     /// </summary>
     public IReadOnlyDictionary<string, int> Registers { get; init; } = new Dictionary<string, int>();
 }

@@ -12,7 +12,7 @@ internal static class LaunchLimits
     public const uint MaxClusterBlocks = 8;
 
     /// <summary>What is wrong with a launch; <see cref="CUresult.Success"/> and null where nothing is.</summary>
-    public static (CUresult Status, string? Problem) Check(in LaunchConfiguration c, LoadedFunction function, DeviceModel device)
+    public static (CUresult Status, string? Problem) Check(in LaunchConfiguration c, DeviceFunction function, DeviceModel device)
     {
         if (c.GridX == 0 || c.GridY == 0 || c.GridZ == 0 || c.BlockX == 0 || c.BlockY == 0 || c.BlockZ == 0)
             return Wrong("a grid and a block have at least one in each dimension");
