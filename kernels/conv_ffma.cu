@@ -6,6 +6,7 @@
 // Epilogue: conv.cuh. y must overlap no x.
 //
 // Defines   TILE_M, TILE_N  pixels and channels of y that a block makes; a thread makes 8x8 of them
+//           SPLIT    1 where blocks share a tile's sum, 0 where each makes its own
 //           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
 // Launch    grid (tiles of channels x tiles of pixels, channels fastest, splits of the sum); block TILE_M * TILE_N / 64
 // Shared    static, 2 * (TILE_M * 20 + 16 * TILE_N) * 4 bytes
@@ -17,7 +18,8 @@
 // once then lie in different banks. A thread's channels come in two groups of four, half a tile apart, which makes neighbouring threads'
 // reads and stores neighbours.
 //
-// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh).
+// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
+// its registers and code are not free.
 //
 // Bytes: x once a tap and tile of channels from L2, w once a tile of pixels; y and residual once. Flops: 2 a value of the sum.
 #include "conv.cuh"
@@ -168,8 +170,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS
         }
     }
 
+#if SPLIT
     constexpr int SUMS = SIDE * SIDE;
-    if (a.splits > 1 && !join_splits<THREADS, SUMS>(a.workspace, tile, split, a.splits, (f32(&)[SUMS])sums)) return;
+    if (!join_splits<THREADS, SUMS>(a.workspace, tile, split, a.splits, (f32(&)[SUMS])sums)) return;
+#endif
 #pragma unroll
     for (int m = 0; m < SIDE; m++)
     {

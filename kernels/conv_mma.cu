@@ -10,6 +10,7 @@
 //           TILE_K   values of the sum that a step of the pipeline takes: channels of one tap, 32 or 64
 //           STAGES   steps in flight
 //           WARPS_M, WARPS_N  how warps divide the tile
+//           SPLIT    1 where blocks share a tile's sum, 0 where each makes its own
 //           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
 // Launch    grid (tiles of channels x tiles of pixels, channels fastest so that blocks that share pixels run side by side, splits of the
 //           sum); block 32 * WARPS_M * WARPS_N
@@ -22,7 +23,8 @@
 // rows from all 32 banks. Sums go through shared memory on their way out, because a lane holds pairs of channels but stores should be
 // of 16 bytes.
 //
-// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh).
+// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
+// its registers and code are not free.
 //
 // Bytes: x once a tap and tile of channels from L2 (once from memory), w once a tile of pixels from L2; y and residual once. Flops: 2 a
 // value of the sum.
@@ -220,8 +222,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_mma(KERNEL_ARGUMENTS(
     }
     wait_for_copies<0>();
 
+#if SPLIT
     constexpr int SUMS = FRAGMENTS_M * FRAGMENTS_N * 4;
-    if (a.splits > 1 && !join_splits<THREADS, SUMS>(a.workspace, tile, split, a.splits, (f32(&)[SUMS])sums)) return;
+    if (!join_splits<THREADS, SUMS>(a.workspace, tile, split, a.splits, (f32(&)[SUMS])sums)) return;
+#endif
     __syncthreads();
     stage_sums(sums, (f32 *)shared_memory);
     __syncthreads();

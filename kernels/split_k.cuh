@@ -37,7 +37,7 @@ __device__ inline bool join_splits(const SplitWorkspace &w, i32 tile, i32 split,
         {
             float4 part;
             // Past L1, which may hold what was there before.
-            asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];"
+            asm volatile("ld.volatile.global.v4.f32 {%0, %1, %2, %3}, [%4];"
                          : "=f"(part.x), "=f"(part.y), "=f"(part.z), "=f"(part.w)
                          : "l"(parts + (i64(s) * (COUNT / 4) + i) * THREADS)
                          : "memory");
