@@ -26,13 +26,12 @@ internal sealed record StepTime(StepSummary Step, double Milliseconds, double Sh
         Array.Fill(ticks, long.MaxValue);
         for (int run = 0; run < runs; run++)
         {
-            long start = Stopwatch.GetTimestamp();
-            cpu.Run(step =>
+            for (int step = 0; step < ticks.Length; step++)
             {
-                long now = Stopwatch.GetTimestamp();
-                ticks[step] = Math.Min(ticks[step], now - start);
-                start = now;
-            });
+                long start = Stopwatch.GetTimestamp();
+                cpu.RunStep(step);
+                ticks[step] = Math.Min(ticks[step], Stopwatch.GetTimestamp() - start);
+            }
         }
         double total = ticks.Sum();
         return
