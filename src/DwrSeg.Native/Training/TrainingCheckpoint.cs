@@ -46,9 +46,10 @@ internal static class TrainingCheckpoint
     /// <exception cref="WeightsFormatException">The file is no sound checkpoint of this network.</exception>
     /// <exception cref="TrainingException">It was written by a run with other options or other data.</exception>
     public static TrainingState Load(
-        string path, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, string data, int stepsPerEpoch)
+        SafetensorsFile file, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, string data,
+        int stepsPerEpoch)
     {
-        using SafetensorsFile file = SafetensorsFile.Open(path);
+        string path = file.Name;
         JsonFields fields = Checkpoint.Training(file);
         ModelMetadata found = ModelMetadata.Read(file);
         if (found.Config != metadata.Config)
@@ -88,7 +89,7 @@ internal static class TrainingCheckpoint
             Iteration = iteration,
             Updates = fields.Integer("updates", 0, iteration),
             ValidatedEpoch = validated,
-            BestMeanIou = fields.Number("best_miou"),
+            BestMeanIou = Math.Clamp(fields.Number("best_miou"), -1, 1),
             BestEpoch = (int)fields.Integer("best_epoch", 0, validated),
             Recent = new LossSum(fields.Number("recent_loss"), fields.Integer("recent_steps", 0, options.MetricsInterval - 1)),
             Epoch = new LossSum(fields.Number("epoch_loss"), fields.Integer("epoch_steps", 0, stepsPerEpoch - 1)),

@@ -115,7 +115,8 @@ internal sealed class TrainingRun : IDisposable
 
     private TrainingState Resume()
     {
-        TrainingState state = TrainingCheckpoint.Load(_files.Last, _graph, _store, _metadata, _options, _data, _stepsPerEpoch);
+        using SafetensorsFile file = SafetensorsFile.Open(_files.Last);
+        TrainingState state = TrainingCheckpoint.Load(file, _graph, _store, _metadata, _options, _data, _stepsPerEpoch);
         if (state.BestEpoch > 0 && !File.Exists(_files.Best))
         {
             throw new TrainingException($"{_files.Best} is missing, though {_files.Last} tells of it: it holds the weights of epoch " +
