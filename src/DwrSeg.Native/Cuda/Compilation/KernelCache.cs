@@ -20,6 +20,9 @@ internal sealed class KernelCache(
     private int _fromDisk;
     private volatile bool _isDisposed;
 
+    /// <summary>The context that kernels are loaded into.</summary>
+    public CudaContext Context { get; } = context;
+
     /// <summary>The architecture that kernels are compiled for.</summary>
     public NvrtcTarget Target { get; } = compiler.TargetFor(context.Device.ComputeCapability, wantsPtx);
 
@@ -62,7 +65,7 @@ internal sealed class KernelCache(
     private CudaKernel Load(KernelSource source)
     {
         CompiledKernel compiled = Compile(source);
-        var module = new CudaModule(context, compiled.Image, source.ToString());
+        var module = new CudaModule(Context, compiled.Image, source.ToString());
         try
         {
             return module.GetKernel(compiled.LoweredName, compiled.ParameterBytes);
