@@ -162,7 +162,7 @@ internal sealed unsafe partial class EmulatedDriver
             var shape = new LaunchShape(
                 new Index3(configuration.GridX, configuration.GridY, configuration.GridZ),
                 new Index3(configuration.BlockX, configuration.BlockY, configuration.BlockZ), configuration.DynamicSharedBytes);
-            Submit(on, new KernelWork(kernel, shape, bytes));
+            Submit(on, new KernelWork(kernel, shape, bytes) { OverlapsPrevious = configuration.OverlapsPrevious && !kernel.AwaitsPrevious });
             return CUresult.Success;
         }
     }

@@ -219,6 +219,7 @@ internal sealed unsafe partial class EmulatedDriver
             return;
         }
         EmulatedContext context = stream.Context;
-        context.Enqueue(stream, new Operation(context, () => work.Run(context)));
+        var operation = new Operation(context, () => work.Run(context)) { IsKernel = work is KernelWork };
+        context.Enqueue(stream, operation, overlaps: work is KernelWork { OverlapsPrevious: true });
     }
 }

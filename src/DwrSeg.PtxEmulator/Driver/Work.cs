@@ -72,6 +72,9 @@ internal sealed record FreeWork(ulong Address) : Work
 /// <summary>A launch, with its own copy of the arguments.</summary>
 internal sealed record KernelWork(DeviceFunction Function, LaunchShape Shape, byte[] Arguments) : Work
 {
+    /// <summary>It may run before the stream's previous kernel: it is launched so, and does not wait for it.</summary>
+    public bool OverlapsPrevious { get; init; }
+
     public override void Run(EmulatedContext context)
     {
         if (Function.Module.IsUnloaded)
