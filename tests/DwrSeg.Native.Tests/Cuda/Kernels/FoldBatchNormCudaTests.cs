@@ -40,7 +40,7 @@ public sealed class FoldBatchNormCudaTests
 
             CUdeviceptr Upload(double[] values)
             {
-                _memory.Add(device.Upload(values));
+                _memory.Add(device.UploadFloats(values));
                 return _memory[^1].DevicePointer;
             }
         }

@@ -20,11 +20,11 @@ internal sealed class KernelDevice
 
     private static readonly ConcurrentDictionary<int, Lazy<KernelDevice>> Devices = new();
 
-    private readonly EmulatedDriver? _emulator;
+    private readonly Lock _counting = new();
 
     private KernelDevice(int architecture)
     {
-        ICudaDriver driver = IsReal ? CudaDriver.Open() : _emulator = new EmulatedDriver(architecture);
+        ICudaDriver driver = IsReal ? NativeDriver.Instance : new EmulatedDriver(architecture);
         Context = new CudaContext(driver);
         Kernels = new KernelCache(Context, Nvrtc.Instance, wantsPtx: !IsReal);
         Stream = new CudaStream(Context);
@@ -70,11 +70,12 @@ internal sealed class KernelDevice
     /// <summary>Runs a launch and gives its counts, which only the emulator has.</summary>
     public LaunchStatistics Count(CudaLaunch launch)
     {
-        Assert.SkipWhen(_emulator is null, "counts exist on the emulator alone");
-        lock (_emulator!)
+        var emulator = Context.Driver as EmulatedDriver;
+        Assert.SkipWhen(emulator is null, "counts exist on the emulator alone");
+        lock (_counting)
         {
             Run(launch);
-            return _emulator.Launches[^1];
+            return emulator!.Launches.Last(l => l.Kernel == launch.Variant.Name);
         }
     }
 
@@ -87,5 +88,5 @@ internal sealed class KernelDevice
         return memory;
     }
 
-    public CudaDeviceVariable<float> Upload(IEnumerable<double> values) => Upload<float>(CollectionsMarshal.AsSpan(values.Select(v => (float)v).ToList()));
+    public CudaDeviceVariable<float> UploadFloats(IEnumerable<double> values) => Upload<float>(CollectionsMarshal.AsSpan(values.Select(v => (float)v).ToList()));
 }
