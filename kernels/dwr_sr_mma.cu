@@ -107,19 +107,21 @@ __device__ inline void make_middle(const Arguments &a, i32 first_row, i32 first_
         // Behind the last channel there are zeros.
         if (channel < b.channels && row < a.shape.height)
         {
-            if (b.multiplier == 1) convolve<1>(a, b, channel, row, first_column, sums);
-            else convolve<2>(a, b, channel, row, first_column, sums);
             f32 bias[VECTOR] = {};
             if (b.bias) load(b.bias + channel, bias);
 #pragma unroll
             for (int p = 0; p < SIDE; p++)
             {
 #pragma unroll
-                for (int i = 0; i < VECTOR; i++)
-                {
-                    f32 value = sums[p][i] + bias[i];
-                    sums[p][i] = a.relu ? rectified(value) : value;
-                }
+                for (int i = 0; i < VECTOR; i++) sums[p][i] = bias[i];
+            }
+            if (b.multiplier == 1) convolve<1>(a, b, channel, row, first_column, sums);
+            else convolve<2>(a, b, channel, row, first_column, sums);
+#pragma unroll
+            for (int p = 0; p < SIDE; p++)
+            {
+#pragma unroll
+                for (int i = 0; i < VECTOR; i++) sums[p][i] = a.relu ? rectified(sums[p][i]) : sums[p][i];
             }
         }
 #pragma unroll
