@@ -13,10 +13,14 @@ public sealed class PublicApiTests
 
     private static readonly Assembly Library = typeof(Segmenter).Assembly;
 
+    // The compiler's own types, such as those behind extension members, have names that no source can.
+    private static readonly Type[] Types =
+        [.. Library.GetExportedTypes().Where(t => !t.FullName!.Contains('<', StringComparison.Ordinal)).OrderBy(t => t.FullName, StringComparer.Ordinal)];
+
     [Fact]
     public void PublicSurfaceIsTheApprovedOne()
     {
-        string[] found = [.. Library.GetExportedTypes().OrderBy(t => t.FullName, StringComparer.Ordinal).SelectMany(Describe)];
+        string[] found = [.. Types.SelectMany(Describe)];
         string actual = Path.Combine(AppContext.BaseDirectory, "PublicApi.txt.actual");
         File.WriteAllLines(actual, found);
         string[] approved = File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "PublicApi.txt"));
@@ -34,12 +38,12 @@ public sealed class PublicApiTests
             .. documentation.Descendants("member").Where(m => m.Elements().Any(e => e.Name == "summary" || e.Name == "inheritdoc"))
                 .Select(m => m.Attribute("name")!.Value),
         ];
-        Assert.All(Library.GetExportedTypes(), type => Assert.Contains($"T:{type.FullName!.Replace('+', '.')}", documented));
+        Assert.All(Types, type => Assert.Contains($"T:{type.FullName!.Replace('+', '.')}", documented));
     }
 
     [Fact]
     public void EveryExceptionThatTheLibraryDefinesIsSealed() =>
-        Assert.All(Library.GetExportedTypes().Where(t => t.IsAssignableTo(typeof(Exception))), t => Assert.True(t.IsSealed));
+        Assert.All(Types.Where(t => t.IsAssignableTo(typeof(Exception))), t => Assert.True(t.IsSealed));
 
     private static IEnumerable<string> Describe(Type type)
     {
