@@ -1,0 +1,23 @@
+namespace DwrSeg.PtxEmulator;
+
+/// <summary>How launches are run.</summary>
+internal sealed record EmulatorOptions
+{
+    /// <summary>Compute capability of the emulated device, 10 · major + minor.</summary>
+    public int Architecture { get; init; } = 80;
+
+    /// <summary>Decides the order of blocks and of warps. The same seed gives the same results, failures and counts.</summary>
+    public int Seed { get; init; } = 1;
+
+    /// <summary>Worker threads that run blocks side by side; the results do not depend on it.</summary>
+    public int Threads { get; init; } = Environment.ProcessorCount;
+
+    /// <summary>Shared memory of a block beyond the 48 KiB that every launch may have (the opt-in attribute of the function).</summary>
+    public uint MaxDynamicSharedBytes { get; init; } = uint.MaxValue;
+
+    /// <summary>Looks for races in shared memory and between blocks, and for reads of unwritten memory.</summary>
+    public bool Strict { get; init; } = true;
+
+    /// <summary>Instructions that a warp may execute before the launch is given up as endless.</summary>
+    public long MaxWarpInstructions { get; init; } = 20_000_000_000;
+}

@@ -1,0 +1,65 @@
+namespace DwrSeg.PtxEmulator;
+
+/// <summary>What a kernel, a launch or a copy did wrong.</summary>
+internal enum FailureKind
+{
+    /// <summary>An access outside of every allocation, of the block's shared memory, or of the parameters.</summary>
+    OutOfBounds,
+
+    /// <summary>An access to an allocation that was freed.</summary>
+    UseAfterFree,
+
+    /// <summary>An address that is no multiple of the access's size.</summary>
+    Misaligned,
+
+    /// <summary>A read of memory that nothing has written.</summary>
+    UnwrittenRead,
+
+    /// <summary>An access that left the regions which the launch's parameters point into.</summary>
+    RegionOverrun,
+
+    /// <summary>An access to a part of an allocation whose region has died, or that never was one.</summary>
+    DeadRegion,
+
+    /// <summary>A write to constant memory.</summary>
+    ReadOnly,
+
+    /// <summary>Two warps touch one shared address, one of them writing, with no barrier between them.</summary>
+    SharedRace,
+
+    /// <summary>Two lanes of a warp touch one shared address, one of them writing, with no <c>bar.warp.sync</c> between them.</summary>
+    WarpRace,
+
+    /// <summary>Two blocks of a launch touch one global address, one of them writing, without atomics.</summary>
+    BlockConflict,
+
+    /// <summary>A barrier that a part of a warp reaches, or that a part of the block has exited without reaching.</summary>
+    DivergentBarrier,
+
+    /// <summary>Every warp that is left waits.</summary>
+    Deadlock,
+
+    /// <summary>Shared memory touched while a <c>cp.async</c> into it is under way.</summary>
+    CpAsyncNotAwaited,
+
+    /// <summary>A launch that the emulated architecture, or the kernel's own bounds, do not allow.</summary>
+    LaunchLimit,
+
+    /// <summary>More local memory a thread than the architecture has.</summary>
+    StackLimit,
+
+    /// <summary>The kernel executed <c>trap</c>.</summary>
+    Trap,
+
+    /// <summary>A warp-wide instruction whose member mask is not the set of lanes that execute it.</summary>
+    SyncMask,
+
+    /// <summary>An instruction or a module for a newer architecture than the emulated one.</summary>
+    Architecture,
+
+    /// <summary>A free of an address that no live allocation begins at, or a region outside of its allocation.</summary>
+    InvalidAddress,
+
+    /// <summary>An indirect branch to no target, an undefined operand value, and the like.</summary>
+    InvalidOperation,
+}

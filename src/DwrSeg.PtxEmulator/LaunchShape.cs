@@ -1,0 +1,7 @@
+namespace DwrSeg.PtxEmulator;
+
+/// <summary>The shape of a launch.</summary>
+/// <param name="Grid">Blocks.</param>
+/// <param name="Block">Threads of a block.</param>
+/// <param name="DynamicSharedBytes">Shared memory beside the kernel's own.</param>
+internal readonly record struct LaunchShape(Index3 Grid, Index3 Block, uint DynamicSharedBytes = 0);

@@ -1,0 +1,67 @@
+using System.Buffers.Binary;
+using DwrSeg.PtxEmulator.Memory;
+using DwrSeg.PtxEmulator.Ptx;
+
+namespace DwrSeg.PtxEmulator;
+
+/// <summary>A module on a device: its variables have addresses and its kernels are translated, ready to be launched.</summary>
+internal sealed class LoadedModule : IDisposable
+{
+    private readonly Dictionary<string, (ulong Address, ulong Bytes)> _variables = [];
+
+    /// <summary>Allocates and sets the module's variables and translates its kernels.</summary>
+    /// <exception cref="PtxLoadException">An instruction or modifier that the emulator does not know.</exception>
+    /// <exception cref="EmulatorException">The module is for a newer architecture.</exception>
+    public LoadedModule(PtxModule module, DeviceMemory memory, int architecture)
+    {
+        if (module.Architecture > architecture)
+            throw new EmulatorException(FailureKind.Architecture, $"the module is for sm_{module.Architecture}, the device is an sm_{architecture}");
+        Module = module;
+        Memory = memory;
+        Architecture = architecture;
+        foreach (PtxVariable variable in module.Variables)
+        {
+            ulong address = memory.Allocate(Math.Max(1, variable.Bytes), variable.Name);
+            _variables.Add(variable.Name, (address, variable.Bytes));
+        }
+        foreach (PtxVariable variable in module.Variables) Initialise(variable);
+    }
+
+    public PtxModule Module { get; }
+
+    public DeviceMemory Memory { get; }
+
+    public int Architecture { get; }
+
+    /// <summary>Address and size of a variable in global or constant memory; null where the module has none of this name.</summary>
+    public (ulong Address, ulong Bytes)? Variable(string name) => _variables.TryGetValue(name, out (ulong, ulong) found) ? found : null;
+
+    /// <summary>Runs a kernel to its end.</summary>
+    /// <param name="entry">One of the module's entries.</param>
+    /// <param name="shape">Grid, block and dynamic shared memory.</param>
+    /// <param name="parameters">The parameters' bytes, each at its offset.</param>
+    /// <param name="options">How to run it.</param>
+    /// <exception cref="EmulatorException">The launch failed.</exception>
+    public LaunchStatistics Launch(PtxEntry entry, LaunchShape shape, ReadOnlySpan<byte> parameters, EmulatorOptions options) =>
+        Memory.Launches < 0 ? null! : throw new EmulatorException(FailureKind.InvalidOperation, $"{entry.Name}: {shape} {parameters.Length} {options}");
+
+    public void Dispose()
+    {
+        foreach ((ulong address, _) in _variables.Values) Memory.Free(address);
+        _variables.Clear();
+    }
+
+    private void Initialise(PtxVariable variable)
+    {
+        ulong address = _variables[variable.Name].Address;
+        Memory.Fill(address, 0, Math.Max(1, variable.Bytes));
+        if (variable.Initial is not null)
+        {
+            byte[] bytes = [.. variable.Initial];
+            foreach ((int offset, string symbol, long added) in variable.Addresses)
+                BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(offset), _variables[symbol].Address + (ulong)added);
+            Memory.CopyIn<byte>(address, bytes);
+        }
+        if (variable.Space == StateSpace.Constant) Memory.SetReadOnly(address);
+    }
+}

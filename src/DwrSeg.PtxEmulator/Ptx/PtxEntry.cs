@@ -1,0 +1,41 @@
+namespace DwrSeg.PtxEmulator.Ptx;
+
+/// <summary>One kernel of a module.</summary>
+internal sealed class PtxEntry
+{
+    public required string Name { get; init; }
+
+    public required int Line { get; init; }
+
+    public required IReadOnlyList<PtxVariable> Parameters { get; init; }
+
+    /// <summary>Bytes of all parameters, with the gaps that their alignment asks for.</summary>
+    public required uint ParameterBytes { get; init; }
+
+    /// <summary>The most threads a block may have (<c>.maxntid</c>, <c>.reqntid</c>); 0 where the kernel sets no bound.</summary>
+    public uint MaxThreads { get; init; }
+
+    /// <summary>The block's shape that the kernel insists on (<c>.reqntid</c>).</summary>
+    public Index3? RequiredBlock { get; init; }
+
+    public uint MinBlocksPerMultiprocessor { get; init; }
+
+    /// <summary>Shared memory of the kernel's own.</summary>
+    public uint StaticSharedBytes { get; init; }
+
+    /// <summary>Where dynamic shared memory begins.</summary>
+    public uint DynamicSharedOffset { get; init; }
+
+    /// <summary>Local memory of a thread.</summary>
+    public uint LocalBytes { get; init; }
+
+    public required IReadOnlyList<PtxInstruction> Instructions { get; init; }
+
+    /// <summary>Position in <see cref="Instructions"/> of each label.</summary>
+    public required IReadOnlyDictionary<string, int> Labels { get; init; }
+
+    /// <summary>Labels that an indirect branch can go to, by the list's own label.</summary>
+    public required IReadOnlyDictionary<string, IReadOnlyList<string>> BranchTargets { get; init; }
+
+    public required IReadOnlyList<PtxRegister> Registers { get; init; }
+}
