@@ -10,6 +10,7 @@ public sealed partial class HelpTests
         ["segment"] = ["--model", "--device", "--size", "--out", "--json"],
         ["train"] = ["--data", "--split", "--out", "--model", "--init", "--resume", "--batch", "--crop", "--epochs", "--seed", "--min-scale", "--max-scale"],
         ["eval"] = ["--data", "--split", "--model", "--json"],
+        ["scene"] = ["--count", "--out", "--seed"],
         ["check"] = ["--device", "--precision", "--tolerance"],
         ["info"] = ["--model", "--size"],
         ["bench"] = ["--model", "--device", "--size", "--batch", "--train", "--json"],

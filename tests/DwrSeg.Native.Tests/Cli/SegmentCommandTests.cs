@@ -43,6 +43,15 @@ public sealed class SegmentCommandTests : IDisposable
     }
 
     [Fact]
+    public void WithoutAModelTheShippedOneIsTaken()
+    {
+        DwrsegResult result = DwrsegProcess.Run("segment", Picture("a.png", 96, 64), "--size", "64x96", "--out", _out).Succeeded();
+        Assert.Contains("dwrseg-base-camvid.safetensors on cpu: ", result.Lines[0], StringComparison.Ordinal);
+        Assert.All(ClassesOf("a"), id => Assert.InRange(id, 0, ClassList.CamVid.Count - 1));
+        Assert.Contains(ClassList.CamVid.Names, name => result.Lines[2].StartsWith($"  {name} ", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void FolderIsTakenInTheOrderOfItsNamesWithoutEarlierResults()
     {
         Picture("in/b.png", 20, 10);
