@@ -2,6 +2,7 @@ using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cpu;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
+using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
 using DwrSeg.Native.Tests.Formats;
 using DwrSeg.Native.Tests.Models;
@@ -69,7 +70,7 @@ public sealed class HostileInputTests : IDisposable
     public void NetworkLargerThanTheMachineIsRefusedBeforeItTakesTheMemory()
     {
         // 1000 of the largest images: terabytes.
-        LayerGraph graph = DwrSegModel.Inference(SmallModel.Config, 1000, Segmenter.MaxSide, Segmenter.MaxSide);
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1000, Segmenter.MaxSide, Segmenter.MaxSide));
         using var backend = new CpuBackend(1);
         using ITensorStore store = backend.CreateStore();
         var error = Assert.Throws<InsufficientMemoryException>(() => backend.Compile(graph, store));

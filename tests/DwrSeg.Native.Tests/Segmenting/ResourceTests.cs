@@ -18,11 +18,11 @@ public sealed class ResourceTests : IDisposable
 
     [Theory]
     [InlineData(1, false)]
-    [InlineData(3, false)]
-    [InlineData(3, true)]
+    [InlineData(2, false)]
+    [InlineData(2, true)]
     public void RunsInSteadyStateAllocateNothingOnAnyThread(int threads, bool withConfidence)
     {
-        const int Runs = 100, Attempts = 10;
+        const int Runs = 20, Attempts = 10;
         // Two sizes in turn: finding a plan is part of the run.
         using Segmenter segmenter = Segmenter.Load(_model, new SegmenterOptions { Threads = threads });
         byte[] pixels = SmallModel.Picture(96, 64), classes = new byte[96 * 64], confidence = new byte[withConfidence ? 96 * 64 : 0];
@@ -56,8 +56,8 @@ public sealed class ResourceTests : IDisposable
         using Segmenter segmenter = Segmenter.Load(_model, new SegmenterOptions { Threads = 2 });
         for (int i = 0; i < 10; i++) RunAt(segmenter, i);
         long before = ResidentBytes();
-        for (int i = 10; i < 70; i++) RunAt(segmenter, i);
-        // A plan of this size holds about 8 MB, so 60 that stayed would be 480 MB; what the allocator keeps for later is a few plans' worth.
+        for (int i = 10; i < 40; i++) RunAt(segmenter, i);
+        // A plan of this size holds about 8 MB, so 30 that stayed would be 240 MB; what the allocator keeps for later is a few plans' worth.
         Assert.InRange(ResidentBytes() - before, long.MinValue, 100_000_000);
 
         static void RunAt(Segmenter segmenter, int i)
@@ -74,15 +74,15 @@ public sealed class ResourceTests : IDisposable
         LoadRunDispose();
         int threads = WorkerThreads();
         long before = ResidentBytes();
-        for (int i = 0; i < 60; i++) LoadRunDispose();
+        for (int i = 0; i < 30; i++) LoadRunDispose();
         AssertWorkerThreads(threads);
         Assert.InRange(ResidentBytes() - before, long.MinValue, 100_000_000);
 
         void LoadRunDispose()
         {
-            using Segmenter segmenter = Segmenter.Load(_model, new SegmenterOptions { Threads = 3 });
+            using Segmenter segmenter = Segmenter.Load(_model, new SegmenterOptions { Threads = 2 });
             segmenter.Run(new byte[640 * 360 * 3], 640, 360, 640 * 3, PixelFormat.Rgb, new byte[640 * 360]);
-            Assert.True(WorkerThreads() >= 2);
+            Assert.True(WorkerThreads() >= 1);
         }
     }
 
@@ -92,7 +92,7 @@ public sealed class ResourceTests : IDisposable
         Assert.SkipUnless(OperatingSystem.IsLinux(), "reads /proc");
         string other = SmallModel.SaveWith(_folder.File("damaged.safetensors"), "decoder.classify.bias", float.NaN);
         int threads = WorkerThreads();
-        for (int i = 0; i < 10; i++) Assert.Throws<WeightsFormatException>(() => Segmenter.Load(other, new SegmenterOptions { Threads = 3 }));
+        for (int i = 0; i < 10; i++) Assert.Throws<WeightsFormatException>(() => Segmenter.Load(other, new SegmenterOptions { Threads = 2 }));
         AssertWorkerThreads(threads);
     }
 
