@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Text.Json;
 using DwrSeg.Native.Evaluation;
+using DwrSeg.Native.Formats;
 
 namespace DwrSeg.Native.Training;
 
@@ -89,7 +90,7 @@ internal sealed class MetricsLog : IDisposable
         {
             _file.Write(line.WrittenSpan);
         }
-        catch (IOException e)
+        catch (Exception e) when (e is IOException || (e is ArgumentOutOfRangeException range && AtomicFile.IsTooLarge(range)))
         {
             throw new IOException($"cannot write {_file.Name}: {e.Message.TrimEnd('.')}; free some space and go on with --resume", e);
         }

@@ -44,7 +44,7 @@ public sealed class InterruptionTests : IDisposable
     [InlineData(2)]
     public void KilledAtRandomMoments_TheResumedRunGivesTheSameBits(int seed)
     {
-        const int Epochs = 30, MostKills = 8;
+        const int Epochs = 8, MostKills = 5;
         RunFiles whole = new(_folder.File("whole")), killed = new(_folder.File("killed"));
         TimeSpan duration = RunWhole(Epochs);
         Random random = new(seed);
