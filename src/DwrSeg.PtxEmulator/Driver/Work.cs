@@ -78,7 +78,8 @@ internal sealed record KernelWork(DeviceFunction Function, LaunchShape Shape, by
     public override void Run(EmulatedContext context)
     {
         if (Function.Module.IsUnloaded)
-            throw new EmulatorException(FailureKind.InvalidOperation, $"the module of kernel {Function.Entry.Name} was unloaded before the kernel ran");
+            throw new EmulatorException(FailureKind.InvalidOperation,
+                $"the module of kernel {Function.Entry.Name} was unloaded before the kernel ran");
         EmulatorOptions options = context.LaunchOptions with { MaxDynamicSharedBytes = Function.MaxDynamicSharedBytes };
         context.Log.Add(Function.Module.Code.Launch(Function.Entry, Shape, Arguments, options));
     }

@@ -11,7 +11,8 @@ public unsafe class MemoryTests
     {
         using var rig = new DriverRig(memoryBytes: 1000);
         CUdeviceptr most = rig.Alloc(900);
-        Assert.Contains("100 of 1000 free", rig.Fails(CUresult.OutOfMemory, rig.Driver.MemAlloc(out CUdeviceptr none, 101)), StringComparison.Ordinal);
+        Assert.Contains("100 of 1000 free", rig.Fails(CUresult.OutOfMemory, rig.Driver.MemAlloc(out CUdeviceptr none, 101)),
+            StringComparison.Ordinal);
         Assert.Equal(default, none);
         rig.Ok(rig.Driver.MemGetInfo(out ulong free, out ulong total));
         Assert.Equal((100ul, 1000ul), (free, total));
@@ -103,7 +104,8 @@ public unsafe class MemoryTests
         DriverRig.Pinned pinned = rig.Pin(1);
         rig.Upload(memory, pinned, stream);
         rig.Ok(rig.Driver.MemFreeHost(pinned.Pointer));
-        Assert.Contains("freed before it ran", rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(stream)), StringComparison.Ordinal);
+        Assert.Contains("freed before it ran", rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(stream)),
+            StringComparison.Ordinal);
     }
 
     [Fact]
