@@ -62,7 +62,9 @@ internal sealed unsafe partial class EmulatedDriver
             address = default;
             if (!EnterStream(stream, out DeviceStream? on, out EmulatedContext? context, out CUresult status)) return status;
             if (on.Capture is not null) return Break(on.Capture, "memory is not allocated by graphs here; allocate before the capture");
-            return Allocate(context, bytes, isPooled: true, out address);
+            status = Allocate(context, bytes, isPooled: true, out address);
+            if (status == CUresult.Success) Submit(on, new AllocateWork(address.Value, bytes));
+            return status;
         }
     }
 

@@ -63,6 +63,12 @@ internal sealed record RegionWork(ulong Address, ulong Bytes, string? Name) : Wo
     public override void Run(EmulatedContext context) => context.Memory.MarkRegion(Address, Bytes, Name);
 }
 
+/// <summary>Memory that a stream may use from here on. What another stream wrote there before is lost, as on a device.</summary>
+internal sealed record AllocateWork(ulong Address, ulong Bytes) : Work
+{
+    public override void Run(EmulatedContext context) => context.Memory.Forget(Address, Bytes);
+}
+
 /// <summary>Frees memory in the stream's order.</summary>
 internal sealed record FreeWork(ulong Address) : Work
 {

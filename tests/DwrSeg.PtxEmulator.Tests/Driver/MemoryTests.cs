@@ -157,6 +157,31 @@ public unsafe class MemoryTests
     }
 
     [Fact]
+    public void UsingStreamOrderedMemoryOnAnotherStreamWithoutWaitingLosesWhatIsWritten()
+    {
+        foreach (bool waits in new[] { true, false })
+        {
+            using var rig = new DriverRig();
+            CUfunction copy = rig.Function(rig.Load(TestKernels.Ptx()), "copy");
+            CUstream owner = rig.Stream(), other = rig.Stream();
+            CUdeviceptr result = rig.Filled(1, 0);
+            rig.Ok(rig.Driver.MemAllocAsync(out CUdeviceptr memory, 16, owner));
+            if (waits) rig.Wait(other, rig.Record(owner));
+            rig.Fill(memory, 3, 4, other);
+            rig.Synchronize(other);
+            rig.Launch(copy, 1, 1, owner, result.Value, memory.Value);
+            if (!waits)
+            {
+                string message = rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(owner));
+                Assert.Contains("UnwrittenRead", message, StringComparison.Ordinal);
+                continue;
+            }
+            rig.Synchronize(owner);
+            Assert.Equal(3u, rig.ReadWord(result));
+        }
+    }
+
+    [Fact]
     public void PoolsAreTheDevices()
     {
         using var rig = new DriverRig();
