@@ -26,7 +26,6 @@ internal static class Errors
         (typeof(DatasetException), ExitCode.BadFile),
         (typeof(IOException), ExitCode.BadFile),
         (typeof(UnauthorizedAccessException), ExitCode.BadFile),
-        (typeof(DatasetException), ExitCode.BadFile),
         (typeof(TrainingException), ExitCode.Failed),
         (typeof(OutOfMemoryException), ExitCode.Failed),
     ];

@@ -8,6 +8,7 @@ RootCommand root = new(
     SegmentCommand.Create(),
     TrainCommand.Create(),
     EvalCommand.Create(),
+    SceneCommand.Create(),
     CheckCommand.Create(),
     InfoCommand.Create(),
     BenchCommand.Create(),

@@ -77,15 +77,8 @@ internal sealed unsafe class CpuPlan : IPlan
         foreach (CpuStep step in _steps) step.Run();
     }
 
-    /// <summary>Runs the steps one by one, telling the caller after each.</summary>
-    internal void Run(Action<int> afterStep)
-    {
-        for (int i = 0; i < _steps.Length; i++)
-        {
-            _steps[i].Run();
-            afterStep(i);
-        }
-    }
+    /// <summary>Runs one step over what the arena holds, for whoever times steps.</summary>
+    internal void RunStep(int step) => _steps[step].Run();
 
     public void Write(Tensor input, ReadOnlySpan<float> values) => values.CopyTo(Values(input, values.Length));
 
