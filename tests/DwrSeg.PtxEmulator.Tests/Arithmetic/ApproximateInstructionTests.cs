@@ -42,9 +42,11 @@ public class ApproximateInstructionTests
         }
         FloatFormat h = FloatFormat.F16;
         IReadOnlyList<ulong> halves = InstructionSweep.Floats(h);
-        foreach ((string name, Func<double, double> function) in new (string, Func<double, double>)[] { ("ex2", x => Math.Pow(2, x)), ("tanh", Math.Tanh) })
+        (string Name, Func<double, double> Function)[] functions = [("ex2", x => Math.Pow(2, x)), ("tanh", Math.Tanh)];
+        foreach ((string name, Func<double, double> function) in functions)
         {
-            yield return new($"{name}.approx.f16 %d, %a;", "b16", "h", (x, _, _) => BitConverter.HalfToUInt16Bits((Half)function((double)Half(x))))
+            yield return new($"{name}.approx.f16 %d, %a;", "b16", "h", (x, _, _) =>
+                BitConverter.HalfToUInt16Bits((Half)function((double)Half(x))))
             {
                 // Two units in the last place of a half, and of its smallest number.
                 Inputs = [halves], Agrees = (expected, actual) => Close((double)Half(expected), (double)Half(actual), 2.0 / 1024, 1.2e-7),
@@ -53,7 +55,8 @@ public class ApproximateInstructionTests
     }
 
     private static InstructionCase Case(
-        string text, Func<double, double> function, bool flushes, double relative = 0, double absolute = 0, double largest = double.PositiveInfinity)
+        string text, Func<double, double> function, bool flushes, double relative = 0, double absolute = 0,
+        double largest = double.PositiveInfinity)
     {
         FloatFormat f = FloatFormat.F32;
         ulong Flush(ulong x) => flushes ? f.Flush(x) : x;
@@ -61,7 +64,8 @@ public class ApproximateInstructionTests
         return new InstructionCase(text, "b32", "w", (x, _, _) => Flush(Bits((float)function(Single(Flush(x))))))
         {
             // One subnormal unit where results may be subnormal.
-            Inputs = [inputs], Agrees = (expected, actual) => Close(Single(expected), Single(actual), relative, absolute + (flushes ? 0 : 2e-45)),
+            Inputs = [inputs], Agrees = (expected, actual) =>
+                Close(Single(expected), Single(actual), relative, absolute + (flushes ? 0 : 2e-45)),
         };
     }
 

@@ -42,8 +42,9 @@ public class IntegerInstructionTests
                 yield return new($"mad.wide.{type} %d, %a, %b, %c;", $"b{2 * bits}", wideSum,
                     (x, y, z) => Wrap(V(x) * V(y) + Value(z, 2 * bits, signed), 2 * bits));
             }
-            yield return new($"div.{type} %d, %a, %b;", b, two, (x, y, _) => R(BigInteger.Divide(V(x), V(y)))) { Inputs = [null, divisors] };
-            yield return new($"rem.{type} %d, %a, %b;", b, two, (x, y, _) => R(BigInteger.Remainder(V(x), V(y)))) { Inputs = [null, divisors] };
+            IReadOnlyList<ulong>?[] division = [null, divisors];
+            yield return new($"div.{type} %d, %a, %b;", b, two, (x, y, _) => R(BigInteger.Divide(V(x), V(y)))) { Inputs = division };
+            yield return new($"rem.{type} %d, %a, %b;", b, two, (x, y, _) => R(BigInteger.Remainder(V(x), V(y)))) { Inputs = division };
             yield return new($"min.{type} %d, %a, %b;", b, two, (x, y, _) => R(BigInteger.Min(V(x), V(y))));
             yield return new($"max.{type} %d, %a, %b;", b, two, (x, y, _) => R(BigInteger.Max(V(x), V(y))));
             if (bits == 32) yield return new($"sad.{type} %d, %a, %b, %c;", b, three, (x, y, z) => R(V(z) + BigInteger.Abs(V(x) - V(y))));
@@ -64,17 +65,24 @@ public class IntegerInstructionTests
         {
             char k = Kind(bits);
             string sources = $"{k}w";
-            IReadOnlyList<ulong>[] inputs = [InstructionSweep.Integers(bits), [0, 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 255, 256, 0x80000000, uint.MaxValue]];
-            int Count(ulong n) => (int)Math.Min(n, 64);
-            yield return new($"shl.b{bits} %d, %a, %b;", $"b{bits}", sources, (x, n, _) => Wrap((BigInteger)x << Count(n), bits)) { Inputs = inputs };
-            yield return new($"shr.u{bits} %d, %a, %b;", $"b{bits}", sources, (x, n, _) => Wrap((BigInteger)x >> Count(n), bits)) { Inputs = inputs };
-            yield return new($"shr.b{bits} %d, %a, %b;", $"b{bits}", sources, (x, n, _) => Wrap((BigInteger)x >> Count(n), bits)) { Inputs = inputs };
-            yield return new($"shr.s{bits} %d, %a, %b;", $"b{bits}", sources, (x, n, _) => Wrap(Value(x, bits, true) >> Count(n), bits)) { Inputs = inputs };
+            IReadOnlyList<ulong> counts = [0, 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 255, 256, 0x80000000, uint.MaxValue];
+            InstructionCase Shift(string type, Func<ulong, int, BigInteger> shifted) =>
+                new($"{type}{bits} %d, %a, %b;", $"b{bits}", sources, (x, n, _) => Wrap(shifted(x, (int)Math.Min(n, 64)), bits))
+                {
+                    Inputs = [InstructionSweep.Integers(bits), counts],
+                };
+            yield return Shift("shl.b", (x, n) => (BigInteger)x << n);
+            yield return Shift("shr.u", (x, n) => (BigInteger)x >> n);
+            yield return Shift("shr.b", (x, n) => (BigInteger)x >> n);
+            yield return Shift("shr.s", (x, n) => Value(x, bits, true) >> n);
         }
-        foreach ((string mode, Func<ulong, int> count) in new (string, Func<ulong, int>)[] { ("wrap", n => (int)(n & 31)), ("clamp", n => (int)Math.Min(n, 32)) })
+        (string Mode, Func<ulong, int> Count)[] modes = [("wrap", n => (int)(n & 31)), ("clamp", n => (int)Math.Min(n, 32))];
+        foreach ((string mode, Func<ulong, int> count) in modes)
         {
-            yield return new($"shf.l.{mode}.b32 %d, %a, %b, %c;", "b32", "www", (lo, hi, n) => Wrap(((BigInteger)(hi << 32 | lo) << count(n)) >> 32, 32));
-            yield return new($"shf.r.{mode}.b32 %d, %a, %b, %c;", "b32", "www", (lo, hi, n) => Wrap((BigInteger)(hi << 32 | lo) >> count(n), 32));
+            yield return new($"shf.l.{mode}.b32 %d, %a, %b, %c;", "b32", "www", (lo, hi, n) =>
+                Wrap(((BigInteger)(hi << 32 | lo) << count(n)) >> 32, 32));
+            yield return new($"shf.r.{mode}.b32 %d, %a, %b, %c;", "b32", "www", (lo, hi, n) =>
+                Wrap((BigInteger)(hi << 32 | lo) >> count(n), 32));
         }
     }
 
@@ -102,7 +110,8 @@ public class IntegerInstructionTests
                     return x == 0 ? uint.MaxValue : (ulong)BitOperations.Log2(x);
                 }
                 yield return new($"bfind.{type} %d, %a;", "b32", one, (x, _, _) => Found(x));
-                yield return new($"bfe.{type} %d, %a, %b, %c;", b, $"{one}ww", (x, at, length) => Extract(x, (int)(at & 255), (int)(length & 255), bits, signed));
+                yield return new($"bfe.{type} %d, %a, %b, %c;", b, $"{one}ww", (x, at, length) =>
+                    Extract(x, (int)(at & 255), (int)(length & 255), bits, signed));
             }
             yield return new($"bfi.{b} %d, %a, %b, %c, 5;", b, $"{two}w", (x, y, at) => Insert(x, y, (int)(at & 255), 5, bits));
             yield return new($"bfi.{b} %d, %a, %b, 3, %c;", b, $"{two}w", (x, y, length) => Insert(x, y, 3, (int)(length & 255), bits));
@@ -125,15 +134,20 @@ public class IntegerInstructionTests
     private static IEnumerable<InstructionCase> Comparisons()
     {
         (string Name, Func<BigInteger, BigInteger, bool> Holds)[] tests =
-            [("eq", (x, y) => x == y), ("ne", (x, y) => x != y), ("lt", (x, y) => x < y), ("le", (x, y) => x <= y), ("gt", (x, y) => x > y), ("ge", (x, y) => x >= y)];
+        [
+            ("eq", (x, y) => x == y), ("ne", (x, y) => x != y), ("lt", (x, y) => x < y), ("le", (x, y) => x <= y),
+            ("gt", (x, y) => x > y), ("ge", (x, y) => x >= y),
+        ];
         foreach ((string type, int bits, bool signed) in Types)
         {
             string two = new(Kind(bits), 2);
             foreach ((string name, Func<BigInteger, BigInteger, bool> holds) in tests)
             {
-                yield return new($"setp.{name}.{type} %d, %a, %b;", "pred", two, (x, y, _) => holds(Value(x, bits, signed), Value(y, bits, signed)) ? 1ul : 0);
+                yield return new($"setp.{name}.{type} %d, %a, %b;", "pred", two, (x, y, _) =>
+                    holds(Value(x, bits, signed), Value(y, bits, signed)) ? 1ul : 0);
             }
-            yield return new($"set.gt.u32.{type} %d, %a, %b;", "b32", two, (x, y, _) => Value(x, bits, signed) > Value(y, bits, signed) ? uint.MaxValue : 0ul);
+            yield return new($"set.gt.u32.{type} %d, %a, %b;", "b32", two, (x, y, _) =>
+                Value(x, bits, signed) > Value(y, bits, signed) ? uint.MaxValue : 0ul);
         }
         yield return new("setp.lo.u32 %d, %a, %b;", "pred", "ww", (x, y, _) => x < y ? 1ul : 0);
         yield return new("setp.hs.u32 %d, %a, %b;", "pred", "ww", (x, y, _) => x >= y ? 1ul : 0);
@@ -165,7 +179,8 @@ public class IntegerInstructionTests
     {
         yield return new("add.cc.u32 %w1, %a, %b;\naddc.u32 %d, %c, 0;", "b32", "www", (x, y, z) => z + (x + y >> 32) & uint.MaxValue);
         yield return new("sub.cc.u32 %w1, %a, %b;\nsubc.u32 %d, %c, 0;", "b32", "www", (x, y, z) => z - (x < y ? 1ul : 0) & uint.MaxValue);
-        yield return new("mad.lo.cc.u32 %w1, %a, %b, %c;\nmadc.hi.u32 %d, %a, %b, 0;", "b32", "www", (x, y, z) => Wrap((BigInteger)x * y + z >> 32, 32));
+        yield return new("mad.lo.cc.u32 %w1, %a, %b, %c;\nmadc.hi.u32 %d, %a, %b, 0;", "b32", "www", (x, y, z) =>
+            Wrap((BigInteger)x * y + z >> 32, 32));
     }
 
     private static IEnumerable<InstructionCase> Conversions()
@@ -175,7 +190,8 @@ public class IntegerInstructionTests
             foreach ((string to, int toBits, bool toSigned) in Types)
             {
                 if (from == to) continue;
-                yield return new($"cvt.{to}.{from} %d, %a;", $"b{toBits}", $"{Kind(fromBits)}", (x, _, _) => Wrap(Value(x, fromBits, fromSigned), toBits));
+                yield return new($"cvt.{to}.{from} %d, %a;", $"b{toBits}", $"{Kind(fromBits)}", (x, _, _) =>
+                    Wrap(Value(x, fromBits, fromSigned), toBits));
                 // Saturation is allowed only where there is something to saturate.
                 bool holdsAll = toSigned == fromSigned ? toBits >= fromBits : toSigned && toBits > fromBits;
                 if (holdsAll) continue;

@@ -19,7 +19,8 @@ public class RefusedInstructionTests
     public void AFormThatIsNotEmulatedFailsTheLoad_InsteadOfComputingSomethingElse(string instruction)
     {
         PtxModule module = PtxModule.Parse(
-            $".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry k()\n{{\n.reg .b16 %h<4>;\n.reg .b32 %w<4>;\n.reg .b64 %l<4>;\n{instruction}\nret;\n}}\n");
+            ".version 8.0\n.target sm_90\n.address_size 64\n.visible .entry k()\n{\n" +
+            $".reg .b16 %h<4>;\n.reg .b32 %w<4>;\n.reg .b64 %l<4>;\n{instruction}\nret;\n}}\n");
         using var memory = new DeviceMemory();
         PtxLoadException refused = Assert.Throws<PtxLoadException>(() => new LoadedModule(module, memory, 90).Dispose());
         Assert.Equal(9, refused.Line);

@@ -22,11 +22,11 @@ public sealed class DepthwiseConvCudaTests
         public Branch(KernelDevice device, Random random, DeviceSlice x, DeviceSlice y, int multiplier, int dilation, bool biased)
         {
             (X, Y, _multiplier, _dilation) = (x, y, multiplier, dilation);
-            Input = x.Randomise(random);
             _weightValues = [.. Enumerable.Range(0, 9 * y.Map.C).Select(_ => (double)(float)(random.NextDouble() * 2 - 1))];
             _biasValues = [.. Enumerable.Range(0, y.Map.C).Select(_ => biased ? (double)(float)(random.NextDouble() * 2 - 1) : 0)];
             _weights = device.UploadFloats(_weightValues);
             _bias = biased ? device.UploadFloats(_biasValues) : null;
+            Input = x.Randomise(random);
         }
 
         public DeviceSlice X { get; }

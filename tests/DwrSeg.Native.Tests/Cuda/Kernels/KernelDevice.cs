@@ -67,7 +67,7 @@ internal sealed class KernelDevice
         Stream.Synchronize();
     }
 
-    /// <summary>Runs a launch and gives its counts, which only the emulator has.</summary>
+    /// <summary>Runs a launch and gives its counts, which only the emulator has; the test's output shows them.</summary>
     public LaunchStatistics Count(CudaLaunch launch)
     {
         var emulator = Context.Driver as EmulatedDriver;
@@ -75,7 +75,9 @@ internal sealed class KernelDevice
         lock (_counting)
         {
             Run(launch);
-            return emulator!.Launches.Last(l => l.Kernel == launch.Variant.Name);
+            LaunchStatistics counts = emulator!.Launches.Last(l => l.Kernel == launch.Variant.Name);
+            TestContext.Current.TestOutputHelper?.WriteLine(LaunchCounts.Describe(launch, counts));
+            return counts;
         }
     }
 
