@@ -46,7 +46,8 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
     /// <summary>Lets every call of a method fail.</summary>
     public void FailEvery(string method, CUresult status)
     {
-        if (typeof(ICudaDriver).GetMethod(method) is null) throw new ArgumentException($"the driver has no method {method}", nameof(method));
+        if (typeof(ICudaDriver).GetMethod(method) is null)
+            throw new ArgumentException($"the driver has no method {method}", nameof(method));
         lock (_gate) _byMethod[method] = status;
     }
 
@@ -76,10 +77,12 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
     {
         TypeBuilder type = AssemblyBuilder.DefineDynamicAssembly(new AssemblyName(GeneratedAssembly), AssemblyBuilderAccess.Run)
             .DefineDynamicModule(GeneratedAssembly)
-            .DefineType("GeneratedDriver", TypeAttributes.Public | TypeAttributes.Sealed, typeof(FaultInjectingDriver), [typeof(ICudaDriver)]);
+            .DefineType(
+                "GeneratedDriver", TypeAttributes.Public | TypeAttributes.Sealed, typeof(FaultInjectingDriver), [typeof(ICudaDriver)]);
         ConstructorInfo parent = typeof(FaultInjectingDriver)
             .GetConstructor(BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic, [typeof(ICudaDriver)])!;
-        ILGenerator constructor = type.DefineConstructor(MethodAttributes.Public, CallingConventions.HasThis, [typeof(ICudaDriver)]).GetILGenerator();
+        ILGenerator constructor = type
+            .DefineConstructor(MethodAttributes.Public, CallingConventions.HasThis, [typeof(ICudaDriver)]).GetILGenerator();
         constructor.Emit(OpCodes.Ldarg_0);
         constructor.Emit(OpCodes.Ldarg_1);
         constructor.Emit(OpCodes.Call, parent);
@@ -93,8 +96,8 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
     {
         ParameterInfo[] parameters = method.GetParameters();
         MethodBuilder forward = type.DefineMethod(
-            method.Name, MethodAttributes.Public | MethodAttributes.Virtual | MethodAttributes.HideBySig | MethodAttributes.Final, CallingConventions.HasThis,
-            method.ReturnType, null, null, [.. parameters.Select(p => p.ParameterType)],
+            method.Name, MethodAttributes.Public | MethodAttributes.Virtual | MethodAttributes.HideBySig | MethodAttributes.Final,
+            CallingConventions.HasThis, method.ReturnType, null, null, [.. parameters.Select(p => p.ParameterType)],
             [.. parameters.Select(p => p.GetRequiredCustomModifiers())], [.. parameters.Select(p => p.GetOptionalCustomModifiers())]);
         ILGenerator code = forward.GetILGenerator();
         if (method.ReturnType == typeof(CUresult))

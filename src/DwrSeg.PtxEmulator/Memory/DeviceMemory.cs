@@ -121,6 +121,16 @@ internal sealed unsafe class DeviceMemory : IDisposable
         }
     }
 
+    /// <summary>Makes a range unwritten again.</summary>
+    public void Forget(ulong address, ulong bytes)
+    {
+        lock (Gate)
+        {
+            Allocation allocation = Resolve(address, bytes, "allocation");
+            WrittenMap.Clear(allocation.Written, address - allocation.Base, bytes);
+        }
+    }
+
     /// <summary>Sets bytes.</summary>
     public void Fill(ulong target, byte value, ulong count)
     {

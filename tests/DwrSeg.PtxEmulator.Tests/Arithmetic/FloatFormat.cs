@@ -86,10 +86,12 @@ internal sealed record FloatFormat(int Bits, int Precision)
             _ => false,
         };
         if (up) kept++;
-        // A subnormal number that rounds up to the smallest normal one, and a significand that overflows, carry into the exponent by themselves.
+        // A subnormal number that rounds up to the smallest normal one, and a significand that overflows, carry into the exponent by
+        // themselves.
         BigInteger bits = kept + (((BigInteger)last + Bias + FractionBits - 1) << FractionBits);
         if (bits < Infinity) return sign | (ulong)bits;
-        bool toInfinity = rounding is Rounding.Nearest or Rounding.NearestAway || rounding == (value.Negative ? Rounding.Down : Rounding.Up);
+        bool toInfinity = rounding is Rounding.Nearest or Rounding.NearestAway
+            || rounding == (value.Negative ? Rounding.Down : Rounding.Up);
         return sign | (toInfinity ? Infinity : MaxFinite);
     }
 
@@ -163,7 +165,9 @@ internal sealed record FloatFormat(int Bits, int Precision)
     }
 }
 
-/// <summary>A real number: ± magnitude · 2^exponent, and, where <paramref name="Sticky"/> is set, less than one unit of that more.</summary>
+/// <summary>
+/// A real number: ± magnitude · 2^exponent, and, where <paramref name="Sticky"/> is set, less than one unit of that more.
+/// </summary>
 internal readonly record struct Exact(bool Negative, BigInteger Magnitude, int Exponent, bool Sticky = false)
 {
     public BigInteger Signed => Negative ? -Magnitude : Magnitude;

@@ -12,7 +12,8 @@ public class FloatFormatTests
         static float Of(ulong bits) => BitConverter.UInt32BitsToSingle((uint)bits);
         IReadOnlyList<ulong> values = InstructionSweep.Floats(f);
         void Same(float expected, ulong actual) =>
-            Assert.True(float.IsNaN(expected) ? f.IsNaN(actual) : BitConverter.SingleToUInt32Bits(expected) == actual, $"{expected} 0x{actual:x}");
+            Assert.True(float.IsNaN(expected) ? f.IsNaN(actual) : BitConverter.SingleToUInt32Bits(expected) == actual,
+                $"{expected} 0x{actual:x}");
         foreach (ulong a in values)
         {
             Same(MathF.Sqrt(Of(a)), f.SquareRoot(a, Rounding.Nearest));

@@ -220,8 +220,11 @@ public unsafe class CaptureTests
     }
 
     /// <summary>Calls that wait or allocate, by name.</summary>
-    public static TheoryData<string> WaitingCalls => ["StreamSynchronize", "StreamQuery", "CtxSynchronize", "MemAlloc", "MemFree", "MemHostAlloc",
-        "MemFreeHost", "EventQuery", "EventSynchronize", "ModuleUnload", "MemAllocAsync", "MemFreeAsync", "StreamDestroy"];
+    public static TheoryData<string> WaitingCalls =>
+    [
+        "StreamSynchronize", "StreamQuery", "CtxSynchronize", "MemAlloc", "MemFree", "MemHostAlloc", "MemFreeHost", "EventQuery",
+        "EventSynchronize", "ModuleUnload", "MemAllocAsync", "MemFreeAsync", "StreamDestroy",
+    ];
 
     [Theory]
     [MemberData(nameof(WaitingCalls))]

@@ -72,10 +72,13 @@ public unsafe class ContextTests
         using var rig = new DriverRig();
         CUstream stream = rig.Stream();
         rig.Ok(rig.Driver.StreamDestroy(stream));
-        Assert.Contains("given back already", rig.Fails(CUresult.InvalidHandle, rig.Driver.StreamDestroy(stream)), StringComparison.Ordinal);
-        Assert.Contains("never was", rig.Fails(CUresult.InvalidHandle, rig.Driver.StreamDestroy(new CUstream(0x7777))), StringComparison.Ordinal);
+        Assert.Contains("given back already", rig.Fails(CUresult.InvalidHandle, rig.Driver.StreamDestroy(stream)),
+            StringComparison.Ordinal);
+        Assert.Contains("never was", rig.Fails(CUresult.InvalidHandle, rig.Driver.StreamDestroy(new CUstream(0x7777))),
+            StringComparison.Ordinal);
         CUevent @event = rig.Event();
-        Assert.Contains("is a DeviceEvent", rig.Fails(CUresult.InvalidHandle, rig.Driver.StreamSynchronize(new CUstream(@event.Value))), StringComparison.Ordinal);
+        Assert.Contains("is a DeviceEvent", rig.Fails(CUresult.InvalidHandle, rig.Driver.StreamSynchronize(new CUstream(@event.Value))),
+            StringComparison.Ordinal);
         rig.Ok(rig.Driver.EventDestroy(@event));
         rig.Fails(CUresult.InvalidHandle, rig.Driver.EventDestroy(@event));
         rig.Fails(CUresult.InvalidHandle, rig.Driver.EventRecord(@event, default));

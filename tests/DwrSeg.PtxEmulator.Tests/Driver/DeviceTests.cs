@@ -40,7 +40,8 @@ public class DeviceTests
             foreach (CUdeviceAttribute attribute in Enum.GetValues<CUdeviceAttribute>())
             {
                 rig.Ok(rig.Driver.DeviceGetAttribute(out int value, attribute, new CUdevice(0)));
-                Assert.True(value > 0 || attribute is CUdeviceAttribute.Integrated or CUdeviceAttribute.ComputeCapabilityMinor, $"{attribute} = {value}");
+                Assert.True(value > 0 || attribute is CUdeviceAttribute.Integrated or CUdeviceAttribute.ComputeCapabilityMinor,
+                    $"{attribute} = {value}");
             }
             rig.Fails(CUresult.InvalidValue, rig.Driver.DeviceGetAttribute(out _, (CUdeviceAttribute)99999, new CUdevice(0)));
         }
@@ -80,7 +81,8 @@ public class DeviceTests
     [Fact]
     public void SeveralDevicesHaveTheirOwnContextsAndMemory()
     {
-        using var rig = new DriverRig(new EmulatedDriverOptions { Devices = [DeviceModel.Of(90), DeviceModel.Of(61) with { MemoryBytes = 1 << 20 }] });
+        using var rig = new DriverRig(
+            new EmulatedDriverOptions { Devices = [DeviceModel.Of(90), DeviceModel.Of(61) with { MemoryBytes = 1 << 20 }] });
         rig.Ok(rig.Driver.DeviceGetCount(out int count));
         Assert.Equal(2, count);
         CUdeviceptr first = rig.Filled(4, 7);

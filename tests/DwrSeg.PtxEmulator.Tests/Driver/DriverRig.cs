@@ -86,7 +86,8 @@ internal sealed unsafe class DriverRig : IDisposable
 
     public void Wait(CUstream stream, CUevent @event) => Ok(Driver.StreamWaitEvent(stream, @event, 0));
 
-    public void Fill(CUdeviceptr target, uint value, int words, CUstream stream) => Ok(Driver.MemsetD32Async(target, value, (ulong)words, stream));
+    public void Fill(CUdeviceptr target, uint value, int words, CUstream stream) =>
+        Ok(Driver.MemsetD32Async(target, value, (ulong)words, stream));
 
     public void Copy(CUdeviceptr target, CUdeviceptr source, int words, CUstream stream) =>
         Ok(Driver.MemcpyDtoDAsync(target, source, (ulong)words * 4, stream));
@@ -97,7 +98,8 @@ internal sealed unsafe class DriverRig : IDisposable
     public void Upload(CUdeviceptr target, Pinned source, CUstream stream) =>
         Ok(Driver.MemcpyHtoDAsync(target, source.Pointer, (ulong)source.Words.Length * 4, stream));
 
-    public void Synchronize(CUstream? stream = null) => Ok(stream is CUstream one ? Driver.StreamSynchronize(one) : Driver.CtxSynchronize());
+    public void Synchronize(CUstream? stream = null) =>
+        Ok(stream is CUstream one ? Driver.StreamSynchronize(one) : Driver.CtxSynchronize());
 
     /// <summary>Reads words through a stream of its own, so that it waits for no other.</summary>
     public uint[] Read(CUdeviceptr source, int words)

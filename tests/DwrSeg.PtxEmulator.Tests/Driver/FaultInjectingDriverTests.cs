@@ -23,7 +23,8 @@ public unsafe class FaultInjectingDriverTests
         rig.Ok(driver.LaunchKernelEx(new LaunchConfiguration(1, 1, 1, 1, 1, 1, 0, rig.Stream()), function, null));
         rig.Ok(driver.MemcpyDtoHAsync(&result, memory, 4, default));
         Assert.Equal(word, result);
-        Assert.Equal(["MemAlloc", "MemcpyHtoDAsync", "ModuleLoadData", "ModuleGetFunction", "LaunchKernelEx", "MemcpyDtoHAsync"], faults.Calls);
+        Assert.Equal(["MemAlloc", "MemcpyHtoDAsync", "ModuleLoadData", "ModuleGetFunction", "LaunchKernelEx", "MemcpyDtoHAsync"],
+            faults.Calls);
     }
 
     [Fact]

@@ -104,7 +104,8 @@ public class LaunchTests
         CUdeviceptr array = rig.Filled(10, 0);
         rig.Launch(add, 1, 11, stream, array.Value, 1, 11);
         string message = rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(stream));
-        foreach (string part in new[] { "OutOfBounds", "kernel add", "block (0, 0, 0)", "thread (10, 0, 0)", "ld.global.u32 %r5, [%rd7]", "allocation 1" })
+        string[] parts = ["OutOfBounds", "kernel add", "block (0, 0, 0)", "thread (10, 0, 0)", "ld.global.u32 %r5, [%rd7]", "allocation 1"];
+        foreach (string part in parts)
             Assert.Contains(part, message, StringComparison.Ordinal);
         Assert.Contains("ld.global", rig.Fails(CUresult.IllegalAddress, rig.Driver.MemAlloc(out _, 4)), StringComparison.Ordinal);
     }
@@ -131,7 +132,8 @@ public class LaunchTests
             CUfunction copy = rig.Function(rig.Load(TestKernels.Ptx()), "copy");
             CUdeviceptr from = rig.Alloc(4), to = rig.Alloc(4);
             rig.Launch(copy, 1, 1, default, to.Value, from.Value);
-            if (strict) Assert.Contains("UnwrittenRead", rig.Fails(CUresult.IllegalAddress, rig.Driver.CtxSynchronize()), StringComparison.Ordinal);
+            if (strict)
+                Assert.Contains("UnwrittenRead", rig.Fails(CUresult.IllegalAddress, rig.Driver.CtxSynchronize()), StringComparison.Ordinal);
             else rig.Synchronize();
         }
     }
@@ -169,7 +171,8 @@ public class LaunchTests
         rig.Synchronize(stream);
         rig.Ok(rig.Driver.GraphLaunch(mark, stream));
         rig.Launch(copy, 1, 1, stream, result.Value, arena.Value);
-        Assert.Contains("UnwrittenRead", rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(stream)), StringComparison.Ordinal);
+        Assert.Contains("UnwrittenRead", rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(stream)),
+            StringComparison.Ordinal);
     }
 
     [Fact]

@@ -11,7 +11,8 @@ public unsafe class MemoryTests
     {
         using var rig = new DriverRig(memoryBytes: 1000);
         CUdeviceptr most = rig.Alloc(900);
-        Assert.Contains("100 of 1000 free", rig.Fails(CUresult.OutOfMemory, rig.Driver.MemAlloc(out CUdeviceptr none, 101)), StringComparison.Ordinal);
+        Assert.Contains("100 of 1000 free", rig.Fails(CUresult.OutOfMemory, rig.Driver.MemAlloc(out CUdeviceptr none, 101)),
+            StringComparison.Ordinal);
         Assert.Equal(default, none);
         rig.Ok(rig.Driver.MemGetInfo(out ulong free, out ulong total));
         Assert.Equal((100ul, 1000ul), (free, total));
@@ -103,7 +104,8 @@ public unsafe class MemoryTests
         DriverRig.Pinned pinned = rig.Pin(1);
         rig.Upload(memory, pinned, stream);
         rig.Ok(rig.Driver.MemFreeHost(pinned.Pointer));
-        Assert.Contains("freed before it ran", rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(stream)), StringComparison.Ordinal);
+        Assert.Contains("freed before it ran", rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(stream)),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -152,6 +154,31 @@ public unsafe class MemoryTests
         rig.Ok(rig.Driver.MemFreeAsync(memory, stream));
         rig.Fill(memory, 3, 4, stream);
         Assert.Contains("UseAfterFree", rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(stream)), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void UsingStreamOrderedMemoryOnAnotherStreamWithoutWaitingLosesWhatIsWritten()
+    {
+        foreach (bool waits in new[] { true, false })
+        {
+            using var rig = new DriverRig();
+            CUfunction copy = rig.Function(rig.Load(TestKernels.Ptx()), "copy");
+            CUstream owner = rig.Stream(), other = rig.Stream();
+            CUdeviceptr result = rig.Filled(1, 0);
+            rig.Ok(rig.Driver.MemAllocAsync(out CUdeviceptr memory, 16, owner));
+            if (waits) rig.Wait(other, rig.Record(owner));
+            rig.Fill(memory, 3, 4, other);
+            rig.Synchronize(other);
+            rig.Launch(copy, 1, 1, owner, result.Value, memory.Value);
+            if (!waits)
+            {
+                string message = rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(owner));
+                Assert.Contains("UnwrittenRead", message, StringComparison.Ordinal);
+                continue;
+            }
+            rig.Synchronize(owner);
+            Assert.Equal(3u, rig.ReadWord(result));
+        }
     }
 
     [Fact]

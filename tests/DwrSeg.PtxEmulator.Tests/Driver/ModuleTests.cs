@@ -22,7 +22,8 @@ public class ModuleTests
         Refused(CUresult.InvalidImage, [0], "empty");
         Refused(CUresult.InvalidPtx, DriverRig.Text("no PTX at all"), "line 1");
         Refused(CUresult.InvalidPtx, DriverRig.Text(TestKernels.Ptx(target: "sm_90")), "sm_90");
-        Refused(CUresult.InvalidPtx, DriverRig.Text(TestKernels.Ptx().Replace("add.s32", "frobnicate.s32", StringComparison.Ordinal)), "frobnicate.s32 %r7");
+        Refused(CUresult.InvalidPtx, DriverRig.Text(TestKernels.Ptx().Replace("add.s32", "frobnicate.s32", StringComparison.Ordinal)),
+            "frobnicate.s32 %r7");
         Refused(CUresult.UnsupportedPtxVersion, DriverRig.Text(TestKernels.Ptx(version: "9.1")), "9.0");
         Assert.Equal(0, rig.Emulated.Live.Modules);
     }
@@ -46,7 +47,8 @@ public class ModuleTests
     {
         using var rig = new DriverRig(new EmulatedDriverOptions { DriverVersion = driverVersion });
         rig.Load(TestKernels.Ptx(version: known));
-        rig.Fails(CUresult.UnsupportedPtxVersion, rig.Driver.ModuleLoadData(out _, DriverRig.Text(TestKernels.Ptx(version: unknown)), out _));
+        rig.Fails(CUresult.UnsupportedPtxVersion,
+            rig.Driver.ModuleLoadData(out _, DriverRig.Text(TestKernels.Ptx(version: unknown)), out _));
     }
 
     [Fact]
@@ -55,7 +57,8 @@ public class ModuleTests
         using var rig = new DriverRig(90);
         rig.Load(TestKernels.Ptx(target: "sm_90a", version: "8.0"));
         using var older = new DriverRig(89);
-        older.Fails(CUresult.InvalidPtx, older.Driver.ModuleLoadData(out _, DriverRig.Text(TestKernels.Ptx(target: "sm_90a", version: "8.0")), out _));
+        older.Fails(CUresult.InvalidPtx,
+            older.Driver.ModuleLoadData(out _, DriverRig.Text(TestKernels.Ptx(target: "sm_90a", version: "8.0")), out _));
     }
 
     [Fact]
@@ -65,7 +68,8 @@ public class ModuleTests
         CUmodule module = rig.Load(TestKernels.Ptx());
         CUfunction function = rig.Function(module, "add");
         Assert.Equal(function, rig.Function(module, "add"));
-        Assert.Contains("add, store", rig.Fails(CUresult.NotFound, rig.Driver.ModuleGetFunction(out _, module, "none")), StringComparison.Ordinal);
+        Assert.Contains("add, store", rig.Fails(CUresult.NotFound, rig.Driver.ModuleGetFunction(out _, module, "none")),
+            StringComparison.Ordinal);
         rig.Ok(rig.Driver.ModuleGetGlobal(out CUdeviceptr table, out ulong bytes, module, "table"));
         Assert.Equal(16ul, bytes);
         Assert.Equal([1u, 2u, 3u, 4u], rig.Read(table, 4));
@@ -122,7 +126,8 @@ public class ModuleTests
     {
         using var rig = new DriverRig(80);
         CUmodule module = rig.Load(TestKernels.Ptx());
-        CUfunction bounded = rig.Function(module, "bounded"), store = rig.Function(module, "store"), fixedBlock = rig.Function(module, "fixed_block");
+        CUfunction bounded = rig.Function(module, "bounded"), store = rig.Function(module, "store"),
+            fixedBlock = rig.Function(module, "fixed_block");
         void Refused(CUresult status, CUfunction function, LaunchConfiguration c) => rig.Fails(status, rig.TryLaunch(function, c, 0));
         var fine = new LaunchConfiguration(1, 1, 1, 128, 1, 1, 0, default);
         rig.Ok(rig.TryLaunch(bounded, fine));
@@ -141,7 +146,8 @@ public class ModuleTests
         Refused(CUresult.InvalidHandle, bounded, fine with { Stream = new CUstream(0x123450) });
         unsafe
         {
-            Assert.Contains("argument 0", rig.Fails(CUresult.InvalidValue, rig.Driver.LaunchKernelEx(fine, store, null)), StringComparison.Ordinal);
+            Assert.Contains("argument 0", rig.Fails(CUresult.InvalidValue, rig.Driver.LaunchKernelEx(fine, store, null)),
+                StringComparison.Ordinal);
         }
     }
 

@@ -177,6 +177,36 @@ public unsafe class StreamOrderTests
     }
 
     [Fact]
+    public void ThreadsWithStreamsOfTheirOwnDoNotDisturbEachOther()
+    {
+        using var rig = new DriverRig(eagerness: 0.3);
+        var failures = new List<string>();
+        Thread[] threads = [.. Enumerable.Range(1, 4).Select(number => new Thread(() =>
+        {
+            try
+            {
+                rig.Ok(rig.Driver.CtxSetCurrent(rig.Context));
+                CUstream stream = rig.Stream();
+                CUdeviceptr memory = rig.Alloc(4), copy = rig.Alloc(4);
+                for (uint i = 1; i <= 200; i++)
+                {
+                    rig.Fill(memory, (uint)number * i, 1, stream);
+                    rig.Copy(copy, memory, 1, stream);
+                    rig.Synchronize(stream);
+                    Assert.Equal((uint)number * i, rig.ReadWord(copy));
+                }
+            }
+            catch (Exception failure)
+            {
+                lock (failures) failures.Add(failure.Message);
+            }
+        }))];
+        foreach (Thread thread in threads) thread.Start();
+        foreach (Thread thread in threads) thread.Join();
+        Assert.Empty(failures);
+    }
+
+    [Fact]
     public void ElapsedTimeIsThatOfTheWorkBetween()
     {
         using var rig = new DriverRig();

@@ -4,9 +4,10 @@ namespace DwrSeg.PtxEmulator.Tests.Driver;
 internal static class TestKernels
 {
     /// <summary>
-    /// <c>add(array, value, count)</c> adds a value to words, one a thread. <c>store(address)</c> writes one word. <c>copy(to, from)</c> copies
-    /// one. <c>bounded</c> takes blocks of at most 128 threads, has 1 KiB of shared memory and does nothing. <c>fixed_block</c> takes blocks of
-    /// 32 x 2 only. The variables are <c>table</c> (global, 1, 2, 3, 4) and <c>limit</c> (constant, 8 bytes).
+    /// <c>add(array, value, count)</c> adds a value to words, one a thread. <c>store(address)</c> writes one word, 77.
+    /// <c>copy(to, from)</c> copies one. <c>bounded</c> takes blocks of at most 128 threads and has 1 KiB of shared memory.
+    /// <c>fixed_block</c> takes blocks of 32 x 2 only. The variables are <c>table</c> (global, 1, 2, 3, 4) and <c>limit</c> (constant, 8
+    /// bytes).
     /// </summary>
     public static string Ptx(string target = "sm_61", string version = "7.0") => $$"""
         .version {{version}}
