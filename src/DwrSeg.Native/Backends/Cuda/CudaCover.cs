@@ -1,0 +1,51 @@
+using System.Collections.Immutable;
+using DwrSeg.Native.Graph;
+
+namespace DwrSeg.Native.Backends.Cuda;
+
+/// <summary>The steps that the CUDA backend covers a graph with.</summary>
+internal static class CudaCover
+{
+    private static readonly GraphCover.Rule<CudaBinder, CudaStep>[] Rules =
+    [
+        (index, _, node) => Cover(ImageConvolutions(index, node), CudaLowerings.BindImageConvolutions),
+        (index, _, node) => Cover(FusionRules.ConvChain(index, node), CudaLowerings.BindConvolution),
+        (index, constant, node) => Cover(FusionRules.DepthwiseBranches(index, constant, node), CudaLowerings.BindDepthwise),
+    ];
+
+    public static IReadOnlyList<StepCover<CudaBinder, CudaStep>> Of(LayerGraph graph, bool fuse) =>
+        GraphCover.Of(graph, fuse ? Rules : [], n => new StepCover<CudaBinder, CudaStep>(CudaLowerings.NameOf(n), [n], [], CudaLowerings.For(n)));
+
+    /// <summary>
+    /// The two 3x3 convolutions of stride 2 that read the image once the stem is folded, each perhaps with a ReLU, in one launch. Their biases
+    /// must both be there or both be missing.
+    /// </summary>
+    private static FusedNodes? ImageConvolutions(GraphIndex index, Node node)
+    {
+        if (!IsOfImage(node)) return null;
+        Node? sibling = index.Graph.Nodes.FirstOrDefault(
+            n => n != node && IsOfImage(n) && n.Inputs[0] == node.Inputs[0] && n.Inputs.Length == node.Inputs.Length);
+        if (sibling is null || index.PositionOf(sibling) < index.PositionOf(node)) return null;
+        List<Node> nodes = [];
+        List<TensorView> inner = [];
+        foreach (Node conv in new[] { node, sibling })
+        {
+            nodes.Add(conv);
+            if (index.OnlyReader(conv.Output) is not { Layer: Relu } relu) continue;
+            nodes.Add(relu);
+            inner.Add(conv.Output);
+        }
+        // A reader of the first map that stands before the second convolution would come too early: the step runs where its last node stands.
+        int last = nodes.Max(index.PositionOf);
+        bool isReadEarly = index.Graph.Nodes.Take(last).Any(
+            reader => !nodes.Contains(reader) && nodes.Any(n => reader.Inputs.Any(i => i.Overlaps(n.Output))));
+        return isReadEarly ? null : new FusedNodes([.. nodes], [.. inner]);
+    }
+
+    private static bool IsOfImage(Node node) =>
+        node.Layer is Conv2d { Kernel: 3, Stride: 2 } && node.Inputs[0].Channels == 3 && !node.Outputs[0].Accumulate;
+
+    private static StepCover<CudaBinder, CudaStep>? Cover(FusedNodes? fused, Func<CudaBinder, ImmutableArray<Node>, CudaStep> bind) =>
+        fused is null ? null
+            : new StepCover<CudaBinder, CudaStep>(string.Join("+", fused.Nodes.Select(CudaLowerings.NameOf)), fused.Nodes, fused.Inner, bind);
+}
