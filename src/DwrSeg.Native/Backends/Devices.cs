@@ -17,16 +17,17 @@ internal static class Devices
     /// <param name="Name">What the user writes, where <paramref name="IsNumbered"/> is set also with <c>:N</c> after it.</param>
     /// <param name="IsNumbered">There may be several of the kind.</param>
     /// <param name="IsAutomatic"><see cref="Auto"/> may choose it.</param>
+    /// <param name="Trains">It has the layers of a training step.</param>
     /// <param name="WhyNot">Why device N of this kind can't be used; null where it can.</param>
     /// <param name="Open">Opens device N with so many threads, to compute in a precision.</param>
-    private sealed record Kind(string Name, bool IsNumbered, bool IsAutomatic, Func<int, string?> WhyNot, Func<int, int, Precision, IBackend> Open);
+    private sealed record Kind(string Name, bool IsNumbered, bool IsAutomatic, bool Trains, Func<int, string?> WhyNot, Func<int, int, Precision, IBackend> Open);
 
     // In the order in which `auto` prefers them.
     private static readonly Kind[] Kinds =
     [
-        new("cuda", IsNumbered: true, IsAutomatic: true, WhyNoCuda, (index, _, precision) => OpenCuda($"cuda:{index}", CudaDriver.Open(), index, precision)),
-        new("cpu", IsNumbered: false, IsAutomatic: true, _ => null, (_, threads, precision) => OpenCpu(threads, precision)),
-        new("emulated", IsNumbered: false, IsAutomatic: false, _ => WhyNoEmulator(), (_, _, precision) => OpenCuda("emulated", Emulator!(), 0, precision)),
+        new("cuda", IsNumbered: true, IsAutomatic: true, Trains: false, WhyNoCuda, (index, _, precision) => OpenCuda($"cuda:{index}", NativeDriver.Instance, index, precision)),
+        new("cpu", IsNumbered: false, IsAutomatic: true, Trains: true, _ => null, (_, threads, precision) => OpenCpu(threads, precision)),
+        new("emulated", IsNumbered: false, IsAutomatic: false, Trains: false, _ => WhyNoEmulator(), (_, _, precision) => OpenCuda("emulated", Emulator!(), 0, precision)),
     ];
 
     /// <summary>Makes the driver of the device <c>emulated</c>; null where no emulator is loaded.</summary>
@@ -37,9 +38,10 @@ internal static class Devices
     /// <param name="threads">Processor threads, 0 for one per processor; devices that compute elsewhere take no notice.</param>
     /// <param name="note">What was passed over on the way, such as <c>no cuda: …</c>; empty for a device by name.</param>
     /// <param name="precision">What to compute in.</param>
+    /// <param name="training">It is to train; other devices only infer.</param>
     /// <exception cref="ArgumentException">No device has such a name, or it does not compute in this precision.</exception>
     /// <exception cref="DeviceUnavailableException">The device is not there.</exception>
-    public static IBackend Open(string name, int threads, out string note, Precision precision = Precision.Automatic)
+    public static IBackend Open(string name, int threads, out string note, Precision precision = Precision.Automatic, bool training = false)
     {
         ArgumentNullException.ThrowIfNull(name);
         ArgumentOutOfRangeException.ThrowIfNegative(threads);
@@ -49,7 +51,7 @@ internal static class Devices
             var passedOver = new List<string>();
             foreach (Kind kind in Kinds.Where(k => k.IsAutomatic))
             {
-                if (kind.WhyNot(0) is not { } reason)
+                if (WhyNot(kind, 0, training) is not { } reason)
                 {
                     note = string.Join("; ", passedOver);
                     return kind.Open(0, threads, precision);
@@ -59,13 +61,16 @@ internal static class Devices
             throw new DeviceUnavailableException(string.Join("; ", passedOver));
         }
         (Kind wanted, int index) = Parse(name);
-        if (wanted.WhyNot(index) is { } problem)
+        if (WhyNot(wanted, index, training) is { } problem)
         {
-            IEnumerable<string> usable = Kinds.Where(k => k.WhyNot(0) is null).Select(k => k.Name);
+            IEnumerable<string> usable = Kinds.Where(k => WhyNot(k, 0, training) is null).Select(k => k.Name);
             throw new DeviceUnavailableException($"device '{name}' is not available: {problem}. Available: {Auto}, {string.Join(", ", usable)}.");
         }
         return wanted.Open(index, threads, precision);
     }
+
+    private static string? WhyNot(Kind kind, int index, bool training) =>
+        training && !kind.Trains ? "it infers only; training runs on the CPU" : kind.WhyNot(index);
 
     private static (Kind Kind, int Index) Parse(string name)
     {

@@ -13,6 +13,9 @@ internal interface IBackend : IDisposable
     /// <summary>One line about the hardware, for people.</summary>
     string Description { get; }
 
+    /// <summary>What activations are stored in; never <see cref="Precision.Automatic"/>.</summary>
+    Precision Precision { get; }
+
     /// <summary>An empty store in this device's memory.</summary>
     ITensorStore CreateStore();
 

@@ -46,6 +46,13 @@ internal sealed class CudaBackend : IBackend
 
     public string Description => $"{_context.Device.Name}, sm_{_context.Device.ComputeCapability.Number}, {_element.KernelName()}";
 
+    public Precision Precision => _element switch
+    {
+        CudaElement.Float32 => Precision.Float32,
+        CudaElement.Float16 => Precision.Float16,
+        _ => Precision.BFloat16,
+    };
+
     public ITensorStore CreateStore() => new CudaStore(_context);
 
     public IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null)
