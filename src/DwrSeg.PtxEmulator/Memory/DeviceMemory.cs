@@ -192,6 +192,9 @@ internal sealed unsafe class DeviceMemory : IDisposable
         return _slots[slot] ?? (slot + 1 < (ulong)_slots.Length ? _slots[slot + 1] : null);
     }
 
+    /// <summary>For each worker how many requests it has made so far; they stamp sectors.</summary>
+    internal uint[] Requests { get; } = new uint[Allocation.MaxWorkers];
+
     internal void SetReadOnly(ulong address) => _live[address].ReadOnly = true;
 
     /// <summary>Numbers a new launch and gives its tag for <see cref="Allocation.Owners"/>.</summary>
