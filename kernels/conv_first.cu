@@ -43,11 +43,6 @@ struct Arguments
     i32 tiles_across;
 };
 
-__device__ inline i32 row_key(i32 row)
-{
-    return row >> 1 & 3;
-}
-
 __device__ inline void fill_image(const Arguments &a, const ELEMENT *image, i32 first_row, i32 first_column, u16 *tile)
 {
     i32 lane = threadIdx.x % 32;
@@ -71,7 +66,7 @@ __device__ inline void fill_weights(const Arguments &a, uint4 *weights)
     for (i32 i = threadIdx.x; i < a.channels * ROW_VECTORS; i += THREADS)
     {
         i32 row = i / ROW_VECTORS, vector = i % ROW_VECTORS;
-        copy16_to_shared(weights + row * ROW_VECTORS + (vector ^ row_key(row)), a.weights + i * 8);
+        copy16_to_shared(weights + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row)), a.weights + i * 8);
     }
     close_copies();
     wait_for_copies<0>();
@@ -136,7 +131,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
         {
             // Channels come in eights: a tile that does not exist repeats the last one and is not stored.
             i32 channel = min(chunk + n * 8, a.channels - 8), w_row = channel + lane % 8;
-            load_matrices(shared_address(weights + w_row * ROW_VECTORS + (lane / 8 ^ row_key(w_row))), w[n]);
+            load_matrices(shared_address(weights + w_row * ROW_VECTORS + (lane / 8 ^ row_key<ROW_VECTORS>(w_row))), w[n]);
             f32 bias[2] = {};
             if (a.bias) load(a.bias + channel + place * 2, bias);
 #pragma unroll

@@ -64,12 +64,6 @@ struct Arguments
     i32 channel_tiles, splits;
 };
 
-// What a permutation of a row's vectors is made of; rows 8 apart share it.
-__device__ inline i32 row_key(i32 row)
-{
-    return ROW_VECTORS == 8 ? row & 7 : row >> 1 & 3;
-}
-
 // The next step to copy.
 struct Position
 {
@@ -88,7 +82,7 @@ __device__ inline void begin_copies(
     const ConvShape &s = a.shape;
     i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS, packed_inputs = (s.inputs + VECTOR - 1) / VECTOR * VECTOR;
     i32 channel = next.channel + vector * VECTOR;
-    uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key(row));
+    uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
     i64 offset = i64(next.tap / s.kernel * s.width + next.tap % s.kernel) * s.x_stride + channel;
 #pragma unroll
     for (int i = 0; i < X_COPIES; i++)
@@ -123,7 +117,7 @@ __device__ inline void multiply(const uint4 *stage, f32 (&sums)[FRAGMENTS_M][FRA
     i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     i32 x_row = warp / WARPS_N * WARP_M + lane % 16, w_row = TILE_M + warp % WARPS_N * WARP_N + lane % 8 + lane / 16 * 8;
     u32 x_base = shared_address(stage + x_row * ROW_VECTORS), w_base = shared_address(stage + w_row * ROW_VECTORS);
-    i32 x_vector = lane / 16 ^ row_key(x_row), w_vector = lane / 8 % 2 ^ row_key(w_row);
+    i32 x_vector = lane / 16 ^ row_key<ROW_VECTORS>(x_row), w_vector = lane / 8 % 2 ^ row_key<ROW_VECTORS>(w_row);
 #pragma unroll
     for (int k = 0; k < ROW_VECTORS; k += 2)
     {

@@ -50,7 +50,7 @@ internal static class CommonOptions
     public static Option<int> Threads()
     {
         Option<int> option = new("--threads") { Description = "Threads to use; 0 takes one per processor.", HelpName = "N" };
-        return option.InRange(0, 1024);
+        return option.InRange(0, SegmenterOptions.MaxThreads);
     }
 
     /// <summary>HxW, such as 512x1024.</summary>
@@ -84,13 +84,13 @@ internal static class CommonOptions
         return option;
     }
 
-    /// <summary>Refuses values that are not positive numbers; none at all is fine.</summary>
-    public static Option<double?> Positive(this Option<double?> option)
+    /// <summary>Refuses negative values and what is no number; none at all is fine.</summary>
+    public static Option<double?> NotNegative(this Option<double?> option)
     {
         option.Validators.Add(result =>
         {
-            if (result.GetValueOrDefault<double?>() is { } value and not (> 0 and < double.PositiveInfinity))
-                result.AddError($"{option.Name} is {value}; it must be a positive number.");
+            if (result.GetValueOrDefault<double?>() is { } value and not (>= 0 and < double.PositiveInfinity))
+                result.AddError($"{option.Name} must be a number, 0 or more.");
         });
         return option;
     }

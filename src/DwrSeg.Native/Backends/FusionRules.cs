@@ -76,4 +76,18 @@ internal static class FusionRules
         }
         return nodes.Count == 1 ? null : new FusedNodes([.. nodes], [.. inner]);
     }
+
+    /// <summary>
+    /// The second half of a DWR module: <see cref="DepthwiseBranches"/>, the 1x1 convolution that alone reads their joined map, and the ReLU
+    /// and sum behind it.
+    /// </summary>
+    public static FusedNodes? SemanticResiduals(GraphIndex index, ImmutableArray<bool> constant, Node node)
+    {
+        if (DepthwiseBranches(index, constant, node) is not { } branches) return null;
+        Tensor joined = branches.Nodes[^1].Output.Tensor;
+        if (index.OnlyReader(joined) is not { Layer: Conv2d { Kernel: 1, Stride: 1 } } project || project.Outputs[0].Accumulate) return null;
+        if (branches.Nodes.Where(n => n.Layer is DepthwiseConv).Sum(n => n.Output.Channels) != joined.Shape.C || index.IsUpdated(project.Inputs[1])) return null;
+        FusedNodes tail = ConvChain(index, project) ?? new FusedNodes([project], []);
+        return new FusedNodes([.. branches.Nodes, .. tail.Nodes], [.. branches.Inner, joined, .. tail.Inner]);
+    }
 }

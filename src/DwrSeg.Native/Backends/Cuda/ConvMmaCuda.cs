@@ -6,9 +6,6 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// <summary>Launches <c>conv_mma.cu</c>: dense convolutions of fp16 and bf16 maps on tensor cores.</summary>
 internal static class ConvMmaCuda
 {
-    /// <summary>The oldest architecture with the products that the kernel needs.</summary>
-    public static readonly ComputeCapability FirstArchitecture = new(7, 5);
-
     private static readonly ComputeCapability FirstAsync = new(8, 0);
 
     // Large tiles take less from L2 for each product, small ones give more multiprocessors work. A warp's part is at most 64x32: more would
@@ -53,15 +50,33 @@ internal static class ConvMmaCuda
         return splits == 1 ? (0, 0) : (tiles * splits * division.Tile.SumBytes, (int)tiles);
     }
 
-    /// <summary>Settles a launch. Weights are in the order <see cref="WeightOrder.Rows"/>.</summary>
+    /// <summary>Settles the launch that the model of <see cref="ConvTile"/> finds cheapest. Weights are in the order <see cref="WeightOrder.Rows"/>.</summary>
     /// <exception cref="ArgumentException">The convolution is malformed, or of a type or on a device that the kernel is not for.</exception>
     public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default)
     {
+        Validate(kernels, c);
+        (Division division, int splits) = Choose(kernels.Context.Device, c, workspace);
+        return Launch(kernels, c, workspace, division, splits);
+    }
+
+    /// <summary>The best launch of each tile, for choosing by time on a device.</summary>
+    /// <exception cref="ArgumentException">As <see cref="Prepare"/>.</exception>
+    public static IReadOnlyList<CudaLaunch> Candidates(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default)
+    {
+        Validate(kernels, c);
         CudaDevice device = kernels.Context.Device;
-        c.Validate("conv_mma");
-        if (c.X.Element == CudaElement.Float32 || c.X.Element.FirstArchitecture() > device.ComputeCapability)
-            throw new ArgumentException($"conv_mma: no tensor cores of {device.ComputeCapability} take {c.X.Element.KernelName()}: use conv_ffma with fp32.");
-        (Division division, int splits) = Choose(device, c, workspace);
+        var launches = new List<CudaLaunch>();
+        foreach (Division division in DivisionsFor(device, c))
+        {
+            if (division.Tile.SharedBytes > device.MaxSharedBytesPerBlock) continue;
+            int splits = c.X.IsVector ? ConvTile.Choose(c, [division.Tile], device, Rate(device.ComputeCapability), workspace).Splits : 1;
+            launches.Add(Launch(kernels, c, workspace, division, splits));
+        }
+        return launches;
+    }
+
+    private static CudaLaunch Launch(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace, Division division, int splits)
+    {
         ConvTile tile = division.Tile;
         ConvArguments arguments = new()
         {
@@ -78,10 +93,21 @@ internal static class ConvMmaCuda
         return launch;
     }
 
+    private static void Validate(KernelCache kernels, in CudaConvolution c)
+    {
+        ComputeCapability architecture = kernels.Context.Device.ComputeCapability;
+        c.Validate("conv_mma");
+        if (c.X.Element == CudaElement.Float32 || c.X.Element.FirstArchitecture() > architecture)
+            throw new ArgumentException($"conv_mma: no tensor cores of {architecture} take {c.X.Element.KernelName()}: use conv_ffma with fp32.");
+    }
+
+    private static Division[] DivisionsFor(CudaDevice device, in CudaConvolution c) =>
+        !c.X.IsVector ? [Unaligned] : device.ComputeCapability < FirstAsync ? PlainDivisions : Divisions;
+
     private static (Division Division, int Splits) Choose(CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace)
     {
         if (!c.X.IsVector) return (Unaligned, 1);
-        Division[] divisions = device.ComputeCapability < FirstAsync ? PlainDivisions : Divisions;
+        Division[] divisions = DivisionsFor(device, c);
         (ConvTile tile, int splits) = ConvTile.Choose(c, [.. divisions.Select(d => d.Tile)], device, Rate(device.ComputeCapability), workspace);
         return (divisions.First(d => d.Tile == tile), splits);
     }

@@ -1,20 +1,42 @@
 using System.Collections.Immutable;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;
 
-/// <summary>The steps that the CUDA backend covers a graph with.</summary>
-internal static class CudaCover
+/// <summary>The steps that the CUDA backend covers a graph with, for one device and type.</summary>
+internal sealed class CudaCover(CudaDevice device, CudaElement element)
 {
-    private static readonly GraphCover.Rule<CudaBinder, CudaStep>[] Rules =
+    // Stands for an address that is not known before memory is planned; places in the arena are aligned like it.
+    private const ulong AnyAddress = 1 << 20;
+
+    private GraphCover.Rule<CudaBinder, CudaStep>[] Rules =>
     [
         (index, _, node) => Cover(ImageConvolutions(index, node), CudaLowerings.BindImageConvolutions),
+        (index, _, node) => Cover(Sir(index, node), CudaLowerings.BindSir),
+        (index, constant, node) => Cover(SemanticResiduals(index, constant, node), CudaLowerings.BindSemanticResiduals),
         (index, _, node) => Cover(FusionRules.ConvChain(index, node), CudaLowerings.BindConvolution),
         (index, constant, node) => Cover(FusionRules.DepthwiseBranches(index, constant, node), CudaLowerings.BindDepthwise),
     ];
 
-    public static IReadOnlyList<StepCover<CudaBinder, CudaStep>> Of(LayerGraph graph, bool fuse) =>
+    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Of(LayerGraph graph, bool fuse) =>
         GraphCover.Of(graph, fuse ? Rules : [], n => new StepCover<CudaBinder, CudaStep>(CudaLowerings.NameOf(n), [n], [], CudaLowerings.For(n)));
+
+    private FusedNodes? Sir(GraphIndex index, Node node)
+    {
+        if (FusionRules.ConvWithTail(index, node) is not { } fused || ((Conv2d)node.Layer).BorderBias) return null;
+        // The kernel has the ReLU in the middle built in.
+        if (fused.Nodes[1].Layer is not Relu) return null;
+        return SirMmaCuda.Fits(device, CudaLowerings.SirOf(fused.Nodes, MapOf, ValuesOf).Sir) ? fused : null;
+    }
+
+    private FusedNodes? SemanticResiduals(GraphIndex index, ImmutableArray<bool> constant, Node node)
+    {
+        if (FusionRules.SemanticResiduals(index, constant, node) is not { } fused) return null;
+        (CudaSrBranch[] branches, CudaConvolution projection, _, _) = CudaLowerings.SemanticResidualsOf(fused.Nodes, MapOf, ValuesOf);
+        return DwrSrMmaCuda.Fits(device, branches, projection) ? fused : null;
+    }
 
     /// <summary>
     /// The two 3x3 convolutions of stride 2 that read the image once the stem is folded, each perhaps with a ReLU, in one launch. Their biases
@@ -44,6 +66,14 @@ internal static class CudaCover
 
     private static bool IsOfImage(Node node) =>
         node.Layer is Conv2d { Kernel: 3, Stride: 2 } && node.Inputs[0].Channels == 3 && !node.Outputs[0].Accumulate;
+
+    private DeviceMap MapOf(TensorView view)
+    {
+        Shape s = view.Tensor.Shape;
+        return new DeviceMap(new CUdeviceptr(AnyAddress), element, s.N, s.H, s.W, s.C, s.C).Slice(view.Channel, view.Channels);
+    }
+
+    private static CUdeviceptr ValuesOf(TensorView view) => new CUdeviceptr(AnyAddress) + (ulong)view.Channel * sizeof(float);
 
     private static StepCover<CudaBinder, CudaStep>? Cover(FusedNodes? fused, Func<CudaBinder, ImmutableArray<Node>, CudaStep> bind) =>
         fused is null ? null

@@ -111,6 +111,66 @@ internal static class CudaLowerings
         return isUpdated ? new CudaStep([.. preparations, run], [], owned) : new CudaStep([run], preparations, owned);
     }
 
+    /// <summary>A Simple Inverted Residual: a 3x3 convolution, ReLU, a 1x1 convolution, then in any order at most one ReLU and one sum.</summary>
+    public static CudaStep BindSir(CudaBinder binder, ImmutableArray<Node> nodes)
+    {
+        (CudaSir sir, Node expand, Node project) = SirOf(nodes, binder.Map, binder.Values);
+        (CudaLaunch packExpand, CudaDeviceVariable<byte> expandWeights) = Pack(binder, expand, WeightOrder.Rows);
+        (CudaLaunch packProject, CudaDeviceVariable<byte> projectWeights) = Pack(binder, project, WeightOrder.Rows);
+        CudaLaunch run = SirMmaCuda.Prepare(
+            binder.Kernels, sir with { Expand = expandWeights.DevicePointer, Project = projectWeights.DevicePointer });
+        return new CudaStep([run], [packExpand, packProject], [expandWeights, projectWeights]);
+    }
+
+    /// <summary>The module of such nodes without its packed weights.</summary>
+    public static (CudaSir Sir, Node Expand, Node Project) SirOf(
+        ImmutableArray<Node> nodes, Func<TensorView, DeviceMap> map, Func<TensorView, CUdeviceptr> values)
+    {
+        Node expand = nodes[0], project = nodes.First(n => n.Layer is Conv2d { Kernel: 1 });
+        (DeviceMap? residual, CudaRelu relu) = TailOf(nodes, nodes.IndexOf(project), map);
+        var sir = new CudaSir(
+            map(expand.Inputs[0]), map(nodes[^1].Output), expand.Output.Channels, ((Conv2d)expand.Layer).Stride, default,
+            expand.Inputs.Length == 3 ? values(expand.Inputs[2]) : default, default)
+        {
+            Bias = project.Inputs.Length == 3 ? values(project.Inputs[2]) : default,
+            Residual = residual,
+            Relu = relu,
+        };
+        return (sir, expand, project);
+    }
+
+    /// <summary>The second half of a DWR module: depth-wise branches, perhaps a ReLU, the 1x1 convolution of their joined map and its tail.</summary>
+    public static CudaStep BindSemanticResiduals(CudaBinder binder, ImmutableArray<Node> nodes)
+    {
+        (CudaSrBranch[] branches, CudaConvolution projection, Node project, bool relu) = SemanticResidualsOf(nodes, binder.Map, binder.Values);
+        (CudaLaunch pack, CudaDeviceVariable<byte> packed) = Pack(binder, project, WeightOrder.Rows);
+        CudaLaunch run = DwrSrMmaCuda.Prepare(binder.Kernels, branches, projection with { Weights = packed.DevicePointer }, relu);
+        return new CudaStep([run], [pack], [packed]);
+    }
+
+    /// <summary>The kernel's view of such nodes, without the packed weights of the 1x1 convolution.</summary>
+    public static (CudaSrBranch[] Branches, CudaConvolution Projection, Node Project, bool Relu) SemanticResidualsOf(
+        ImmutableArray<Node> nodes, Func<TensorView, DeviceMap> map, Func<TensorView, CUdeviceptr> values)
+    {
+        Node[] convs = [.. nodes.Where(n => n.Layer is DepthwiseConv).OrderBy(n => n.Output.Channel)];
+        Node project = nodes.First(n => n.Layer is Conv2d);
+        bool relu = nodes.IndexOf(project) > convs.Length;
+        CudaSrBranch[] branches = [.. convs.Select(n => new CudaSrBranch(
+            map(n.Inputs[0]), values(n.Inputs[1]), n.Inputs.Length == 3 ? values(n.Inputs[2]) : default,
+            n.Output.Channels / n.Inputs[0].Channels, ((DepthwiseConv)n.Layer).Dilation))];
+        (DeviceMap? residual, CudaRelu last) = TailOf(nodes, nodes.IndexOf(project), map);
+        DeviceMap y = map(nodes[^1].Output);
+        int joined = project.Inputs[0].Channels;
+        // The joined map exists only within the kernel: y's side with its channels stands for it.
+        var projection = new CudaConvolution(y with { C = joined, PixelStride = Math.Max(joined, y.PixelStride) }, y, default, 1)
+        {
+            Bias = project.Inputs.Length == 3 ? values(project.Inputs[2]) : default,
+            Residual = residual,
+            Relu = last,
+        };
+        return (branches, projection, project, relu);
+    }
+
     /// <summary>Depth-wise branches, the last node perhaps the ReLU behind their joined map.</summary>
     public static CudaStep BindDepthwise(CudaBinder binder, ImmutableArray<Node> nodes)
     {
@@ -207,8 +267,12 @@ internal static class CudaLowerings
         Node n = nodes[0];
         Shape a = n.Inputs[0].Shape;
         return new CudaStep(FoldPointwiseCuda.Prepare(
-            binder.Kernels, binder.Values(n.Inputs[0]), binder.Values(n.Inputs[1]), binder.Values(n.Inputs[2]), binder.Values(n.Inputs[3]),
-            binder.Values(n.Outputs[0].View), binder.Values(n.Outputs[1].View), n.Inputs[2].Shape.N, a.N, a.H * a.W * a.C));
+            binder.Kernels,
+            new CudaPointwiseFold(n.Inputs[2].Shape.N, a.N, a.H * a.W * a.C, CudaElement.Float32)
+            {
+                WeightsA = binder.Values(n.Inputs[0]), BiasA = binder.Values(n.Inputs[1]), WeightsB = binder.Values(n.Inputs[2]),
+                BiasB = binder.Values(n.Inputs[3]), FoldedWeights = binder.Values(n.Outputs[0].View), FoldedBias = binder.Values(n.Outputs[1].View),
+            }));
     }
 
     private static CudaStep Fold(
@@ -236,13 +300,7 @@ internal static class CudaLowerings
         Node first = nodes[0];
         var conv = (Conv2d)first.Layer;
         DeviceMap y = binder.Map(nodes[^1].Output);
-        CudaRelu relu = CudaRelu.None;
-        DeviceMap? residual = null;
-        for (int i = 1; i < nodes.Length; i++)
-        {
-            if (nodes[i].Layer is Relu) relu = residual is null ? CudaRelu.First : CudaRelu.Last;
-            else residual = binder.Map(nodes[i].Inputs.Single(v => v != nodes[i - 1].Output));
-        }
+        (DeviceMap? residual, CudaRelu relu) = TailOf(nodes, 0, binder.Map);
         if (nodes[^1].Outputs[0].Accumulate)
         {
             if (nodes.Length > 1) throw new NotSupportedException($"'{nodes[^1].Name}' accumulates behind a fused convolution.");
@@ -255,6 +313,19 @@ internal static class CudaLowerings
             Residual = residual,
             Relu = relu,
         };
+    }
+
+    // What stands behind a convolution: at most one ReLU and one sum.
+    private static (DeviceMap? Residual, CudaRelu Relu) TailOf(ImmutableArray<Node> nodes, int convolution, Func<TensorView, DeviceMap> map)
+    {
+        CudaRelu relu = CudaRelu.None;
+        DeviceMap? residual = null;
+        for (int i = convolution + 1; i < nodes.Length; i++)
+        {
+            if (nodes[i].Layer is Relu) relu = residual is null ? CudaRelu.First : CudaRelu.Last;
+            else residual = map(nodes[i].Inputs.Single(v => v != nodes[i - 1].Output));
+        }
+        return (residual, relu);
     }
 
     private static (CudaLaunch Pack, CudaDeviceVariable<byte> Packed) Pack(CudaBinder binder, Node conv, WeightOrder order)

@@ -32,7 +32,7 @@ internal sealed class CudaPlan : IPlan
     {
         (Graph, _store, _context, Element, _guarded) = (graph, store, kernels.Context, element, options.Guarded);
         foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
-        IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = CudaCover.Of(graph, options.Fuse);
+        IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_context.Device, element).Of(graph, options.Fuse);
         IEnumerable<NodeOutput> folded = covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs);
         _lasting = [.. graph.Inputs, .. folded.Select(o => o.View.Tensor), .. graph.Outputs];
         List<IReadOnlyCollection<Tensor>> touched = [.. covers.Select(c => c.Touched())];

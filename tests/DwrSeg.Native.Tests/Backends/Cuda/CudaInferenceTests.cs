@@ -5,7 +5,7 @@ using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
-using DwrSeg.Native.Tests.Oracle;
+using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
 using Xunit;
 
@@ -92,7 +92,7 @@ public sealed class CudaInferenceTests
         plan.Dispose();
         store.Dispose();
         backend.Dispose();
-        Assert.Equal(0, driver.LiveAllocations);
+        Assert.Equal(0, driver.Live.Allocations);
     }
 
     private static byte[] ClassMap(IBackend backend, LayerGraph graph, byte[] pixels, out float[] logits)
