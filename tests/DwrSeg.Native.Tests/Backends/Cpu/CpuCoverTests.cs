@@ -1,3 +1,4 @@
+using DwrSeg.Native.Backends;
 using DwrSeg.Native.Autograd;
 using DwrSeg.Native.Backends.Cpu;
 using DwrSeg.Native.Graph;
