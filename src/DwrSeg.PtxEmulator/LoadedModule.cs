@@ -1,6 +1,8 @@
 using System.Buffers.Binary;
+using DwrSeg.PtxEmulator.Execution;
 using DwrSeg.PtxEmulator.Memory;
 using DwrSeg.PtxEmulator.Ptx;
+using DwrSeg.PtxEmulator.Translation;
 
 namespace DwrSeg.PtxEmulator;
 
@@ -8,6 +10,7 @@ namespace DwrSeg.PtxEmulator;
 internal sealed class LoadedModule : IDisposable
 {
     private readonly Dictionary<string, (ulong Address, ulong Bytes)> _variables = [];
+    private readonly Dictionary<PtxEntry, KernelCode> _kernels = [];
 
     /// <summary>Allocates and sets the module's variables and translates its kernels.</summary>
     /// <exception cref="PtxLoadException">An instruction or modifier that the emulator does not know.</exception>
@@ -25,6 +28,15 @@ internal sealed class LoadedModule : IDisposable
             _variables.Add(variable.Name, (address, variable.Bytes));
         }
         foreach (PtxVariable variable in module.Variables) Initialise(variable);
+        try
+        {
+            foreach (PtxEntry entry in module.Entries) _kernels.Add(entry, Translator.Translate(module, entry, name => Variable(name)?.Address));
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
     }
 
     public PtxModule Module { get; }
@@ -43,12 +55,14 @@ internal sealed class LoadedModule : IDisposable
     /// <param name="options">How to run it.</param>
     /// <exception cref="EmulatorException">The launch failed.</exception>
     public LaunchStatistics Launch(PtxEntry entry, LaunchShape shape, ReadOnlySpan<byte> parameters, EmulatorOptions options) =>
-        Memory.Launches < 0 ? null! : throw new EmulatorException(FailureKind.InvalidOperation, $"{entry.Name}: {shape} {parameters.Length} {options}");
+        GridRunner.Run(_kernels[entry], shape, parameters, Memory, Architecture, options);
 
     public void Dispose()
     {
         foreach ((ulong address, _) in _variables.Values) Memory.Free(address);
         _variables.Clear();
+        foreach (KernelCode code in _kernels.Values) code.Dispose();
+        _kernels.Clear();
     }
 
     private void Initialise(PtxVariable variable)

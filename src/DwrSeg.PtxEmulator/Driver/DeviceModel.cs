@@ -35,7 +35,8 @@ internal sealed record DeviceModel(int Architecture, int Multiprocessors, int Cl
     /// <exception cref="ArgumentException">It is not in the table.</exception>
     public static DeviceModel Of(int architecture) =>
         Array.Find(Cards, c => c.Architecture == architecture)
-        ?? throw new ArgumentException($"no emulated device has sm_{architecture}; choose one of {string.Join(", ", Architectures)}", nameof(architecture));
+        ?? throw new ArgumentException($"no emulated device has sm_{architecture}; choose one of {string.Join(", ", Architectures)}",
+            nameof(architecture));
 
     /// <summary>A property; null for one that the emulator does not know.</summary>
     public int? Attribute(CUdeviceAttribute attribute) => attribute switch

@@ -37,6 +37,9 @@ internal sealed class DeviceFunction(DeviceModule module, PtxEntry entry, int? r
 
     public EmulatedContext Context => Module.Context;
 
+    /// <summary>It waits itself for the kernel before it, where it is launched beside that one.</summary>
+    public bool AwaitsPrevious { get; } = entry.Instructions.Any(i => i.Opcode == "griddepcontrol" && i.Modifiers.Contains("wait"));
+
     public int MaxThreadsPerBlock => (int)(Entry.MaxThreads == 0 ? DeviceLimits.ThreadsPerBlock : Entry.MaxThreads);
 
     public Index3? RequiredBlock => Entry.RequiredBlock;
@@ -56,7 +59,7 @@ internal sealed class DeviceFunction(DeviceModule module, PtxEntry entry, int? r
         return true;
     }
 
-    /// <summary>The share of a multiprocessor's memory, in percent, that is to be shared memory; -1 leaves it to the driver. Changes nothing here.</summary>
+    /// <summary>The percentage of a multiprocessor's cache that is to be shared memory; -1 leaves it to the driver. A hint only.</summary>
     public int PreferredCarveout { get; private set; } = -1;
 
     public bool TryPreferCarveout(int percent)
@@ -68,7 +71,8 @@ internal sealed class DeviceFunction(DeviceModule module, PtxEntry entry, int? r
 
     private static int Assumed(PtxEntry entry)
     {
-        ulong threads = (entry.MaxThreads == 0 ? DeviceLimits.ThreadsPerBlock : entry.MaxThreads) * (ulong)Math.Max(1, entry.MinBlocksPerMultiprocessor);
+        ulong threads = (entry.MaxThreads == 0 ? DeviceLimits.ThreadsPerBlock : entry.MaxThreads)
+            * (ulong)Math.Max(1, entry.MinBlocksPerMultiprocessor);
         int bound = (int)((ulong)Occupancy.Registers / threads) / RegisterUnit * RegisterUnit;
         return Math.Clamp(bound, 16, AssumedRegisters);
     }

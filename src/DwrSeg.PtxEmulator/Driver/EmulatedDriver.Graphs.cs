@@ -39,7 +39,8 @@ internal sealed unsafe partial class EmulatedDriver
             IReadOnlyList<GraphNode> nodes = capture.End();
             _captures.Remove(capture);
             if (capture.IsInvalid) return Fail(CUresult.StreamCaptureInvalidated, "a call broke the capture while it lasted");
-            if (!joined) return Fail(CUresult.StreamCaptureUnjoined, "the stream that the capture began on does not wait for all work of the others");
+            if (!joined)
+                return Fail(CUresult.StreamCaptureUnjoined, "the capture's first stream does not wait for all work of the others");
             graph = new CUgraph(_handles.Add(new WorkGraph(context, nodes)));
             return CUresult.Success;
         }
@@ -97,7 +98,8 @@ internal sealed unsafe partial class EmulatedDriver
             if (!Enter(graph.Value, out WorkGraph? source, out _, out status)) return status;
             return updated.TryUpdate(source)
                 ? CUresult.Success
-                : Fail(CUresult.GraphExecUpdateFailure, $"{source.Count} nodes, and other kinds or edges than the {updated.Count} of the executable graph");
+                : Fail(CUresult.GraphExecUpdateFailure,
+                    $"{source.Count} nodes, and other kinds or edges than the {updated.Count} of the executable graph");
         }
     }
 

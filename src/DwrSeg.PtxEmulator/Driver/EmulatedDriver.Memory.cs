@@ -62,7 +62,9 @@ internal sealed unsafe partial class EmulatedDriver
             address = default;
             if (!EnterStream(stream, out DeviceStream? on, out EmulatedContext? context, out CUresult status)) return status;
             if (on.Capture is not null) return Break(on.Capture, "memory is not allocated by graphs here; allocate before the capture");
-            return Allocate(context, bytes, isPooled: true, out address);
+            status = Allocate(context, bytes, isPooled: true, out address);
+            if (status == CUresult.Success) Submit(on, new AllocateWork(address.Value, bytes));
+            return status;
         }
     }
 
@@ -106,7 +108,8 @@ internal sealed unsafe partial class EmulatedDriver
         {
             if (!Enter(out _, out CUresult status) || !MayWait(out status)) return status;
             PinnedMemory? pinned = _pinned.Find(p => p.Address == (nint)memory);
-            if (pinned is null) return Fail(CUresult.InvalidValue, $"no pinned memory begins at 0x{(nint)memory:x}; freed already, or from elsewhere");
+            if (pinned is null)
+                return Fail(CUresult.InvalidValue, $"no pinned memory begins at 0x{(nint)memory:x}; freed already, or from elsewhere");
             _pinned.Remove(pinned);
             pinned.Free();
             return CUresult.Success;
@@ -123,7 +126,8 @@ internal sealed unsafe partial class EmulatedDriver
             if (context.RangeProblem(target.Value, bytes) is string problem) return Fail(CUresult.InvalidValue, problem);
             HostBytes host = Host(source, bytes);
             // The driver stages pageable memory before the call returns; a graph reads it anew at each launch.
-            if (!host.IsPinned && on.Capture is null) host = host with { Kept = new ReadOnlySpan<byte>(source, checked((int)bytes)).ToArray() };
+            if (!host.IsPinned && on.Capture is null)
+                host = host with { Kept = new ReadOnlySpan<byte>(source, checked((int)bytes)).ToArray() };
             Submit(on, new UploadWork(target.Value, host, bytes));
             return CUresult.Success;
         }
@@ -153,7 +157,8 @@ internal sealed unsafe partial class EmulatedDriver
             string? problem = context.RangeProblem(source.Value, bytes) ?? context.RangeProblem(target.Value, bytes);
             if (problem is not null) return Fail(CUresult.InvalidValue, problem);
             if (target.Value < source.Value + bytes && source.Value < target.Value + bytes)
-                return Fail(CUresult.InvalidValue, $"{bytes} bytes at {source} and at {target} overlap: what a copy leaves there is undefined");
+                return Fail(CUresult.InvalidValue,
+                    $"{bytes} bytes at {source} and at {target} overlap: what a copy leaves there is undefined");
             Submit(on, new CopyWork(target.Value, source.Value, bytes));
             return CUresult.Success;
         }
@@ -210,9 +215,9 @@ internal sealed unsafe partial class EmulatedDriver
         }
         if (found is null)
         {
+            ulong total = context.Model.MemoryBytes;
             return Fail(
-                CUresult.OutOfMemory,
-                $"{bytes} bytes asked for, {context.Model.MemoryBytes - context.AllocatedBytes} of {context.Model.MemoryBytes} free on {context.Model.Name}");
+                CUresult.OutOfMemory, $"{bytes} bytes asked for, {total - context.AllocatedBytes} of {total} free on {context.Model.Name}");
         }
         address = new CUdeviceptr(found.Value);
         return CUresult.Success;

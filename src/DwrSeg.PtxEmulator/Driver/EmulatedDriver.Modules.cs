@@ -13,7 +13,8 @@ internal sealed unsafe partial class EmulatedDriver
             module = default;
             log = "";
             if (!Enter(out EmulatedContext? context, out CUresult status) || !MayWait(out status)) return status;
-            if (image.Length >= 4 && image[..4].SequenceEqual("\u007fELF"u8)) return Fail(CUresult.InvalidImage, "a cubin; the emulator runs PTX only");
+            if (image.Length >= 4 && image[..4].SequenceEqual("\u007fELF"u8))
+                return Fail(CUresult.InvalidImage, "a cubin; the emulator runs PTX only");
             int end = image.IndexOf((byte)0);
             if (end < 0) return Fail(CUresult.InvalidImage, "PTX text ends with a zero byte, and this has none");
             if (end == 0) return Fail(CUresult.InvalidImage, "the image is empty");
@@ -63,7 +64,8 @@ internal sealed unsafe partial class EmulatedDriver
                     string entries = string.Join(", ", holder.Code.Module.Entries.Select(e => e.Name));
                     return Fail(CUresult.NotFound, $"the module has no kernel {name}; it has: {entries}");
                 }
-                handle = _handles.Add(new DeviceFunction(holder, entry, _options.Registers.TryGetValue(name, out int registers) ? registers : null));
+                handle = _handles.Add(
+                    new DeviceFunction(holder, entry, _options.Registers.TryGetValue(name, out int registers) ? registers : null));
                 holder.Functions.Add(name, handle);
             }
             function = new CUfunction(handle);
@@ -95,7 +97,8 @@ internal sealed unsafe partial class EmulatedDriver
             {
                 CUfunctionAttribute.MaxThreadsPerBlock => asked.MaxThreadsPerBlock,
                 CUfunctionAttribute.SharedSizeBytes => (int)asked.Entry.StaticSharedBytes,
-                CUfunctionAttribute.ConstSizeBytes => (int)code.Variables.Where(v => v.Space == StateSpace.Constant).Aggregate(0ul, (sum, v) => sum + v.Bytes),
+                CUfunctionAttribute.ConstSizeBytes =>
+                    (int)code.Variables.Where(v => v.Space == StateSpace.Constant).Aggregate(0ul, (sum, v) => sum + v.Bytes),
                 CUfunctionAttribute.LocalSizeBytes => (int)asked.Entry.LocalBytes,
                 CUfunctionAttribute.NumRegs => asked.Registers,
                 CUfunctionAttribute.PtxVersion => code.Architecture,
@@ -123,15 +126,16 @@ internal sealed unsafe partial class EmulatedDriver
                 case CUfunctionAttribute.MaxDynamicSharedSizeBytes:
                     return Fail(
                         CUresult.InvalidValue,
-                        $"{value} bytes of dynamic and {changed.Entry.StaticSharedBytes} of static shared memory, of {context.Model.Limits.SharedBytesPerBlock} " +
-                        $"a block on {context.Model.Name}");
+                        $"{value} bytes of dynamic and {changed.Entry.StaticSharedBytes} of static shared memory, of " +
+                        $"{context.Model.Limits.SharedBytesPerBlock} a block on {context.Model.Name}");
                 default:
                     return Fail(CUresult.InvalidValue, $"function attribute {attribute} cannot be set to {value}");
             }
         }
     }
 
-    public CUresult OccupancyMaxActiveBlocksPerMultiprocessor(out int blocks, CUfunction function, int blockThreads, ulong dynamicSharedBytes)
+    public CUresult OccupancyMaxActiveBlocksPerMultiprocessor(
+        out int blocks, CUfunction function, int blockThreads, ulong dynamicSharedBytes)
     {
         lock (_gate)
         {
@@ -139,7 +143,8 @@ internal sealed unsafe partial class EmulatedDriver
             if (!Enter(function.Value, out DeviceFunction? asked, out EmulatedContext? context, out CUresult status)) return status;
             if (blockThreads <= 0) return Fail(CUresult.InvalidValue, $"{blockThreads} threads a block");
             if (blockThreads > asked.MaxThreadsPerBlock || dynamicSharedBytes > asked.MaxDynamicSharedBytes) return CUresult.Success;
-            blocks = Occupancy.Blocks(context.Model.Limits, blockThreads, asked.Registers, dynamicSharedBytes + asked.Entry.StaticSharedBytes);
+            ulong sharedBytes = dynamicSharedBytes + asked.Entry.StaticSharedBytes;
+            blocks = Occupancy.Blocks(context.Model.Limits, blockThreads, asked.Registers, sharedBytes);
             return CUresult.Success;
         }
     }
@@ -155,14 +160,16 @@ internal sealed unsafe partial class EmulatedDriver
             var bytes = new byte[kernel.Entry.ParameterBytes];
             for (int i = 0; i < kernel.Entry.Parameters.Count; i++)
             {
-                if (arguments is null || arguments[i] is null) return Fail(CUresult.InvalidValue, $"{kernel.Entry.Name}: argument {i} is missing");
+                if (arguments is null || arguments[i] is null)
+                    return Fail(CUresult.InvalidValue, $"{kernel.Entry.Name}: argument {i} is missing");
                 PtxVariable parameter = kernel.Entry.Parameters[i];
                 new ReadOnlySpan<byte>(arguments[i], (int)parameter.Bytes).CopyTo(bytes.AsSpan((int)parameter.Offset));
             }
             var shape = new LaunchShape(
                 new Index3(configuration.GridX, configuration.GridY, configuration.GridZ),
                 new Index3(configuration.BlockX, configuration.BlockY, configuration.BlockZ), configuration.DynamicSharedBytes);
-            Submit(on, new KernelWork(kernel, shape, bytes));
+            bool overlaps = configuration.OverlapsPrevious && !kernel.AwaitsPrevious;
+            Submit(on, new KernelWork(kernel, shape, bytes) { OverlapsPrevious = overlaps });
             return CUresult.Success;
         }
     }
@@ -173,11 +180,14 @@ internal sealed unsafe partial class EmulatedDriver
         {
             int newest = NewestPtx(_options.DriverVersion);
             return (CUresult.UnsupportedPtxVersion,
-                $"PTX version {module.Version / 10}.{module.Version % 10}, where a driver of CUDA {_options.DriverVersion / 1000} knows up to {newest / 10}.{newest % 10}");
+                $"PTX version {module.Version / 10}.{module.Version % 10}, where a driver of CUDA " +
+                $"{_options.DriverVersion / 1000}.{_options.DriverVersion % 1000 / 10} knows up to {newest / 10}.{newest % 10}");
         }
         bool matches = module.ArchitectureSpecific ? module.Architecture == model.Architecture : module.Architecture <= model.Architecture;
         string suffix = module.ArchitectureSpecific ? "a" : "";
-        return matches ? null : (CUresult.InvalidPtx, $"the PTX is for sm_{module.Architecture}{suffix}, the device is an sm_{model.Architecture}");
+        return matches
+            ? null
+            : (CUresult.InvalidPtx, $"the PTX is for sm_{module.Architecture}{suffix}, the device is an sm_{model.Architecture}");
     }
 
     // CUDA 11.x came with PTX 7.x and 12.x with 8.x, but for one minor version that 12.5 and 12.6 share; 13.0 has 9.0.

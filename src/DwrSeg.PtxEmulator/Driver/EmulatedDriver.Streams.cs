@@ -66,7 +66,8 @@ internal sealed unsafe partial class EmulatedDriver
             if (waiting.Capture is not null)
             {
                 waiting.Capture.Invalidate();
-                return Fail(CUresult.StreamCaptureIsolation, "a captured stream waits for an event that was recorded outside of the capture");
+                return Fail(CUresult.StreamCaptureIsolation,
+                    "a captured stream waits for an event that was recorded outside of the capture");
             }
             if (recorded.IsDone) return CUresult.Success;
             var wait = new Operation(context, null);
@@ -144,7 +145,8 @@ internal sealed unsafe partial class EmulatedDriver
             milliseconds = 0;
             if (!Enter(start.Value, out DeviceEvent? from, out _, out CUresult status)) return status;
             if (!Enter(end.Value, out DeviceEvent? to, out _, out status)) return status;
-            if (from.Captured is not null || to.Captured is not null) return Fail(CUresult.CapturedEvent, "an event recorded in a capture has no time");
+            if (from.Captured is not null || to.Captured is not null)
+                return Fail(CUresult.CapturedEvent, "an event recorded in a capture has no time");
             if (from.Mark is null || to.Mark is null) return Fail(CUresult.InvalidHandle, "an event was never recorded");
             if (!from.IsTimed || !to.IsTimed) return Fail(CUresult.InvalidHandle, "an event was made without timing");
             if (!from.Mark.IsReached || !to.Mark.IsReached) return Fail(CUresult.NotReady, "an event has not been reached");
@@ -155,7 +157,8 @@ internal sealed unsafe partial class EmulatedDriver
 
     /// <summary>A stream to put work on: it is of the current context, and nothing forbids it.</summary>
     private bool EnterStream(
-        CUstream handle, [NotNullWhen(true)] out DeviceStream? stream, [NotNullWhen(true)] out EmulatedContext? context, out CUresult status)
+        CUstream handle, [NotNullWhen(true)] out DeviceStream? stream, [NotNullWhen(true)] out EmulatedContext? context,
+        out CUresult status)
     {
         if (!FindStream(handle, out stream, out context, out status)) return false;
         if (stream.Capture is { IsInvalid: true })
@@ -176,7 +179,8 @@ internal sealed unsafe partial class EmulatedDriver
 
     /// <summary>A stream to wait for.</summary>
     private bool EnterToWait(
-        CUstream handle, [NotNullWhen(true)] out DeviceStream? stream, [NotNullWhen(true)] out EmulatedContext? context, out CUresult status)
+        CUstream handle, [NotNullWhen(true)] out DeviceStream? stream, [NotNullWhen(true)] out EmulatedContext? context,
+        out CUresult status)
     {
         if (!FindStream(handle, out stream, out context, out status)) return false;
         if (stream.Capture is not null) status = Break(stream.Capture, "a stream that is captured cannot be waited for");
@@ -190,13 +194,15 @@ internal sealed unsafe partial class EmulatedDriver
         if (@event.Captured is not null)
         {
             if (!@event.Captured.Capture.IsEnded) @event.Captured.Capture.Invalidate();
-            status = Fail(CUresult.CapturedEvent, "an event recorded in a capture is never reached; only streams of the capture can wait for it");
+            status = Fail(CUresult.CapturedEvent,
+                "an event recorded in a capture is never reached; only streams of the capture can wait for it");
         }
         return status == CUresult.Success && MayWait(out status);
     }
 
     private bool FindStream(
-        CUstream handle, [NotNullWhen(true)] out DeviceStream? stream, [NotNullWhen(true)] out EmulatedContext? context, out CUresult status)
+        CUstream handle, [NotNullWhen(true)] out DeviceStream? stream, [NotNullWhen(true)] out EmulatedContext? context,
+        out CUresult status)
     {
         if (handle.Value is not (0 or LegacyHandle)) return Enter(handle.Value, out stream, out context, out status);
         bool entered = Enter(out context, out status);
@@ -219,6 +225,7 @@ internal sealed unsafe partial class EmulatedDriver
             return;
         }
         EmulatedContext context = stream.Context;
-        context.Enqueue(stream, new Operation(context, () => work.Run(context)));
+        var operation = new Operation(context, () => work.Run(context)) { IsKernel = work is KernelWork };
+        context.Enqueue(stream, operation, overlaps: work is KernelWork { OverlapsPrevious: true });
     }
 }

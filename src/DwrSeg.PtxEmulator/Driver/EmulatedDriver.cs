@@ -6,13 +6,13 @@ using DwrSeg.Native.Cuda.Driver;
 namespace DwrSeg.PtxEmulator.Driver;
 
 /// <summary>
-/// The CUDA driver without a GPU. Work put on a stream runs only when something waits for it, independent streams run in a seeded order, and
-/// what a device would let pass (an address slightly out of bounds, a handle used after it was given back) fails with its whole story in
-/// <see cref="GetErrorString"/>.
+/// The CUDA driver without a GPU. Work put on a stream runs only when something waits for it, independent streams run in a seeded order,
+/// and what a device would let pass (an address slightly out of bounds, a handle used after it was given back) fails with its whole story
+/// in <see cref="GetErrorString"/>.
 /// </summary>
 /// <remarks>
-/// Safe to call from several threads. Stricter than a real driver: freeing memory does not wait for work that uses it (which then fails), and
-/// handles and addresses of one context are not taken in another.
+/// Safe to call from several threads. Stricter than a real driver: freeing memory does not wait for work that uses it (which then fails),
+/// and handles and addresses of one context are not taken in another.
 /// </remarks>
 internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
 {
@@ -71,7 +71,8 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
                 EmulatedContext[] contexts = [.. _contexts.OfType<EmulatedContext>()];
                 ulong bytes = contexts.Aggregate(0ul, (sum, c) => sum + c.AllocatedBytes);
                 return new LiveObjects(
-                    contexts.Length, contexts.Sum(c => c.Allocations), bytes, _pinned.Count, _handles.Count<DeviceStream>(), _handles.Count<DeviceEvent>(),
+                    contexts.Length, contexts.Sum(c => c.Allocations), bytes, _pinned.Count,
+                    _handles.Count<DeviceStream>(), _handles.Count<DeviceEvent>(),
                     _handles.Count<DeviceModule>(), _handles.Count<WorkGraph>(), _handles.Count<ExecutableGraph>());
             }
         }
@@ -156,7 +157,8 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
             value = 0;
             CUresult status = CheckDevice(device, out DeviceModel? model);
             if (status != CUresult.Success) return status;
-            if (model!.Attribute(attribute) is not int known) return Fail(CUresult.InvalidValue, $"the emulator knows no device attribute {attribute}");
+            if (model!.Attribute(attribute) is not int known)
+                return Fail(CUresult.InvalidValue, $"the emulator knows no device attribute {attribute}");
             value = known;
             return CUresult.Success;
         }
@@ -192,7 +194,8 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         {
             CUresult status = CheckDevice(device, out _);
             if (status != CUresult.Success) return status;
-            if (_contexts[device.Ordinal] is not EmulatedContext context) return Fail(CUresult.InvalidContext, "the primary context is not retained");
+            if (_contexts[device.Ordinal] is not EmulatedContext context)
+                return Fail(CUresult.InvalidContext, "the primary context is not retained");
             if (--context.References == 0) Destroy(context);
             return CUresult.Success;
         }
@@ -236,7 +239,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         {
             foreach (EmulatedContext context in _contexts.OfType<EmulatedContext>().ToArray()) Destroy(context);
         }
-        _threads.Dispose();
+        // Handles that others forgot are still given back to it, by their finalizers: calls must go on to answer.
     }
 
     private EmulatedContext AddContext(CUdevice device, DeviceModel model)
@@ -294,14 +297,16 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     }
 
     /// <summary>The current context, and something that was made in it.</summary>
-    private bool Enter<T>(nint handle, [NotNullWhen(true)] out T? item, [NotNullWhen(true)] out EmulatedContext? context, out CUresult status)
+    private bool Enter<T>(
+        nint handle, [NotNullWhen(true)] out T? item, [NotNullWhen(true)] out EmulatedContext? context, out CUresult status)
         where T : class, IContextObject
     {
         item = null;
         if (!Enter(out context, out status)) return false;
         item = _handles.Find<T>(handle);
         if (item is null) status = Fail(CUresult.InvalidHandle, _handles.Describe<T>(handle));
-        else if (item.Context != context) status = Fail(CUresult.InvalidHandle, $"this {typeof(T).Name} was made in another context than the current one");
+        else if (item.Context != context)
+            status = Fail(CUresult.InvalidHandle, $"this {typeof(T).Name} was made in another context than the current one");
         return status == CUresult.Success;
     }
 

@@ -13,8 +13,8 @@ internal sealed record EmulatedDriverOptions
     public int Seed { get; init; } = 1;
 
     /// <summary>
-    /// How likely it is, from 0 to 1, that work which nobody waits for runs before work which somebody does. At 0 nothing runs before it must,
-    /// so that a read without a wait finds old data; above, a write that should have waited for a reader comes early.
+    /// How likely it is, from 0 to 1, that work which nobody waits for runs before work which somebody does. At 0 nothing runs before it
+    /// must, so that a read without a wait finds old data; above, a write that should have waited for a reader comes early.
     /// </summary>
     public double Eagerness { get; init; }
 

@@ -7,8 +7,8 @@ internal static class FailureStatus
 {
     public static CUresult Of(FailureKind kind) => kind switch
     {
-        FailureKind.OutOfBounds or FailureKind.UseAfterFree or FailureKind.UnwrittenRead or FailureKind.RegionOverrun or FailureKind.DeadRegion
-            or FailureKind.ReadOnly or FailureKind.InvalidAddress => CUresult.IllegalAddress,
+        FailureKind.OutOfBounds or FailureKind.UseAfterFree or FailureKind.UnwrittenRead or FailureKind.RegionOverrun
+            or FailureKind.DeadRegion or FailureKind.ReadOnly or FailureKind.InvalidAddress => CUresult.IllegalAddress,
         FailureKind.Misaligned => CUresult.MisalignedAddress,
         FailureKind.Deadlock => CUresult.LaunchTimeout,
         FailureKind.LaunchLimit => CUresult.LaunchOutOfResources,

@@ -1,6 +1,8 @@
 namespace DwrSeg.PtxEmulator.Driver;
 
-/// <summary>Handles and what they stand for. A handle never comes again, so that one which was given back is told from one that never was.</summary>
+/// <summary>
+/// Handles and what they stand for. A handle never comes again, so that one which was given back is told from one that never was.
+/// </summary>
 internal sealed class HandleTable
 {
     private const nint First = 0x10000;

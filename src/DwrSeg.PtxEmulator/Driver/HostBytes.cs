@@ -13,6 +13,7 @@ internal sealed unsafe record HostBytes(nint Address, PinnedMemory? Pinned, byte
     public void ThrowIfFreed(string what)
     {
         if (Pinned is { IsFreed: true })
-            throw new EmulatorException(FailureKind.UseAfterFree, $"{what} of {Pinned.Bytes} pinned bytes at 0x{Address:x} that were freed before it ran");
+            throw new EmulatorException(FailureKind.UseAfterFree,
+                $"{what} of {Pinned.Bytes} pinned bytes at 0x{Address:x} that were freed before it ran");
     }
 }

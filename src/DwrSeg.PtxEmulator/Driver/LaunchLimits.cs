@@ -28,13 +28,14 @@ internal static class LaunchLimits
             return Wrong($"the kernel is compiled for blocks of exactly {required}");
         if (c.DynamicSharedBytes > function.MaxDynamicSharedBytes)
         {
-            return Wrong($"{c.DynamicSharedBytes} bytes of dynamic shared memory, where the function may have {function.MaxDynamicSharedBytes} " +
-                "(MaxDynamicSharedSizeBytes opts in to more)");
+            return Wrong($"{c.DynamicSharedBytes} bytes of dynamic shared memory, where the function may have " +
+                $"{function.MaxDynamicSharedBytes} (MaxDynamicSharedSizeBytes opts in to more)");
         }
         uint registers = (uint)function.Registers * (uint)threads;
         if (registers > Occupancy.Registers)
             return (CUresult.LaunchOutOfResources, $"a block needs {registers} registers, of {Occupancy.Registers}");
-        if (c.OverlapsPrevious && device.Architecture < 90) return (CUresult.NotSupported, $"sm_{device.Architecture} does not overlap launches of a stream");
+        if (c.OverlapsPrevious && device.Architecture < 90)
+            return (CUresult.NotSupported, $"sm_{device.Architecture} does not overlap launches of a stream");
         return c.ClusterX > 1 ? CheckCluster(c, device) : (CUresult.Success, null);
     }
 

@@ -10,6 +10,8 @@ internal sealed class Operation(EmulatedContext context, Action? body)
 
     public bool IsDone { get; private set; }
 
+    public bool IsKernel { get; init; }
+
     /// <summary>What it comes after; some of them may be done.</summary>
     public IReadOnlyList<Operation> Predecessors => _after ?? [];
 

@@ -21,7 +21,9 @@ internal sealed class Scheduler(int seed, double eagerness)
         Advance(missing, missing);
     }
 
-    /// <summary>Makes some progress, as time that passes between two questions does: an eighth of what is missing, at least one operation.</summary>
+    /// <summary>
+    /// Makes some progress, as time that passes between two questions does: an eighth of what is missing, at least one operation.
+    /// </summary>
     public void Progress(IEnumerable<Operation> targets, IEnumerable<Operation> bystanders)
     {
         int missing = Prepare(targets, bystanders);

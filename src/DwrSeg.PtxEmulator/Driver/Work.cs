@@ -63,6 +63,12 @@ internal sealed record RegionWork(ulong Address, ulong Bytes, string? Name) : Wo
     public override void Run(EmulatedContext context) => context.Memory.MarkRegion(Address, Bytes, Name);
 }
 
+/// <summary>Memory that a stream may use from here on. What another stream wrote there before is lost, as on a device.</summary>
+internal sealed record AllocateWork(ulong Address, ulong Bytes) : Work
+{
+    public override void Run(EmulatedContext context) => context.Memory.Forget(Address, Bytes);
+}
+
 /// <summary>Frees memory in the stream's order.</summary>
 internal sealed record FreeWork(ulong Address) : Work
 {
@@ -72,10 +78,14 @@ internal sealed record FreeWork(ulong Address) : Work
 /// <summary>A launch, with its own copy of the arguments.</summary>
 internal sealed record KernelWork(DeviceFunction Function, LaunchShape Shape, byte[] Arguments) : Work
 {
+    /// <summary>It may run before the stream's previous kernel: it is launched so, and does not wait for it.</summary>
+    public bool OverlapsPrevious { get; init; }
+
     public override void Run(EmulatedContext context)
     {
         if (Function.Module.IsUnloaded)
-            throw new EmulatorException(FailureKind.InvalidOperation, $"the module of kernel {Function.Entry.Name} was unloaded before the kernel ran");
+            throw new EmulatorException(FailureKind.InvalidOperation,
+                $"the module of kernel {Function.Entry.Name} was unloaded before the kernel ran");
         EmulatorOptions options = context.LaunchOptions with { MaxDynamicSharedBytes = Function.MaxDynamicSharedBytes };
         context.Log.Add(Function.Module.Code.Launch(Function.Entry, Shape, Arguments, options));
     }

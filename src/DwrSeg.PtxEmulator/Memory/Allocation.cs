@@ -37,6 +37,10 @@ internal sealed unsafe class Allocation
     /// <summary>Position in the lists of workers' stamps.</summary>
     public readonly int Number;
 
+    /// <summary>Workers that can run blocks side by side.</summary>
+    public const int MaxWorkers = 64;
+
+    private readonly nint[] _stamps = new nint[MaxWorkers * 2];
     private readonly List<MemorySpan> _regions = [];
     private readonly List<MemorySpan> _dead = [];
     private readonly MemorySpan _whole;
@@ -80,7 +84,42 @@ internal sealed unsafe class Allocation
         if (ByteOwners != null) NativeMemory.Clear(ByteOwners, ((nuint)Bytes + 8) * sizeof(uint));
     }
 
-    public void ClearSectors()
+    /// <summary>Clears the marks of sectors where they are still an earlier launch's.</summary>
+    public void BeginSectors(long launch)
+    {
+        if (Volatile.Read(ref TouchedByLaunch) == launch) return;
+        lock (_regions)
+        {
+            if (TouchedByLaunch == launch) return;
+            ClearSectors();
+            Volatile.Write(ref TouchedByLaunch, launch);
+        }
+    }
+
+    /// <summary>Marks a sector as touched in the launch.</summary>
+    /// <returns>Whether it was not before.</returns>
+    public bool Touch(ulong sector, bool write)
+    {
+        uint* word = (write ? WrittenSectors : ReadSectors) + (sector >> 5);
+        uint bit = 1u << (int)(sector & 31);
+        return (*word & bit) == 0 && (Interlocked.Or(ref *word, bit) & bit) == 0;
+    }
+
+    /// <summary>For each sector the last request of a worker that touched it.</summary>
+    public uint* Stamps(int worker, bool write)
+    {
+        nint[] all = _stamps;
+        int at = worker * 2 + (write ? 1 : 0);
+        if (all[at] == 0) all[at] = (nint)NativeMemory.AllocZeroed((nuint)Sectors + 1, sizeof(uint));
+        return (uint*)all[at];
+    }
+
+    public void ClearStamps(int worker)
+    {
+        for (int at = worker * 2; at < worker * 2 + 2; at++) if (_stamps[at] != 0) NativeMemory.Clear((void*)_stamps[at], (nuint)(Sectors + 1) * sizeof(uint));
+    }
+
+    private void ClearSectors()
     {
         nuint bytes = ((nuint)(Bytes / 1024) + 2) * sizeof(uint);
         NativeMemory.Clear(ReadSectors, bytes);
@@ -123,6 +162,13 @@ internal sealed unsafe class Allocation
         return null;
     }
 
+    /// <summary>Whether a launch has read and written one span.</summary>
+    public bool ReadAndWrittenIn(long launch)
+    {
+        if (!HasRegions) return _whole.ReadInLaunch == launch && _whole.WrittenInLaunch == launch;
+        return _regions.Exists(r => r.ReadInLaunch == launch && r.WrittenInLaunch == launch);
+    }
+
     /// <summary>The region that lived here last.</summary>
     public MemorySpan? DeadAt(ulong address) => _dead.FindLast(r => r.Contains(address));
 
@@ -138,6 +184,11 @@ internal sealed unsafe class Allocation
         NativeMemory.Free(ByteOwners);
         NativeMemory.Free(ReadSectors);
         NativeMemory.Free(WrittenSectors);
+        for (int i = 0; i < _stamps.Length; i++)
+        {
+            NativeMemory.Free((void*)_stamps[i]);
+            _stamps[i] = 0;
+        }
         Data = null;
         Written = Owners = ByteOwners = ReadSectors = WrittenSectors = null;
         _regions.Clear();

@@ -23,6 +23,8 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
 
     public IReadOnlyList<PtxRegister> Registers => _registers;
 
+    public IReadOnlyList<PtxVariable> SharedVariables { get; private set; } = [];
+
     public uint LocalBytes { get; private set; }
 
     public void Read()
@@ -44,6 +46,7 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
     public (uint StaticBytes, uint DynamicOffset) PlaceShared(IEnumerable<PtxVariable> moduleShared)
     {
         PtxVariable[] all = [.. _shared, .. moduleShared.Where(v => _mentioned.Contains(v.Name))];
+        SharedVariables = all;
         uint at = 0;
         foreach (PtxVariable variable in all.Where(v => !v.Extern))
         {

@@ -26,6 +26,9 @@ internal sealed class PtxEntry
     /// <summary>Where dynamic shared memory begins.</summary>
     public uint DynamicSharedOffset { get; init; }
 
+    /// <summary>The kernel's own shared variables and those of the module that it names, with their places.</summary>
+    public IReadOnlyList<PtxVariable> SharedVariables { get; init; } = [];
+
     /// <summary>Local memory of a thread.</summary>
     public uint LocalBytes { get; init; }
 

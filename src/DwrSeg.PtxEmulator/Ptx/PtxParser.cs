@@ -349,7 +349,7 @@ internal sealed class PtxParser
         {
             Name = name, Line = line, Parameters = parameters, ParameterBytes = offset, MaxThreads = maxThreads, RequiredBlock = required,
             MinBlocksPerMultiprocessor = minBlocks, StaticSharedBytes = staticBytes, DynamicSharedOffset = dynamicOffset,
-            LocalBytes = body.LocalBytes, Instructions = body.Instructions, Labels = body.Labels, BranchTargets = body.BranchTargets,
+            LocalBytes = body.LocalBytes, SharedVariables = body.SharedVariables, Instructions = body.Instructions, Labels = body.Labels, BranchTargets = body.BranchTargets,
             Registers = body.Registers,
         });
     }

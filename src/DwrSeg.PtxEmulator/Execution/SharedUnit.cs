@@ -1,0 +1,347 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using DwrSeg.PtxEmulator.Ptx;
+
+namespace DwrSeg.PtxEmulator.Execution;
+
+/// <summary>
+/// A block's shared memory with what is needed to tell races: for each granule (the kernel's smallest access) who wrote it last and when,
+/// and when each warp read it last.
+/// </summary>
+/// <remarks>
+/// Time is a counter that moves on at every barrier and warp synchronisation. An access at time t by warp r is ordered before warp w's next
+/// one where t ≤ w's clock of r; clocks are joined at barriers. All accesses up to <see cref="_full"/>, when the whole block last met, are
+/// ordered before everything, which decides nearly every check with one comparison. Times are never reset between blocks: what is not newer
+/// than the block's start was not written by it. An entry holds the time above 6 bits for the lane.
+/// </remarks>
+internal sealed unsafe class SharedUnit : IDisposable
+{
+    /// <summary>Lane of entries that stand for atomics, and for several lanes.</summary>
+    private const uint AtomicLane = 62;
+    private const uint ManyLanes = 63;
+    private const uint Pending = uint.MaxValue;
+    private const uint LastTime = (1u << 26) - 1_000_000;
+
+    public readonly byte* Data;
+    public readonly uint Bytes;
+
+    private readonly BlockRunner _block;
+    private readonly int _granule;
+    private readonly nuint _granules;
+    private readonly uint* _writeTime;
+    private readonly byte* _writeWarp;
+    private readonly uint* _readTime;
+    private readonly uint*[] _readBy;
+    private readonly uint* _wordStamps;
+    private readonly bool _strict;
+    private uint _stamp;
+    private uint _start;
+    private uint _full;
+
+    public SharedUnit(BlockRunner block, uint bytes, int granule, int warps, bool strict)
+    {
+        _block = block;
+        _granule = granule;
+        _strict = strict;
+        Bytes = bytes;
+        nuint padded = (bytes + 127) / 128 * 128 + 128;
+        _granules = padded >> granule;
+        Data = (byte*)NativeMemory.AlignedAlloc(padded, 64);
+        NativeMemory.Clear(Data, padded);
+        _writeTime = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
+        _readTime = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
+        _writeWarp = (byte*)NativeMemory.AllocZeroed(_granules);
+        _readBy = new uint*[warps];
+        for (int w = 0; w < warps; w++) _readBy[w] = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
+        _wordStamps = (uint*)NativeMemory.AllocZeroed(padded / 4, sizeof(uint));
+    }
+
+    /// <summary>The present time.</summary>
+    public uint Time { get; private set; } = 1;
+
+    public void BeginBlock()
+    {
+        if (Time > LastTime)
+        {
+            NativeMemory.Clear(_writeTime, _granules * sizeof(uint));
+            NativeMemory.Clear(_readTime, _granules * sizeof(uint));
+            foreach (uint* times in _readBy) NativeMemory.Clear(times, _granules * sizeof(uint));
+            Time = 1;
+        }
+        // Copies that the last block never waited for must not look as if they were under way.
+        for (nuint g = 0; _block.HasAsyncCopies && g < _granules; g++) if (_writeTime[g] == Pending) _writeTime[g] = 0;
+        _start = _full = Time;
+        Time++;
+    }
+
+    /// <summary>Moves time on.</summary>
+    /// <returns>The time that has ended.</returns>
+    public uint Tick()
+    {
+        if (Time >= (1u << 26) - 2) throw new EmulatorException(FailureKind.LaunchLimit, "a block synchronises more often than the race detector can count");
+        return Time++;
+    }
+
+    /// <summary>Orders everything up to a time before all that follows.</summary>
+    public void OrderAll(uint time) => _full = time;
+
+    public void Dispose()
+    {
+        NativeMemory.AlignedFree(Data);
+        NativeMemory.Free(_writeTime);
+        NativeMemory.Free(_readTime);
+        NativeMemory.Free(_writeWarp);
+        NativeMemory.Free(_wordStamps);
+        foreach (uint* times in _readBy) NativeMemory.Free(times);
+    }
+
+    public void Load(Warp warp, Op* op, MemoryAccess access, uint* offsets, uint mask)
+    {
+        int bytes = access.Bytes;
+        Check(warp, op, offsets, mask, bytes);
+        Count(op, offsets, mask, bytes);
+        if (_strict) for (uint left = mask; left != 0; left &= left - 1) CheckRead(warp, op, BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
+        byte** pointers = stackalloc byte*[32];
+        for (int lane = 0; lane < 32; lane++) pointers[lane] = Data + (mask >> lane & 1) * offsets[lane];
+        LaneData.Load(warp, op, access, pointers, mask);
+    }
+
+    public void Store(Warp warp, Op* op, MemoryAccess access, uint* offsets, uint mask)
+    {
+        int bytes = access.Bytes;
+        Check(warp, op, offsets, mask, bytes);
+        Count(op, offsets, mask, bytes);
+        if (_strict) for (uint left = mask; left != 0; left &= left - 1) CheckWrite(warp, op, (uint)BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
+        byte** pointers = stackalloc byte*[32];
+        for (int lane = 0; lane < 32; lane++) pointers[lane] = Data + (mask >> lane & 1) * offsets[lane];
+        LaneData.Store(warp, op, access, pointers, mask);
+    }
+
+    /// <summary>Bounds and alignment of an access; gives the pointer for one lane's atomic and orders it.</summary>
+    public byte* Atomic(Warp warp, Op* op, int lane, uint offset, int bytes)
+    {
+        CheckLane(warp, op, lane, offset, bytes);
+        if (_strict)
+        {
+            nuint end = (offset + (nuint)bytes - 1) >> _granule;
+            for (nuint g = offset >> _granule; g <= end; g++) WriteGranule(warp, op, AtomicLane, g, lane, requireWritten: true);
+        }
+        return Data + offset;
+    }
+
+    /// <summary>Issues one lane's asynchronous copy: until it arrives nobody may touch the target.</summary>
+    public void Issue(Warp warp, Op* op, int lane, uint offset, int bytes, byte* source, int sourceBytes)
+    {
+        CheckLane(warp, op, lane, offset, bytes);
+        AsyncCopies.Copy* copy = warp.Copies.Add(lane, offset, bytes);
+        Unsafe.InitBlock(copy->Data, 0, 16);
+        Unsafe.CopyBlock(copy->Data, source, (uint)sourceBytes);
+        if (!_strict) return;
+        nuint end = (offset + (nuint)bytes - 1) >> _granule;
+        for (nuint g = offset >> _granule; g <= end; g++)
+        {
+            WriteGranule(warp, op, (uint)lane, g, lane, requireWritten: false);
+            _writeTime[g] = Pending;
+        }
+    }
+
+    /// <summary>Lets a copy arrive: it counts as written by its lane now.</summary>
+    public void Arrive(Warp warp, AsyncCopies.Copy* copy)
+    {
+        Unsafe.CopyBlock(Data + copy->Offset, copy->Data, (uint)copy->Bytes);
+        if (!_strict) return;
+        nuint end = (copy->Offset + (nuint)copy->Bytes - 1) >> _granule;
+        for (nuint g = copy->Offset >> _granule; g <= end; g++)
+        {
+            _writeTime[g] = Time << 6 | (uint)copy->Lane;
+            _writeWarp[g] = (byte)warp.Number;
+        }
+    }
+
+    /// <summary>Bounds, alignment and race check of a 16-byte row that a whole warp reads (<c>ldmatrix</c>).</summary>
+    public void CheckRow(Warp warp, Op* op, int lane, uint offset)
+    {
+        CheckLane(warp, op, lane, offset, 16);
+        if (_strict) CheckRead(warp, op, (int)ManyLanes, offset, 16);
+    }
+
+    /// <summary>The same of a row that a whole warp writes.</summary>
+    public void CheckRowWrite(Warp warp, Op* op, int lane, uint offset)
+    {
+        CheckLane(warp, op, lane, offset, 16);
+        if (_strict) CheckWrite(warp, op, (uint)lane, offset, 16);
+    }
+
+    /// <summary>Counts passes over the banks: 8- and 16-byte accesses go by half and quarter warps, equal words are one.</summary>
+    public void Count(Op* op, uint* offsets, uint mask, int bytes)
+    {
+        ref Counters counters = ref _block.Counters[op->Index];
+        counters.SharedAccesses++;
+        int phases = bytes <= 4 ? 1 : bytes / 4;
+        if (mask == uint.MaxValue && Consecutive(offsets, (uint)bytes))
+        {
+            counters.SharedWavefronts += phases;
+            return;
+        }
+        int lanes = 32 / phases;
+        for (int phase = 0; phase < phases; phase++)
+        {
+            uint part = lanes == 32 ? mask : mask & (((1u << lanes) - 1) << (phase * lanes));
+            if (part == 0) continue;
+            int passes = Passes(offsets, part, bytes);
+            counters.SharedWavefronts += passes;
+            counters.SharedConflicts += passes - 1;
+        }
+    }
+
+    private int Passes(uint* offsets, uint mask, int bytes)
+    {
+        byte* perBank = stackalloc byte[32];
+        Unsafe.InitBlock(perBank, 0, 32);
+        if (++_stamp == 0)
+        {
+            NativeMemory.Clear(_wordStamps, (nuint)Bytes / 4 * 4);
+            _stamp = 1;
+        }
+        int most = 1;
+        for (uint left = mask; left != 0; left &= left - 1)
+        {
+            uint offset = offsets[BitOperations.TrailingZeroCount(left)];
+            for (uint word = offset >> 2, end = (offset + (uint)bytes - 1) >> 2; word <= end; word++)
+            {
+                if (_wordStamps[word] == _stamp) continue;
+                _wordStamps[word] = _stamp;
+                most = Math.Max(most, ++perBank[word & 31]);
+            }
+        }
+        return most;
+    }
+
+    private static bool Consecutive(uint* offsets, uint bytes)
+    {
+        Vector512<uint> step = Vector512<uint>.Indices * bytes + Vector512.Create(offsets[0]);
+        return Vector512.Load(offsets) == step && Vector512.Load(offsets + 16) == step + Vector512.Create(16 * bytes);
+    }
+
+    private void Check(Warp warp, Op* op, uint* offsets, uint mask, int bytes)
+    {
+        uint limit = Bytes - (uint)bytes, align = (uint)bytes - 1;
+        bool small = Bytes < (uint)bytes;
+        for (uint left = mask; left != 0; left &= left - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(left);
+            if (offsets[lane] > limit || (offsets[lane] & align) != 0 || small) CheckLane(warp, op, lane, offsets[lane], bytes);
+        }
+    }
+
+    private void CheckLane(Warp warp, Op* op, int lane, uint offset, int bytes)
+    {
+        if (offset > Bytes || (uint)bytes > Bytes - offset)
+            throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane, $"{bytes} bytes at shared address 0x{offset:x}, of {Bytes} bytes ({Variable(offset)})", offset, Variable(offset));
+        if ((offset & (uint)(bytes - 1)) != 0)
+            throw warp.Failure(op, FailureKind.Misaligned, 1u << lane, $"shared address 0x{offset:x} is no multiple of {bytes} ({Variable(offset)})", offset, Variable(offset));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void CheckRead(Warp warp, Op* op, int lane, uint offset, int bytes)
+    {
+        nuint first = offset >> _granule, end = (offset + (nuint)bytes - 1) >> _granule;
+        uint now = Time << 6, entry = now | (uint)lane, span = _full - _start;
+        uint* by = _readBy[warp.Number];
+        for (nuint g = first; g <= end; g++)
+        {
+            if ((_writeTime[g] >> 6) - _start - 1 >= span) CheckReadSlowly(warp, op, lane, g);
+            _readTime[g] = now;
+            uint old = by[g];
+            by[g] = old >= now && old != entry ? now | ManyLanes : entry;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void CheckReadSlowly(Warp warp, Op* op, int lane, nuint g)
+    {
+        uint written = _writeTime[g], time = written >> 6;
+        uint blamed = 1u << (lane & 31);
+        if (lane == (int)ManyLanes) blamed = 1;
+        if (written == Pending) throw NotAwaited(warp, op, blamed, g);
+        if (time <= _start)
+        {
+            uint offset = (uint)(g << _granule);
+            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed, $"shared address 0x{offset:x} ({Variable(offset)}) is read but nothing in the block has written it", offset, Variable(offset));
+        }
+        int writer = _writeWarp[g];
+        if (time <= warp.Clock[writer] || (writer == warp.Number && (written & 63) == (uint)lane)) return;
+        throw Race(warp, op, blamed, g, writer, written & 63, "read", "wrote");
+    }
+
+    private void CheckWrite(Warp warp, Op* op, uint lane, uint offset, int bytes)
+    {
+        nuint end = (offset + (nuint)bytes - 1) >> _granule;
+        for (nuint g = offset >> _granule; g <= end; g++) WriteGranule(warp, op, lane, g, (int)lane, requireWritten: false);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void WriteGranule(Warp warp, Op* op, uint entryLane, nuint g, int lane, bool requireWritten)
+    {
+        uint written = _writeTime[g];
+        if (written >> 6 > _full || _readTime[g] >> 6 > _full || requireWritten) CheckWriteSlowly(warp, op, entryLane, g, lane, requireWritten);
+        _writeTime[g] = Time << 6 | entryLane;
+        _writeWarp[g] = (byte)warp.Number;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private void CheckWriteSlowly(Warp warp, Op* op, uint entryLane, nuint g, int lane, bool requireWritten)
+    {
+        uint written = _writeTime[g], time = written >> 6, blamed = 1u << lane;
+        if (written == Pending) throw NotAwaited(warp, op, blamed, g);
+        if (requireWritten && time <= _start)
+        {
+            uint offset = (uint)(g << _granule);
+            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed, $"shared address 0x{offset:x} ({Variable(offset)}) takes an atomic but nothing in the block has written it", offset, Variable(offset));
+        }
+        if (time > _full)
+        {
+            int writer = _writeWarp[g];
+            uint writerLane = written & 63;
+            bool ordered = time <= warp.Clock[writer] || (writer == warp.Number && writerLane == (uint)lane && entryLane != AtomicLane)
+                || (entryLane == AtomicLane && writerLane == AtomicLane) || (entryLane == AtomicLane && writer == warp.Number && writerLane == (uint)lane);
+            if (!ordered) throw Race(warp, op, blamed, g, writer, writerLane, "written", "wrote");
+        }
+        if (_readTime[g] >> 6 <= _full) return;
+        for (int reader = 0; reader < _readBy.Length; reader++)
+        {
+            uint read = _readBy[reader][g];
+            if (read >> 6 <= _full || read >> 6 <= warp.Clock[reader] || (reader == warp.Number && (read & 63) == (uint)lane)) continue;
+            throw Race(warp, op, blamed, g, reader, read & 63, "written", "read");
+        }
+    }
+
+    private EmulatorException NotAwaited(Warp warp, Op* op, uint lanes, nuint g)
+    {
+        uint offset = (uint)(g << _granule);
+        return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes, $"shared address 0x{offset:x} ({Variable(offset)}) is touched while a cp.async into it is under way: the thread that issued it has to wait for its group, and a barrier has to follow", offset, Variable(offset));
+    }
+
+    private EmulatorException Race(Warp warp, Op* op, uint lanes, nuint g, int otherWarp, uint otherLane, string now, string before)
+    {
+        uint offset = (uint)(g << _granule);
+        bool same = otherWarp == warp.Number;
+        Index3 block = _block.Shape.Block;
+        string other = otherLane < 32 ? $"thread {block.At((ulong)otherWarp * 32 + otherLane)}"
+            : otherLane == AtomicLane ? $"an atomic of warp {otherWarp}" : $"several threads of warp {otherWarp}";
+        string remedy = same ? "no bar.warp.sync or barrier lies between" : "no barrier lies between";
+        return warp.Failure(
+            op, same ? FailureKind.WarpRace : FailureKind.SharedRace, lanes,
+            $"shared address 0x{offset:x} ({Variable(offset)}) is {now} here; {other} {before} it, and {remedy}", offset, Variable(offset));
+    }
+
+    private string Variable(uint offset)
+    {
+        PtxEntry entry = _block.Code.Entry;
+        PtxVariable? found = _block.Code.SharedVariables.Where(v => !v.Extern).FirstOrDefault(v => offset >= v.Offset && offset < v.Offset + v.Bytes);
+        if (found is not null) return $"{found.Name}+{offset - found.Offset}";
+        return offset >= entry.DynamicSharedOffset ? $"dynamic shared memory+{offset - entry.DynamicSharedOffset}" : "between shared variables";
+    }
+}

@@ -1,0 +1,267 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using DwrSeg.PtxEmulator.Memory;
+using DwrSeg.PtxEmulator.Ptx;
+
+namespace DwrSeg.PtxEmulator.Execution;
+
+/// <summary>
+/// 32 threads that execute together: their registers, which of them are active, and where those that parted meet again.
+/// </summary>
+/// <remarks>
+/// A register is 32 lanes side by side in <see cref="Frame"/> (128 bytes, 256 for 64-bit types; 16-bit types take 32-bit lanes whose upper
+/// half is zero); a predicate is a mask. Lanes that part at a branch run one side after the other up to the branch's immediate
+/// post-dominator.
+/// </remarks>
+internal sealed unsafe class Warp : IDisposable
+{
+    public readonly BlockRunner Block;
+    public readonly KernelCode Code;
+    public readonly int Number;
+
+    /// <summary>The registers.</summary>
+    public readonly byte* Frame;
+
+    /// <summary>Local memory, lane after lane, and a byte for each of its bytes that says whether it was written.</summary>
+    public readonly byte* Local;
+    public readonly byte* LocalWritten;
+    public readonly uint LocalBytes;
+
+    /// <summary>Lanes that execute the present operation: active and let through by its guard.</summary>
+    public uint Mask;
+
+    /// <summary>Lanes on the present path.</summary>
+    public uint Active;
+
+    /// <summary>Lanes that have exited, or that never were.</summary>
+    public uint Exited;
+
+    /// <summary>Lanes that hold a thread.</summary>
+    public uint Lanes;
+
+    public bool Finished;
+
+    /// <summary>The barrier it waits at; −1 for none.</summary>
+    public int WaitsAt = -1;
+
+    /// <summary>The operation that made it wait.</summary>
+    public Op* WaitOp;
+
+    /// <summary>For each warp the time up to which its accesses to shared memory are ordered before this warp's next one.</summary>
+    public readonly uint[] Clock;
+
+    /// <summary><c>cp.async</c> copies under way.</summary>
+    public readonly AsyncCopies Copies = new();
+
+    private readonly List<Level> _stack = [];
+    private int _block;
+    private Op* _next;
+
+    public Warp(BlockRunner block, KernelCode code, int number, int warps)
+    {
+        Block = block;
+        Code = code;
+        Number = number;
+        Clock = new uint[warps];
+        Frame = (byte*)NativeMemory.AlignedAlloc((nuint)code.FrameBytes + 64, 64);
+        NativeMemory.Clear(Frame, (nuint)code.FrameBytes);
+        foreach ((int place, ulong value, bool wide) in code.Constants)
+        {
+            for (int lane = 0; lane < 32; lane++)
+            {
+                if (wide) ((ulong*)(Frame + place))[lane] = value;
+                else ((uint*)(Frame + place))[lane] = (uint)value;
+            }
+        }
+        LocalBytes = (code.Entry.LocalBytes + 15) / 16 * 16;
+        if (LocalBytes == 0) return;
+        Local = (byte*)NativeMemory.AlignedAlloc(LocalBytes * 32, 64);
+        LocalWritten = (byte*)NativeMemory.AlignedAlloc(LocalBytes * 32, 64);
+    }
+
+    private readonly record struct Level(int Block, int Join, uint Mask);
+
+    /// <summary>Makes it the given warp of a new block.</summary>
+    public void Begin(uint lanes, uint time)
+    {
+        Lanes = lanes;
+        Active = lanes;
+        Exited = ~lanes;
+        Finished = lanes == 0;
+        WaitsAt = -1;
+        Array.Fill(Clock, time);
+        Copies.Clear();
+        _stack.Clear();
+        _stack.Add(new Level(0, -1, lanes));
+        _block = 0;
+        _next = Code.Operations + Code.BlockStarts[0];
+        if (LocalBytes > 0) NativeMemory.Clear(LocalWritten, LocalBytes * 32);
+    }
+
+    /// <summary>Runs until it waits at a barrier or has finished.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void Run()
+    {
+        Op* op = _next;
+        long[] visits = Block.BlockVisits, lanes = Block.BlockLanes;
+        while (true)
+        {
+            switch (op->Kind)
+            {
+                case OpKind.Plain:
+                {
+                    if (op->Guard < 0)
+                    {
+                        Mask = Active;
+                        op->Run(this, op);
+                    }
+                    else
+                    {
+                        uint mask = Active & (*(uint*)(Frame + op->Guard) ^ op->GuardFlip);
+                        Block.GuardedVisits[op->Index] += mask != 0 ? 1 : 0;
+                        Block.GuardedLanes[op->Index] += BitOperations.PopCount(mask);
+                        if (mask != 0)
+                        {
+                            Mask = mask;
+                            op->Run(this, op);
+                        }
+                    }
+                    op++;
+                    break;
+                }
+                case OpKind.Enter:
+                {
+                    int block = (int)op->Immediate;
+                    if (_stack[^1].Join == block)
+                    {
+                        _stack.RemoveAt(_stack.Count - 1);
+                        if (!Resume(out op)) return;
+                        break;
+                    }
+                    _block = block;
+                    visits[block]++;
+                    lanes[block] += BitOperations.PopCount(Active);
+                    if (++Block.Steps > Block.MaxSteps) throw Failure(op + 1, FailureKind.Deadlock, Active, $"the launch runs without end: {Block.Steps} basic blocks executed");
+                    op++;
+                    break;
+                }
+                case OpKind.Branch:
+                {
+                    uint taken = op->Guard < 0 ? Active : Active & (*(uint*)(Frame + op->Guard) ^ op->GuardFlip);
+                    if (taken == 0) op++;
+                    else if (taken == Active) op = Code.Operations + Code.BlockStarts[(int)op->Immediate];
+                    else op = Part((int)op->Immediate, _block + 1, taken);
+                    break;
+                }
+                case OpKind.IndirectBranch:
+                    op = BranchIndirect(op);
+                    break;
+                case OpKind.Exit:
+                {
+                    uint leaving = op->Guard < 0 ? Active : Active & (*(uint*)(Frame + op->Guard) ^ op->GuardFlip);
+                    Exited |= leaving;
+                    Active &= ~leaving;
+                    op++;
+                    if (Active == 0 && !Resume(out op)) return;
+                    break;
+                }
+                case OpKind.Wait:
+                {
+                    uint mask = op->Guard < 0 ? Active : Active & (*(uint*)(Frame + op->Guard) ^ op->GuardFlip);
+                    Op* now = op++;
+                    if (mask == 0) break;
+                    Mask = mask;
+                    _next = op;
+                    now->Run(this, now);
+                    if (WaitsAt >= 0) return;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// <summary>A failure at an operation, blamed on the first of the lanes.</summary>
+    public EmulatorException Failure(Op* op, FailureKind kind, uint lanes, string detail, ulong? address = null, string? memory = null)
+    {
+        int lane = BitOperations.TrailingZeroCount(lanes == 0 ? 1u : lanes);
+        PtxInstruction? instruction = Code.Instructions[op->Index];
+        var site = new FailureSite(
+            Code.Entry.Name, instruction?.Line ?? 0, instruction?.Text ?? "", instruction?.Source, Block.Position,
+            Block.Shape.Block.At((ulong)(Number * 32 + lane)) is var at ? at : default);
+        return new EmulatorException(kind, detail, site) { Address = address, MemoryName = memory };
+    }
+
+    public void Dispose()
+    {
+        NativeMemory.AlignedFree(Frame);
+        if (Local != null) NativeMemory.AlignedFree(Local);
+        if (LocalWritten != null) NativeMemory.AlignedFree(LocalWritten);
+        Copies.Dispose();
+    }
+
+    private bool Resume(out Op* op)
+    {
+        while (_stack.Count > 0)
+        {
+            Level level = _stack[^1];
+            Active = level.Mask & ~Exited;
+            if (Active != 0)
+            {
+                op = Code.Operations + Code.BlockStarts[level.Block];
+                return true;
+            }
+            _stack.RemoveAt(_stack.Count - 1);
+        }
+        Finished = true;
+        op = null;
+        return false;
+    }
+
+    /// <summary>Sends some of the active lanes to one block and the others to another; both wait for each other at the join.</summary>
+    private Op* Part(int takenBlock, int otherBlock, uint taken)
+    {
+        uint active = Active;
+        int join = Code.Joins[_block];
+        Wait(join);
+        if (otherBlock != join) _stack.Add(new Level(otherBlock, join, active & ~taken));
+        if (takenBlock != join) _stack.Add(new Level(takenBlock, join, taken));
+        Resume(out Op* op);
+        return op;
+    }
+
+    /// <summary>Leaves the present lanes waiting at a block, unless whoever waits below waits there for them already.</summary>
+    private void Wait(int join)
+    {
+        Level top = _stack[^1];
+        _stack.RemoveAt(_stack.Count - 1);
+        if (join >= 0 && top.Join != join) _stack.Add(new Level(join, top.Join, top.Mask));
+    }
+
+    private Op* BranchIndirect(Op* op)
+    {
+        uint mask = op->Guard < 0 ? Active : Active & (*(uint*)(Frame + op->Guard) ^ op->GuardFlip);
+        int[] targets = Code.TargetLists[(int)op->Immediate];
+        var index = (uint*)(Frame + op->A);
+        int join = Code.Joins[_block];
+        uint other = Active & ~mask;
+        Wait(join);
+        if (other != 0 && _block + 1 != join) _stack.Add(new Level(_block + 1, join, other));
+        while (mask != 0)
+        {
+            int lane = BitOperations.TrailingZeroCount(mask);
+            uint chosen = index[lane];
+            if (chosen >= (uint)targets.Length) throw Failure(op, FailureKind.InvalidOperation, 1u << lane, $"indirect branch number {chosen} of {targets.Length} targets");
+            uint same = 0;
+            for (uint left = mask; left != 0; left &= left - 1)
+            {
+                int at = BitOperations.TrailingZeroCount(left);
+                if (targets[index[at]  < (uint)targets.Length ? index[at] : chosen] == targets[chosen] && index[at] < (uint)targets.Length) same |= 1u << at;
+            }
+            if (targets[chosen] != join) _stack.Add(new Level(targets[chosen], join, same));
+            mask &= ~same;
+        }
+        Resume(out Op* next);
+        return next;
+    }
+}
