@@ -13,8 +13,8 @@
 // Shared    STAGED: source rows of the block * source columns * (classes | 1) * 4 bytes, dynamic
 //
 // A warp makes 32 columns, a thread ROWS = 4 rows of one column. The block's source pixels (6 x 6 at a factor of 8) are widened to fp32 once.
-// A thread takes class after class: four logits, mixed for its four rows. At a factor of 8 the rows lie between the same two source rows, so
-// four loads serve four outputs; a warp's 32 columns read at most six addresses, an odd distance apart: broadcasts without conflicts. The
+// A thread takes class after class: four logits, mixed for its four rows. At a factor of 8 the rows lie between the same two source rows,
+// for which there is a loop of its own: four loads and two differences serve four outputs. A warp's 32 columns read at most six addresses, an odd distance apart: broadcasts without conflicts. The
 // confidence needs the maximum first, so a second pass mixes the values again instead of keeping 4 x classes of them.
 //
 // Bytes: logits once per block tile plus halo, one or two bytes a pixel. Flops: about 8 (with confidence 18) a class and pixel.
@@ -47,24 +47,29 @@ struct Window
     f32 column_weight, row_weight[ROWS];
 };
 
-// Calls visit(row, class, value) for every class and each of the thread's rows.
-template <class Visit>
+struct Corners
+{
+    f32 low_left, low_right, high_left, high_right;
+};
+
+__device__ inline Corners load_corners(const Window &w, int row, i32 c)
+{
+    return {to_float(w.data[w.low[row] + w.left + c]), to_float(w.data[w.low[row] + w.right + c]),
+            to_float(w.data[w.high[row] + w.left + c]), to_float(w.data[w.high[row] + w.right + c])};
+}
+
+// Calls visit(row, class, value) for every class and each of the thread's rows. ONE_BAND: all rows lie between the same two source rows.
+template <bool ONE_BAND, class Visit>
 __device__ inline void for_each_value(const Window &w, i32 count, Visit visit)
 {
     for (i32 c = 0; c < count; c++)
     {
-        f32 low_left, low_right, high_left, high_right;
+        Corners v = load_corners(w, 0, c);
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
         {
-            if (r == 0 || w.low[r] != w.low[r - 1])
-            {
-                low_left = to_float(w.data[w.low[r] + w.left + c]);
-                low_right = to_float(w.data[w.low[r] + w.right + c]);
-                high_left = to_float(w.data[w.high[r] + w.left + c]);
-                high_right = to_float(w.data[w.high[r] + w.right + c]);
-            }
-            visit(r, c, mix(mix(low_left, high_left, w.row_weight[r]), mix(low_right, high_right, w.row_weight[r]), w.column_weight));
+            if (!ONE_BAND && r > 0 && w.low[r] != w.low[r - 1]) v = load_corners(w, r, c);
+            visit(r, c, mix(mix(v.low_left, v.high_left, w.row_weight[r]), mix(v.low_right, v.high_right, w.row_weight[r]), w.column_weight));
         }
     }
 }
@@ -74,6 +79,29 @@ __device__ inline f32 exp_of_negative(f32 value)
     f32 result;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(value * 1.4426950408889634f));
     return result;
+}
+
+template <bool ONE_BAND>
+__device__ inline void classify(const Arguments &a, const Window &w, i32 x, i32 y)
+{
+    f32 best[ROWS] = {};
+    i32 winner[ROWS] = {};
+    for_each_value<ONE_BAND>(w, a.count, [&](int r, i32 c, f32 value) {
+        if (c == 0 || value > best[r]) best[r] = value, winner[r] = c;
+    });
+#if CONFIDENCE
+    f32 sum[ROWS] = {};
+    for_each_value<ONE_BAND>(w, a.count, [&](int r, i32, f32 value) { sum[r] += exp_of_negative(value - best[r]); });
+#endif
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+    {
+        if (x >= a.width || y + r >= a.height) continue;
+        a.classes[(y + r) * a.class_stride + x] = u8(winner[r]);
+#if CONFIDENCE
+        a.confidence[(y + r) * a.confidence_stride + x] = u8(255 / sum[r] + 0.5f);
+#endif
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) argmax_head(KERNEL_ARGUMENTS(Arguments) a)
@@ -120,22 +148,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) argmax_head(KERNEL_ARGUMEN
 #endif
     }
 
-    f32 best[ROWS] = {};
-    i32 winner[ROWS] = {};
-    for_each_value(w, a.count, [&](int r, i32 c, f32 value) {
-        if (c == 0 || value > best[r]) best[r] = value, winner[r] = c;
-    });
-#if CONFIDENCE
-    f32 sum[ROWS] = {};
-    for_each_value(w, a.count, [&](int r, i32, f32 value) { sum[r] += exp_of_negative(value - best[r]); });
-#endif
-#pragma unroll
-    for (int r = 0; r < ROWS; r++)
-    {
-        if (x >= a.width || y + r >= a.height) continue;
-        a.classes[(y + r) * a.class_stride + x] = u8(winner[r]);
-#if CONFIDENCE
-        a.confidence[(y + r) * a.confidence_stride + x] = u8(255 / sum[r] + 0.5f);
-#endif
-    }
+    if (w.low[0] == w.low[ROWS - 1]) classify<true>(a, w, x, y);
+    else classify<false>(a, w, x, y);
 }

@@ -8,6 +8,9 @@ namespace DwrSeg.Native.Cuda;
 /// </summary>
 internal sealed class CudaContext : IDisposable
 {
+    // The handle itself stays open for as long as something made in the context does.
+    private volatile bool _isDisposed;
+
     /// <summary>Opens device <paramref name="ordinal"/>.</summary>
     /// <exception cref="CudaException">There is no such device, or it can't be opened.</exception>
     public CudaContext(ICudaDriver driver, int ordinal = 0)
@@ -41,7 +44,7 @@ internal sealed class CudaContext : IDisposable
     /// <summary>Makes the context current on this thread until the scope is disposed.</summary>
     public ContextScope Enter()
     {
-        ObjectDisposedException.ThrowIf(Handle.IsClosed, this);
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
         return new ContextScope(Driver, Handle.Context);
     }
 
@@ -53,5 +56,9 @@ internal sealed class CudaContext : IDisposable
     }
 
     /// <summary>Lets go of the device; what was made in the context stays usable only for disposal.</summary>
-    public void Dispose() => Handle.Dispose();
+    public void Dispose()
+    {
+        _isDisposed = true;
+        Handle.Dispose();
+    }
 }

@@ -33,11 +33,13 @@ internal static class CudaStatus
             "No CUDA device is visible: see whether nvidia-smi lists one, whether CUDA_VISIBLE_DEVICES hides it, and, in a container, " +
             "whether it was started with access to the GPUs."),
         new(CUresult.InvalidDevice, "CUDA_ERROR_INVALID_DEVICE", "Choose a device number that `nvidia-smi -L` lists."),
-        new(CUresult.InvalidImage, "CUDA_ERROR_INVALID_IMAGE", Report),
+        new(CUresult.InvalidImage, "CUDA_ERROR_INVALID_IMAGE",
+            "The driver may be older than the NVRTC that compiled this kernel: update the NVIDIA driver, or install an older NVRTC."),
         new(CUresult.InvalidContext, "CUDA_ERROR_INVALID_CONTEXT",
             "The context was destroyed or reset by other code in this process; open the device anew."),
         new(CUresult.NoBinaryForGpu, "CUDA_ERROR_NO_BINARY_FOR_GPU",
-            "The kernel was compiled for another GPU: install an NVRTC that knows this one."),
+            "The kernel was compiled for another GPU, or by an NVRTC newer than the driver: update the NVIDIA driver, or install an NVRTC " +
+            "that knows this GPU and is no newer than the driver's CUDA version (DWRSEG_CUDA_PATH names its folder)."),
         new(CUresult.InvalidPtx, "CUDA_ERROR_INVALID_PTX", Report),
         new(CUresult.UnsupportedPtxVersion, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
             "The driver is older than the NVRTC that compiled this kernel: update the NVIDIA driver, or install an NVRTC of the driver's " +
@@ -74,8 +76,12 @@ internal static class CudaStatus
             "mount the host's libcuda."),
         new(CUresult.StreamCaptureUnsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", Capture),
         new(CUresult.StreamCaptureInvalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", Capture),
+        new(CUresult.StreamCaptureMerge, "CUDA_ERROR_STREAM_CAPTURE_MERGE", Capture),
         new(CUresult.StreamCaptureUnmatched, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED", Capture),
+        new(CUresult.StreamCaptureUnjoined, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED", Capture),
+        new(CUresult.StreamCaptureIsolation, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION", Capture),
         new(CUresult.StreamCaptureImplicit, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT", Capture),
+        new(CUresult.StreamCaptureWrongThread, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", Capture),
         new(CUresult.CapturedEvent, "CUDA_ERROR_CAPTURED_EVENT", "An event recorded in a capture can only be waited for by streams. " + Report),
         new(CUresult.GraphExecUpdateFailure, "CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE", "The graphs differ in more than their values. " + Report),
         new(CUresult.Unknown, "CUDA_ERROR_UNKNOWN",

@@ -239,7 +239,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         {
             foreach (EmulatedContext context in _contexts.OfType<EmulatedContext>().ToArray()) Destroy(context);
         }
-        _threads.Dispose();
+        // Handles that others forgot are still given back to it, by their finalizers: calls must go on to answer.
     }
 
     private EmulatedContext AddContext(CUdevice device, DeviceModel model)

@@ -26,7 +26,11 @@ public sealed class CudaStatusTests
     {
         using var driver = new EmulatedDriver(80);
         using var context = new CudaContext(driver);
-        var error = Assert.Throws<CudaException>(() => CudaStatus.Check(driver, driver.MemFree(new CUdeviceptr(12345))));
+        var error = Assert.Throws<CudaException>(() =>
+        {
+            using ContextScope scope = context.Enter();
+            CudaStatus.Check(driver, driver.MemFree(new CUdeviceptr(12345)));
+        });
         Assert.Equal(("cuMemFree", (int)CUresult.InvalidValue, "CUDA_ERROR_INVALID_VALUE"), (error.Call, error.Status, error.StatusName));
         Assert.StartsWith("cuMemFree failed: CUDA_ERROR_INVALID_VALUE (1), ", error.Message, StringComparison.Ordinal);
         Assert.False(error.IsSticky);

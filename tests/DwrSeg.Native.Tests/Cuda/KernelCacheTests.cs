@@ -76,7 +76,7 @@ public sealed class KernelCacheTests : IDisposable
     {
         using KernelCache cache = Cache();
         using var start = new Barrier(8);
-        var kernels = new CudaKernel[8];
+        var kernels = new CudaKernel?[8];
         Thread[] threads = [.. Enumerable.Range(0, 8).Select(i => new Thread(() =>
         {
             start.SignalAndWait();
@@ -130,6 +130,32 @@ public sealed class KernelCacheTests : IDisposable
         CudaKernel kernel = cache.Get(SmallKernels.Scale);
         var error = Assert.Throws<ArgumentException>(() => kernel.Launch(stream, 1, 32, 0, 1.0));
         Assert.Contains("takes 16 bytes of arguments, but Double has 8", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public unsafe void LaunchAllocatesNothingBesideTheDriver()
+    {
+        using KernelCache cache = Cache();
+        using var stream = new CudaStream(_context);
+        CudaKernel kernel = cache.Get(SmallKernels.Scale);
+        using ContextScope scope = _context.Enter();
+        Assert.Equal(CUresult.Success, _driver.ModuleGetFunction(out CUfunction function, kernel.Module.Module, kernel.Name));
+        // No element, so nothing is accessed. The emulator itself allocates at a launch, now and then more: hence the least of many.
+        var arguments = new SmallKernels.Arguments(0, N: 0, Factor: 1);
+        LaunchConfiguration configuration = CudaKernel.Configuration(stream, 1, 32, 0);
+        long direct = long.MaxValue, through = long.MaxValue;
+        for (int i = 0; i < 50; i++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            void* pointer = &arguments;
+            _driver.LaunchKernelEx(configuration, function, &pointer);
+            long between = GC.GetAllocatedBytesForCurrentThread();
+            kernel.Launch(stream, 1, 32, 0, arguments);
+            through = Math.Min(through, GC.GetAllocatedBytesForCurrentThread() - between);
+            direct = Math.Min(direct, between - before);
+        }
+        Assert.Equal(direct, through);
+        stream.Synchronize();
     }
 
     [Fact]

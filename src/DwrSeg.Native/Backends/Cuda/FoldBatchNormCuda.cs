@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
@@ -83,9 +82,6 @@ internal sealed class FoldBatchNormCuda : IDisposable
     /// <summary>The only variant.</summary>
     public static KernelVariant Variant { get; } = KernelVariant.Of("fold_batch_norm", "");
 
-    /// <summary>Bytes of a table entry, as the kernel counts them.</summary>
-    public static int JobBytes => Unsafe.SizeOf<Job>();
-
     public CudaLaunch Launch { get; }
 
     /// <summary>Frees the table; the launch is of no use then.</summary>
@@ -96,8 +92,8 @@ internal sealed class FoldBatchNormCuda : IDisposable
         bool isShaped = f.Outputs > 0 && f.Inputs > 0 && f.Taps is 1 or MostTaps && (f.Kind != FoldKind.Depthwise || f.Inputs == 1);
         if (!isShaped)
             throw new ArgumentException($"fold_batch_norm, fold {index}: {f.Kind} with {f.Outputs} outputs, {f.Taps} taps, {f.Inputs} inputs.");
-        if (f.FoldedElement == CudaElement.BFloat16 && architecture < CudaElement.BFloat16.FirstArchitecture())
-            throw new ArgumentException($"fold_batch_norm, fold {index}: bf16 weights need sm_80; this device is {architecture}.");
+        if (architecture < f.FoldedElement.FirstArchitecture())
+            throw new ArgumentException($"fold_batch_norm, fold {index}: {architecture} has no {f.FoldedElement.KernelName()} kernels.");
     }
 
     [StructLayout(LayoutKind.Sequential)]

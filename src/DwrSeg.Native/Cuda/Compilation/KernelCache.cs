@@ -15,22 +15,22 @@ internal sealed class KernelCache(
     CudaContext context, Nvrtc compiler, bool wantsPtx, KernelFiles? files = null, KernelDiskCache? disk = null) : IDisposable
 {
     private readonly ConcurrentDictionary<KernelSource, Lazy<CudaKernel>> _kernels = new();
-    private readonly KernelFiles _files = files ?? KernelFiles.Embedded;
-    private int _compiled;
-    private int _fromDisk;
+    private readonly KernelCompiler _compiler =
+        new(compiler, compiler.TargetFor(context.Device.ComputeCapability, wantsPtx), files ?? KernelFiles.Embedded, disk);
+
     private volatile bool _isDisposed;
 
     /// <summary>The context that kernels are loaded into.</summary>
     public CudaContext Context { get; } = context;
 
     /// <summary>The architecture that kernels are compiled for.</summary>
-    public NvrtcTarget Target { get; } = compiler.TargetFor(context.Device.ComputeCapability, wantsPtx);
+    public NvrtcTarget Target => _compiler.Target;
 
     /// <summary>How many kernels were compiled.</summary>
-    public int Compiled => _compiled;
+    public int Compiled => _compiler.Compiled;
 
     /// <summary>How many kernels came from the disk.</summary>
-    public int FromDisk => _fromDisk;
+    public int FromDisk => _compiler.FromDisk;
 
     /// <summary>The kernel, compiled and loaded. Not for every launch: keep it.</summary>
     /// <exception cref="KernelCompilationException">It does not compile.</exception>
@@ -64,7 +64,7 @@ internal sealed class KernelCache(
 
     private CudaKernel Load(KernelSource source)
     {
-        CompiledKernel compiled = Compile(source);
+        CompiledKernel compiled = _compiler.Compile(source);
         var module = new CudaModule(Context, compiled.Image, source.ToString());
         try
         {
@@ -75,21 +75,5 @@ internal sealed class KernelCache(
             module.Dispose();
             throw;
         }
-    }
-
-    private CompiledKernel Compile(KernelSource source)
-    {
-        string text = _files.Kernel(source.File);
-        IReadOnlyList<(string Name, string Text)> headers = _files.Headers(text);
-        var key = KernelKey.Of(source, text, headers, Target, compiler.Version);
-        if (disk?.TryRead(key) is { } kept)
-        {
-            Interlocked.Increment(ref _fromDisk);
-            return kept;
-        }
-        CompiledKernel compiled = compiler.Compile(source.File + ".cu", text, headers, source.Name, source.CommandLine, Target);
-        Interlocked.Increment(ref _compiled);
-        disk?.Write(key, compiled);
-        return compiled;
     }
 }

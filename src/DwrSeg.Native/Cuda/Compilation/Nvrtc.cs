@@ -14,6 +14,7 @@ internal sealed unsafe class Nvrtc
         Location = NativeLibraries.Require(NativeLibraries.Nvrtc);
         Check(NvrtcApi.nvrtcVersion(out int major, out int minor), nameof(NvrtcApi.nvrtcVersion));
         Version = new Version(major, minor);
+        LoadBuiltins();
         Check(NvrtcApi.nvrtcGetNumSupportedArchs(out int count), nameof(NvrtcApi.nvrtcGetNumSupportedArchs));
         var numbers = new int[count];
         fixed (int* pointer = numbers) Check(NvrtcApi.nvrtcGetSupportedArchs(pointer), nameof(NvrtcApi.nvrtcGetSupportedArchs));
@@ -83,6 +84,17 @@ internal sealed unsafe class Nvrtc
         {
             _ = NvrtcApi.nvrtcDestroyProgram(ref program);
         }
+    }
+
+    // NVRTC asks the system's loader for its second library, which looks in the folder of the first only where its packager said so. One
+    // that is loaded already is found by its name. Where it is not there, NVRTC's own message says so at the first compilation.
+    private void LoadBuiltins()
+    {
+        if (Path.GetDirectoryName(Location) is not { Length: > 0 } folder) return;
+        string name = OperatingSystem.IsWindows()
+            ? $"nvrtc-builtins64_{Version.Major}{Version.Minor}.dll"
+            : $"libnvrtc-builtins.so.{Version.Major}.{Version.Minor}";
+        NativeLibrary.TryLoad(Path.Combine(folder, name), out _);
     }
 
     // Length and content include the terminating zero, which the driver wants to see.

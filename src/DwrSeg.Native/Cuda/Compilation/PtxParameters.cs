@@ -9,7 +9,7 @@ internal static partial class PtxParameters
     /// <exception cref="ArgumentException">The PTX has no such entry.</exception>
     public static int Bytes(string ptx, string kernel)
     {
-        Match entry = Regex.Match(ptx, $@"\.entry\s+{Regex.Escape(kernel)}\s*(\((?<list>[^)]*)\))?", RegexOptions.CultureInvariant);
+        Match entry = Regex.Match(ptx, $@"\.entry\s+{Regex.Escape(kernel)}(?![\w$])\s*(\((?<list>[^)]*)\))?", RegexOptions.CultureInvariant);
         if (!entry.Success) throw new ArgumentException($"the PTX has no entry {kernel}");
         int end = 0;
         foreach (Match parameter in Parameter().Matches(entry.Groups["list"].Value))

@@ -22,11 +22,11 @@ public sealed class DepthwiseConvCudaTests
         public Branch(KernelDevice device, Random random, DeviceSlice x, DeviceSlice y, int multiplier, int dilation, bool biased)
         {
             (X, Y, _multiplier, _dilation) = (x, y, multiplier, dilation);
-            Input = x.Randomise(random);
             _weightValues = [.. Enumerable.Range(0, 9 * y.Map.C).Select(_ => (double)(float)(random.NextDouble() * 2 - 1))];
             _biasValues = [.. Enumerable.Range(0, y.Map.C).Select(_ => biased ? (double)(float)(random.NextDouble() * 2 - 1) : 0)];
-            _weights = device.Upload(_weightValues);
-            _bias = biased ? device.Upload(_biasValues) : null;
+            _weights = device.UploadFloats(_weightValues);
+            _bias = biased ? device.UploadFloats(_biasValues) : null;
+            Input = x.Randomise(random);
         }
 
         public DeviceSlice X { get; }
@@ -149,7 +149,7 @@ public sealed class DepthwiseConvCudaTests
         Random random = new(4);
         using DeviceSlice x = new(device, CudaElement.Float16, (1, height, width, 64 * count)), y = new(device, CudaElement.Float16, (1, height, width, 64 * (count + 1)));
         x.Randomise(random);
-        using CudaDeviceVariable<float> weights = device.Upload(Enumerable.Repeat(0.5, 9 * 64 * (count + 1)));
+        using CudaDeviceVariable<float> weights = device.UploadFloats(Enumerable.Repeat(0.5, 9 * 64 * (count + 1)));
         var branches = new CudaDepthwiseBranch[count];
         for (int i = 0, first = 0; i < count; i++)
         {
@@ -171,7 +171,7 @@ public sealed class DepthwiseConvCudaTests
     {
         KernelDevice device = KernelDevice.Usual;
         using DeviceSlice x = new(device, CudaElement.Float32, (1, 4, 4, 8)), y = new(device, CudaElement.Float32, (1, 4, 4, 8));
-        using CudaDeviceVariable<float> w = device.Upload(new double[72]);
+        using CudaDeviceVariable<float> w = device.UploadFloats(new double[72]);
         CudaDepthwiseBranch good = new(x.Map, y.Map, w.DevicePointer, default, 1, 1);
         foreach (CudaDepthwiseBranch bad in new[]
         {

@@ -40,7 +40,7 @@ public sealed class FoldBatchNormCudaTests
 
             CUdeviceptr Upload(double[] values)
             {
-                _memory.Add(device.Upload(values));
+                _memory.Add(device.UploadFloats(values));
                 return _memory[^1].DevicePointer;
             }
         }
@@ -68,7 +68,8 @@ public sealed class FoldBatchNormCudaTests
                 }
             }
             // fp64 with one rounding at the end; what is left is the last digit of fp64 sums.
-            _foldedWeights.AssertClose($"{name}, weights", weights, 1e-12);
+            // 16-bit weights are rounded by way of fp32, which moves a tie by at most an ulp of fp32.
+            _foldedWeights.AssertClose($"{name}, weights", weights, 1e-6);
             _foldedBias.AssertClose($"{name}, bias", bias, 1e-12);
         }
 

@@ -20,11 +20,11 @@ internal sealed class KernelDevice
 
     private static readonly ConcurrentDictionary<int, Lazy<KernelDevice>> Devices = new();
 
-    private readonly EmulatedDriver? _emulator;
+    private readonly Lock _counting = new();
 
     private KernelDevice(int architecture)
     {
-        ICudaDriver driver = IsReal ? CudaDriver.Open() : _emulator = new EmulatedDriver(architecture);
+        ICudaDriver driver = IsReal ? NativeDriver.Instance : new EmulatedDriver(architecture);
         Context = new CudaContext(driver);
         Kernels = new KernelCache(Context, Nvrtc.Instance, wantsPtx: !IsReal);
         Stream = new CudaStream(Context);
@@ -67,14 +67,17 @@ internal sealed class KernelDevice
         Stream.Synchronize();
     }
 
-    /// <summary>Runs a launch and gives its counts, which only the emulator has.</summary>
+    /// <summary>Runs a launch and gives its counts, which only the emulator has; the test's output shows them.</summary>
     public LaunchStatistics Count(CudaLaunch launch)
     {
-        Assert.SkipWhen(_emulator is null, "counts exist on the emulator alone");
-        lock (_emulator!)
+        var emulator = Context.Driver as EmulatedDriver;
+        Assert.SkipWhen(emulator is null, "counts exist on the emulator alone");
+        lock (_counting)
         {
             Run(launch);
-            return _emulator.Launches[^1];
+            LaunchStatistics counts = emulator!.Launches.Last(l => l.Kernel == launch.Variant.Name);
+            TestContext.Current.TestOutputHelper?.WriteLine(LaunchCounts.Describe(launch, counts));
+            return counts;
         }
     }
 
@@ -87,5 +90,5 @@ internal sealed class KernelDevice
         return memory;
     }
 
-    public CudaDeviceVariable<float> Upload(IEnumerable<double> values) => Upload<float>(CollectionsMarshal.AsSpan(values.Select(v => (float)v).ToList()));
+    public CudaDeviceVariable<float> UploadFloats(IEnumerable<double> values) => Upload<float>(CollectionsMarshal.AsSpan(values.Select(v => (float)v).ToList()));
 }

@@ -1,3 +1,4 @@
+using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.PtxEmulator;
 using Xunit;
 
@@ -7,6 +8,14 @@ namespace DwrSeg.Native.Tests.Cuda.Kernels;
 internal static class LaunchCounts
 {
     private const int SectorBytes = 32;
+
+    public static string Describe(CudaLaunch launch, LaunchStatistics counts)
+    {
+        double blockLoads = (double)counts.BlockLoadSectors * SectorBytes, stores = (double)counts.Total.GlobalStoreSectors * SectorBytes;
+        return $"{launch}: {launch.Bytes} bytes, {launch.Flops} flops; loads {counts.LaunchLoadSectors * SectorBytes} bytes once a launch, "
+            + $"{blockLoads} once a block; stores {stores}; {counts.Total.SharedAccesses} shared accesses, "
+            + $"{counts.Total.SharedConflicts} conflicts; {counts.Total.WarpInstructions} warp instructions";
+    }
 
     /// <summary>What an ideal second-level cache reads for the launch, against the bytes that it must read.</summary>
     public static void AssertLoadsAtMost(double times, long compulsoryBytes, LaunchStatistics counts)

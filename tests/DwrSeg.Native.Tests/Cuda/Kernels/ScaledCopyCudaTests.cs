@@ -30,7 +30,7 @@ public sealed class ScaledCopyCudaTests
             bool isAffine = random.Next(2) == 0;
             for (int e = 0; e < values.Data.Length; e++)
                 expected.Data[e] = isAffine ? values.Data[e] * factor * scale[e % s.C] + shift[e % s.C] : values.Data[e] * factor;
-            using CudaDeviceVariable<float> scales = device.Upload(scale), shifts = device.Upload(shift);
+            using CudaDeviceVariable<float> scales = device.UploadFloats(scale), shifts = device.UploadFloats(shift);
             CudaLaunch launch = ScaledCopyCuda.Prepare(
                 device.Kernels, x.Map, y.Map, factor, isAffine ? scales.DevicePointer : default, isAffine ? shifts.DevicePointer : default);
             device.Run(launch);

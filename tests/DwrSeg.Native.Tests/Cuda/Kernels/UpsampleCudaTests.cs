@@ -55,7 +55,7 @@ public sealed class UpsampleCudaTests
                 scale = [.. Enumerable.Range(0, s.C).Select(_ => (double)(float)(random.NextDouble() * 2 - 1))];
                 shift = [.. Enumerable.Range(0, s.C).Select(_ => (double)(float)(random.NextDouble() * 2 - 1))];
             }
-            using CudaDeviceVariable<float>? scales = scale is null ? null : device.Upload(scale), shifts = shift is null ? null : device.Upload(shift);
+            using CudaDeviceVariable<float>? scales = scale is null ? null : device.UploadFloats(scale), shifts = shift is null ? null : device.UploadFloats(shift);
             CudaLaunch launch = UpsampleCuda.Prepare(
                 device.Kernels, x.Map, y.Map, scales?.DevicePointer ?? default, shifts?.DevicePointer ?? default);
             device.Run(launch);
@@ -82,7 +82,7 @@ public sealed class UpsampleCudaTests
     {
         KernelDevice device = KernelDevice.Usual;
         using DeviceSlice x = new(device, CudaElement.Float32, (1, 4, 4, 8)), y = new(device, CudaElement.Float32, (1, 8, 8, 8));
-        using CudaDeviceVariable<float> scale = device.Upload(new double[8]);
+        using CudaDeviceVariable<float> scale = device.UploadFloats(new double[8]);
         Assert.Throws<ArgumentException>(() => UpsampleCuda.Prepare(device.Kernels, x.Map, y.Map with { C = 4 }));
         Assert.Throws<ArgumentException>(() => UpsampleCuda.Prepare(device.Kernels, x.Map, y.Map, scale.DevicePointer));
     }
