@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Text;
@@ -23,7 +24,8 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     private readonly EmulatedContext?[] _contexts;
     private readonly nint[] _pools;
     private readonly LaunchLog _log;
-    private readonly ThreadLocal<ThreadState> _threads = new(() => new ThreadState());
+    // Not a ThreadLocal, whose own finalizer may come before those of handles that still call.
+    private readonly ConcurrentDictionary<int, ThreadState> _threads = new();
     private bool _initialised;
 
     public EmulatedDriver(EmulatedDriverOptions? options = null)
@@ -115,7 +117,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         if (status == CUresult.Success) return "no error";
         var text = new StringBuilder();
         foreach (char c in status.ToString()) text.Append(char.IsUpper(c) && text.Length > 0 ? " " : "").Append(char.ToLowerInvariant(c));
-        ThreadState thread = _threads.Value!;
+        ThreadState thread = CurrentThread;
         if (thread.FailedWith == status) text.Append(": ").Append(thread.Message);
         return text.ToString();
     }
@@ -209,7 +211,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
             EmulatedContext? found = null;
             if (context.Value != 0 && (found = _handles.Find<EmulatedContext>(context.Value)) is null)
                 return Fail(CUresult.InvalidContext, _handles.Describe<EmulatedContext>(context.Value));
-            _threads.Value!.Current = found;
+            CurrentThread.Current = found;
             return CUresult.Success;
         }
     }
@@ -218,7 +220,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     {
         lock (_gate)
         {
-            context = _threads.Value!.Current?.Handle ?? default;
+            context = CurrentThread.Current?.Handle ?? default;
             return _initialised ? CUresult.Success : NotInitialised();
         }
     }
@@ -263,10 +265,12 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         context.Dispose();
     }
 
+    private ThreadState CurrentThread => _threads.GetOrAdd(Environment.CurrentManagedThreadId, static _ => new ThreadState());
+
     /// <summary>Notes why a call of this thread failed.</summary>
     private CUresult Fail(CUresult status, string message)
     {
-        ThreadState thread = _threads.Value!;
+        ThreadState thread = CurrentThread;
         (thread.FailedWith, thread.Message) = (status, message);
         return status;
     }
@@ -287,7 +291,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     /// <summary>The current context, where it is usable.</summary>
     private bool Enter([NotNullWhen(true)] out EmulatedContext? context, out CUresult status)
     {
-        context = _threads.Value!.Current;
+        context = CurrentThread.Current;
         status = !_initialised ? NotInitialised()
             : context is null ? Fail(CUresult.InvalidContext, "this thread has no current context")
             : context.IsDestroyed ? Fail(CUresult.ContextIsDestroyed, "this thread's current context was destroyed")

@@ -50,16 +50,17 @@ public sealed class CudaInferenceTests
     public void PyTorchsLogitsInBf16(string name) => Check(name, CudaElement.BFloat16, 3e-2);
 
     [Fact]
-    public void ANetworkIsShortListOfLaunches()
+    public void ANetworkIsAShortListOfLaunches()
     {
         using var backend = (CudaBackend)Open(90, CudaElement.Float16);
         using ITensorStore store = backend.CreateStore();
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(DwrSegConfig.Base(), 1, 64, 128));
         ModelWeights.Initialize(graph, store, 1);
         using var plan = (CudaPlan)backend.Compile(graph, store);
-        // Counted from the network: 3 of the stem, 2 a SIR, 3 a DWR, a shortcut each for the first module of a stage, the decoder's 4.
-        Assert.InRange(plan.Covers.Sum(c => c.Launches.Count), 1, 60);
-        Assert.True(plan.Summary.ArenaBytes < plan.Summary.UnsharedBytes / 2);
+        // The most that the base network may take; the class map is one more.
+        string launches = string.Join('\n', plan.Covers.Select(c => $"{c.Launches.Count} {c.Name}"));
+        Assert.True(plan.Covers.Sum(c => c.Launches.Count) <= 29, launches);
+        Assert.True(plan.Summary.ArenaBytes < plan.Summary.UnsharedBytes);
     }
 
     [Fact]
