@@ -9,6 +9,8 @@ namespace DwrSeg.Cli;
 /// <summary><c>dwrseg bench</c>: how fast a network runs, beside what the machine could do.</summary>
 internal static class BenchCommand
 {
+    private const int SlowestSteps = 25;
+
     public static Command Create()
     {
         Option<string> model = ModelChoice.Option();
@@ -24,6 +26,7 @@ internal static class BenchCommand
             DefaultValueFactory = _ => 5,
         }.Positive();
         Option<int?> iterations = new("--iterations") { Description = "Runs to measure, instead of --seconds.", HelpName = "N" };
+        Option<bool> steps = new("--steps") { Description = "Also time every step of the plan, in as many runs of their own, and list the slowest (CPU)." };
         Option<string?> json = CommonOptions.JsonFile("Also write the figures as JSON to this file.");
         var command = new Command(
             "bench",
@@ -31,7 +34,7 @@ internal static class BenchCommand
             "network's multiplies as the paper counts them, before any folding. The fraction of the FMA peak is that of the fastest run " +
             "against the best peak, measured on the same threads before, between and after the runs.")
         {
-            model, device, threads, size, batch, train, seconds, iterations, json,
+            model, device, threads, size, batch, train, seconds, iterations, steps, json,
         };
         command.Validators.Add(result =>
         {
@@ -42,7 +45,8 @@ internal static class BenchCommand
             ModelChoice choice = ModelChoice.Open(result.GetValue(model)!);
             (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
             var settings = new BenchmarkSettings(
-                choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations));
+                choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations),
+                result.GetValue(steps));
             using IBackend backend = Devices.Open(result.GetValue(device)!, result.GetValue(threads), out string note);
             BenchmarkResult figures = Benchmark.Run(backend, settings, Interruption.Token);
             Print(backend, note, settings, figures);
@@ -59,14 +63,25 @@ internal static class BenchCommand
         {
             new[] { "network", $"{settings.Model.Name}, {settings.Mode}, batch {settings.Batch}, {settings.Height}x{settings.Width}" },
             new[] { "device", $"{backend.Name}: {backend.Description}{(note.Length == 0 ? "" : $" ({note})")}" },
-            new[] { "runs", Text($"{result.Iterations} of {result.Multiplies / 1e9:F3} G multiplies in {result.Steps} steps") },
+            new[] { "runs", Text($"{result.Iterations} of {result.Multiplies / 1e9:F3} G multiplies in {result.Plan.Steps.Count} steps") },
             new[] { "per image", Text($"median {result.MedianMs:F2} ms, min {result.MinMs:F2} ms, p99 {result.P99Ms:F2} ms") },
             new[] { "throughput", Text($"{result.Fps:F2} images/s at the median") },
             new[] { "rate", Text($"{result.Gflops:F1} GFLOP/s at the fastest, {result.MedianGflops:F1} at the median") },
         };
         if (result.FmaPeakGflops is { } peak)
             rows.Add(["FMA peak", Text($"{peak:F1} GFLOP/s, of which the fastest run reaches {100 * result.Gflops / peak:F1} %")]);
+        rows.Add(["activations", Text($"{result.Plan.ArenaBytes / 1e6:F1} MB, {result.Plan.UnsharedBytes / 1e6:F1} MB without sharing")]);
         Terminal.WriteTable(["figure", ""], rows);
+        if (result.StepTimes.Count == 0) return;
+        Console.Out.WriteLine();
+        Terminal.WriteTable(
+            ["step", "ms>", "share>", "GFLOP/s>", "GB/s>"],
+            [
+                .. result.StepTimes.Take(SlowestSteps).Select(t => new[]
+                {
+                    t.Name, Text($"{t.Milliseconds:F3}"), Text($"{100 * t.Share:F1} %"), Text($"{t.Gflops:F1}"), Text($"{t.GigabytesPerSecond:F1}"),
+                }),
+            ]);
     }
 
     private static void Save(string path, IBackend backend, BenchmarkSettings settings, BenchmarkResult result) => AtomicFile.Write(path, stream =>
@@ -94,9 +109,27 @@ internal static class BenchCommand
             json.WriteNumber("fmaPeakFraction", Math.Round(result.Gflops / peak, 4));
             json.WriteNumber("medianFmaPeakFraction", Math.Round(result.MedianGflops / peak, 4));
         }
-        json.WriteNumber("arenaBytes", result.ArenaBytes);
+        json.WriteNumber("arenaBytes", result.Plan.ArenaBytes);
+        json.WriteNumber("unsharedBytes", result.Plan.UnsharedBytes);
+        if (result.StepTimes.Count > 0) WriteSteps(json, result.StepTimes);
         json.WriteEndObject();
     });
+
+    private static void WriteSteps(Utf8JsonWriter json, IReadOnlyList<StepTime> steps)
+    {
+        json.WriteStartArray("steps");
+        foreach (StepTime step in steps)
+        {
+            json.WriteStartObject();
+            json.WriteString("name", step.Name);
+            json.WriteNumber("ms", Math.Round(step.Milliseconds, 4));
+            json.WriteNumber("share", Math.Round(step.Share, 4));
+            json.WriteNumber("gflops", Math.Round(step.Gflops, 3));
+            json.WriteNumber("gigabytesPerSecond", Math.Round(step.GigabytesPerSecond, 3));
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+    }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }

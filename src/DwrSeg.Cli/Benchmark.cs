@@ -11,7 +11,7 @@ namespace DwrSeg.Cli;
 
 /// <summary>What to time.</summary>
 internal sealed record BenchmarkSettings(
-    ModelChoice Model, int Height, int Width, int Batch, bool IsTraining, double Seconds, int? Iterations)
+    ModelChoice Model, int Height, int Width, int Batch, bool IsTraining, double Seconds, int? Iterations, bool Steps)
 {
     public string Mode => IsTraining ? "train" : "infer";
 }
@@ -27,8 +27,10 @@ internal sealed record BenchmarkSettings(
 /// <param name="ArenaBytes">Activation memory.</param>
 /// <param name="Threads">Threads that computed.</param>
 /// <param name="FmaPeakGflops">The best FMA rate seen, where the device is this machine's processor.</param>
+/// <param name="StepTimes">Each step's time, slowest first; empty unless asked for.</param>
 internal sealed record BenchmarkResult(
-    int Iterations, double MedianMs, double MinMs, double P99Ms, long Multiplies, int Batch, int Steps, long ArenaBytes, int Threads, double? FmaPeakGflops)
+    int Iterations, double MedianMs, double MinMs, double P99Ms, long Multiplies, int Batch, PlanSummary Plan, int Threads, double? FmaPeakGflops,
+    IReadOnlyList<StepTime> StepTimes)
 {
     public double Fps => 1000 / MedianMs;
 
@@ -71,8 +73,8 @@ internal static class Benchmark
         double perImage = 1000.0 / settings.Batch;
         return new BenchmarkResult(
             times.Count, perImage * Median(times), perImage * times[0], perImage * times[(int)Math.Ceiling(0.99 * times.Count) - 1],
-            subject.Multiplies, settings.Batch, subject.Plan.Summary.Steps.Count, subject.Plan.Summary.ArenaBytes,
-            cpu?.Pool.Workers ?? 1, cpu is null ? null : peak / 1e9);
+            subject.Multiplies, settings.Batch, subject.Plan.Summary, cpu?.Pool.Workers ?? 1, cpu is null ? null : peak / 1e9,
+            settings.Steps ? StepTime.Measure(subject.Plan, times.Count) : []);
 
         double Once()
         {

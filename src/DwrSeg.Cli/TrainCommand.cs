@@ -51,7 +51,7 @@ internal static class TrainCommand
         {
             string root = result.GetValue(data)!;
             SegmentationDataset training = SegmentationDataset.Open(root, result.GetValue(split)!);
-            SegmentationDataset? held = result.GetValue(validation) is { } name and not NoSplit ? SegmentationDataset.Open(root, name) : null;
+            SegmentationDataset? held = OpenValidation(root, result.GetValue(validation)!);
             TrainingOptions options = TrainingOptions.For(training, ModelChoice.Open(result.GetValue(model)!).Config);
             foreach (Setting setting in settings)
             {
@@ -67,6 +67,18 @@ internal static class TrainCommand
             "dwrseg train --data camvid --out runs/camvid --batch 4 --epochs 200",
             "dwrseg train --data camvid --out runs/camvid --batch 4 --epochs 200 --resume",
             "dwrseg train --data camvid --split train+val --val-split none --init cityscapes.safetensors --out runs/final");
+    }
+
+    private static SegmentationDataset? OpenValidation(string root, string split)
+    {
+        try
+        {
+            return split == NoSplit ? null : SegmentationDataset.Open(root, split);
+        }
+        catch (DatasetException e)
+        {
+            throw new UsageException($"{e.Message} (--val-split {NoSplit} trains without validation)");
+        }
     }
 
     private static int Run(TrainingOptions options, SegmentationDataset training, SegmentationDataset? validation, string output, ExistingRun existing)

@@ -12,9 +12,22 @@ internal sealed class SampleCache(SegmentationDataset dataset, long budget)
     public PackedSample Get(int index)
     {
         if (Volatile.Read(ref _samples[index]) is { } known) return known;
-        PackedSample sample = new(dataset.Load(index));
+        PackedSample sample = new(Load(index));
         if (Interlocked.Add(ref _free, -sample.Bytes) < 0) Interlocked.Add(ref _free, sample.Bytes);
         else if (Interlocked.CompareExchange(ref _samples[index], sample, null) is not null) Interlocked.Add(ref _free, sample.Bytes);
         return sample;
+    }
+
+    // A data set of the application's own may throw anything; whoever waits for the batch must learn which sample it was.
+    private SegmentationSample Load(int index)
+    {
+        try
+        {
+            return dataset.Load(index);
+        }
+        catch (Exception e) when (e is not (DatasetException or OutOfMemoryException))
+        {
+            throw new DatasetException($"{dataset.Name}/{dataset.SampleName(index)}", $"cannot be loaded: {e.Message}", e);
+        }
     }
 }

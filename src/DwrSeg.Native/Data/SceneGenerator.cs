@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using DwrSeg.Native.Data.Scenes;
 using DwrSeg.Native.Formats;
 
@@ -38,9 +39,9 @@ public static class SceneGenerator
     /// <c>{root}/{split}/labels</c>. Each file appears whole or not at all; scenes that are there already are replaced.
     /// </summary>
     /// <param name="root">The data set's folder, created if missing.</param>
-    /// <param name="split">Name of the split. Splits of one data set need different seeds, or they show the same scenes.</param>
+    /// <param name="split">Name of the split, such as train.</param>
     /// <param name="count">Number of scenes, at least 1.</param>
-    /// <param name="seed">Chooses the series.</param>
+    /// <param name="seed">Chooses the series, together with the split: <see cref="SeriesOf"/>.</param>
     /// <param name="width">Pixels per row, 16 to 8192.</param>
     /// <param name="height">Rows, 16 to 8192.</param>
     /// <param name="progress">Told the number of scenes written so far.</param>
@@ -62,13 +63,14 @@ public static class SceneGenerator
         Directory.CreateDirectory(labels);
         byte ignore = (byte)PrepareClasses(Path.Combine(root, FolderDataset.ClassesFile)).IgnoreId;
         RefuseOthers(images, count);
+        ulong series = SeriesOf(seed, split);
         int written = 0;
         ParallelOptions options = new() { CancellationToken = cancellation };
         try
         {
             Parallel.For(0, count, options, index =>
             {
-                SegmentationSample scene = Generate(seed, index, width, height);
+                SegmentationSample scene = Generate(series, index, width, height);
                 byte[] ids = scene.Labels;
                 ids.AsSpan().Replace(SegmentationSample.Ignore, ignore);
                 ImageCodec.SaveLabels(Path.Combine(labels, scene.Name + ".png"), width, height, ids);
@@ -76,10 +78,25 @@ public static class SceneGenerator
                 progress?.Report(Interlocked.Increment(ref written));
             });
         }
-        catch (AggregateException e) when (e.InnerExceptions[0] is IOException failure)
+        catch (AggregateException e)
         {
-            throw new IOException(failure.Message, e);
+            ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
         }
+    }
+
+    /// <summary>
+    /// The seed of a split's scenes, so that a data set's splits show different scenes though they are drawn from one seed.
+    /// </summary>
+    /// <param name="seed">The data set's seed.</param>
+    /// <param name="split">Name of the split.</param>
+    public static ulong SeriesOf(ulong seed, string split)
+    {
+        ArgumentNullException.ThrowIfNull(split);
+        // FNV-1a over the seed and the name; the scene's own random source mixes the rest.
+        const ulong Prime = 0x100000001b3;
+        ulong hash = (0xcbf29ce484222325 ^ seed) * Prime;
+        foreach (char c in split) hash = (hash ^ c) * Prime;
+        return hash;
     }
 
     internal static string NameOf(int index) => $"scene_{index:D6}";

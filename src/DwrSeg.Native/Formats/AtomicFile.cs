@@ -43,6 +43,10 @@ internal static class AtomicFile
         {
             throw new IOException($"cannot write {path}: {e.Message.TrimEnd('.')}; free some space or choose another folder", e);
         }
+        catch (ArgumentOutOfRangeException e) when (IsTooLarge(e))
+        {
+            throw new IOException($"cannot write {path}: the file is larger than its file system or a limit allows; choose another folder", e);
+        }
         finally
         {
             if (created) TryDelete(temporary);
@@ -57,6 +61,10 @@ internal static class AtomicFile
         if (!Directory.Exists(folder)) return;
         foreach (string file in Directory.EnumerateFiles(folder, TemporaryPrefix(target) + "*.tmp")) TryDelete(file);
     }
+
+    // What the runtime makes of EFBIG in any write, with the name of another method's parameter.
+    internal static bool IsTooLarge(ArgumentOutOfRangeException e) =>
+        e.ParamName == "value" && e.ActualValue is null && e.Source == typeof(FileStream).Assembly.GetName().Name;
 
     private static string TemporaryPrefix(string target) => $".{Path.GetFileName(target)}.";
 

@@ -4,6 +4,7 @@ namespace DwrSeg.Native.Graph;
 internal sealed class GraphIndex
 {
     private readonly List<Node>[] _readers;
+    private readonly HashSet<Tensor> _updated;
     private readonly Dictionary<Node, int> _positions = new(ReferenceEqualityComparer.Instance);
 
     public GraphIndex(LayerGraph graph)
@@ -11,6 +12,7 @@ internal sealed class GraphIndex
         Graph = graph;
         _readers = new List<Node>[graph.Tensors.Length];
         for (int i = 0; i < _readers.Length; i++) _readers[i] = [];
+        _updated = [.. graph.Updated];
         for (int i = 0; i < graph.Nodes.Length; i++)
         {
             Node node = graph.Nodes[i];
@@ -21,6 +23,9 @@ internal sealed class GraphIndex
     }
 
     public LayerGraph Graph { get; }
+
+    /// <summary>True where every run changes the values, see <see cref="LayerGraph.Updated"/>.</summary>
+    public bool IsUpdated(TensorView view) => _updated.Contains(view.Tensor);
 
     public int PositionOf(Node node) => _positions[node];
 

@@ -32,6 +32,9 @@ internal sealed class LayerGraph
     /// <summary>Parameters and state: everything that lives in a tensor store.</summary>
     public IEnumerable<Tensor> Stored => Tensors.Where(t => t.IsStored && t.Alias is null);
 
+    /// <summary>Parameters and state that every run changes, so that nothing derived from them can be kept.</summary>
+    public IEnumerable<Tensor> Updated => Tensors.Where(t => t.Alias is not null).Select(t => t.Alias!);
+
     /// <summary>Multiply-accumulates of all nodes that depend on an input.</summary>
     public long Multiplies
     {

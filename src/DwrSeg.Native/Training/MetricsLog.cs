@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Text.Json;
 using DwrSeg.Native.Evaluation;
+using DwrSeg.Native.Formats;
 
 namespace DwrSeg.Native.Training;
 
@@ -20,7 +21,8 @@ internal sealed class MetricsLog : IDisposable
     {
         try
         {
-            return new MetricsLog(new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1 << 12));
+            // Lines are written whole, so a buffer would only keep a line that failed until Dispose, to fail again.
+            return new MetricsLog(new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, bufferSize: 0));
         }
         catch (IOException e) when (e is not (FileNotFoundException or DirectoryNotFoundException or PathTooLongException) && File.Exists(path))
         {
@@ -66,6 +68,9 @@ internal sealed class MetricsLog : IDisposable
         json.WriteEndObject();
     });
 
+    /// <summary>Puts all lines on the disk: a state that is saved next must not know of lines that a power cut takes away.</summary>
+    public void Sync() => _file.Flush(flushToDisk: true);
+
     public void Dispose() => _file.Dispose();
 
     private void Write(string kind, int epoch, long iteration, Action<Utf8JsonWriter> writeRest)
@@ -81,8 +86,14 @@ internal sealed class MetricsLog : IDisposable
             json.WriteEndObject();
         }
         line.Write("\n"u8);
-        _file.Write(line.WrittenSpan);
-        _file.Flush();
+        try
+        {
+            _file.Write(line.WrittenSpan);
+        }
+        catch (Exception e) when (e is IOException || (e is ArgumentOutOfRangeException range && AtomicFile.IsTooLarge(range)))
+        {
+            throw new IOException($"cannot write {_file.Name}: {e.Message.TrimEnd('.')}; free some space and go on with --resume", e);
+        }
     }
 
     private static void WriteNumber(Utf8JsonWriter json, string key, double? value)

@@ -18,12 +18,17 @@ public enum ExistingRun
 /// <summary>The files of a run.</summary>
 internal sealed class RunFolder : IDisposable
 {
-    private RunFolder(string path)
+    private const string LastName = "last.safetensors", BestName = "best.safetensors", ModelName = "model.safetensors";
+    private const string MetricsName = "metrics.jsonl";
+
+    private RunFolder(string path, bool resumes)
     {
-        Last = Path.Combine(path, "last.safetensors");
-        Best = Path.Combine(path, "best.safetensors");
-        Model = Path.Combine(path, "model.safetensors");
-        Metrics = MetricsLog.Open(MetricsFile(path));
+        Last = Path.Combine(path, LastName);
+        Best = Path.Combine(path, BestName);
+        Model = Path.Combine(path, ModelName);
+        Metrics = MetricsLog.Open(Path.Combine(path, MetricsName));
+        Resumes = resumes && File.Exists(Last);
+        foreach (string file in (ReadOnlySpan<string>)[Last, Best, Model]) AtomicFile.RemoveLeftovers(file);
     }
 
     /// <summary>The state to resume from.</summary>
@@ -37,37 +42,49 @@ internal sealed class RunFolder : IDisposable
 
     public MetricsLog Metrics { get; }
 
-    /// <summary>Whether there is a state to resume from.</summary>
-    public bool HasCheckpoint => File.Exists(Last);
+    /// <summary>Whether this run goes on from <see cref="Last"/>.</summary>
+    public bool Resumes { get; }
 
-    /// <summary>Creates the folder where it is missing and takes it for one run.</summary>
+    /// <summary>Creates the folder where it is missing and takes it for one run. What lies in it stays until <see cref="Clear"/>.</summary>
     /// <exception cref="TrainingException">It holds a run, or another process trains in it.</exception>
     /// <exception cref="IOException">It can't be created or written.</exception>
     public static RunFolder Open(string path, ExistingRun existing)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
         if (File.Exists(path)) throw new IOException($"{path} is a file; the output must be a folder");
-        Directory.CreateDirectory(path);
-        if (existing == ExistingRun.Refuse && File.Exists(MetricsFile(path)))
-            throw new TrainingException($"{path} holds a run already; go on with it (--resume), replace it (--overwrite) or take another folder.");
-        var folder = new RunFolder(path);
+        string? found = Existing(path);
+        if (existing == ExistingRun.Refuse && found is not null)
+        {
+            throw new TrainingException(
+                $"{path} holds a run already ({found}); go on with it (--resume), replace it (--overwrite) or take another folder.");
+        }
+        if (existing == ExistingRun.Resume && found is BestName or ModelName)
+        {
+            throw new TrainingException($"{path} holds {found} but no {LastName} to resume from; put that back or take another folder.");
+        }
         try
         {
-            foreach (string file in (ReadOnlySpan<string>)[folder.Last, folder.Best, folder.Model])
-            {
-                AtomicFile.RemoveLeftovers(file);
-                if (existing != ExistingRun.Resume) File.Delete(file);
-            }
-            return folder;
+            Directory.CreateDirectory(path);
+            return new RunFolder(path, existing == ExistingRun.Resume);
         }
-        catch
+        catch (UnauthorizedAccessException e)
         {
-            folder.Dispose();
-            throw;
+            throw new IOException($"cannot write into {path}: no permission; choose another folder or change its owner", e);
         }
+    }
+
+    /// <summary>Deletes what an earlier run left. To be called when the new one is sure to start.</summary>
+    public void Clear()
+    {
+        foreach (string file in (ReadOnlySpan<string>)[Last, Best, Model]) File.Delete(file);
     }
 
     public void Dispose() => Metrics.Dispose();
 
-    private static string MetricsFile(string path) => Path.Combine(path, "metrics.jsonl");
+    // Empty metrics are those of a run that could not start.
+    private static string? Existing(string path)
+    {
+        string? model = Array.Find([LastName, BestName, ModelName], name => File.Exists(Path.Combine(path, name)));
+        return model ?? (new FileInfo(Path.Combine(path, MetricsName)) is { Exists: true, Length: > 0 } ? MetricsName : null);
+    }
 }

@@ -42,21 +42,25 @@ internal static class TrainingCheckpoint
         writer.Save(path);
     }
 
-    /// <summary>Loads the state into the store.</summary>
+    /// <summary>Loads the state into the store. The file is not trusted: a number that no run could have reached is refused.</summary>
     /// <exception cref="WeightsFormatException">The file is no sound checkpoint of this network.</exception>
     /// <exception cref="TrainingException">It was written by a run with other options or other data.</exception>
-    public static TrainingState Load(string path, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, string data)
+    public static TrainingState Load(
+        SafetensorsFile file, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, string data,
+        int stepsPerEpoch)
     {
-        using SafetensorsFile file = SafetensorsFile.Open(path);
+        string path = file.Name;
         JsonFields fields = Checkpoint.Training(file);
-        if (ModelMetadata.Read(file).Config != metadata.Config)
+        ModelMetadata found = ModelMetadata.Read(file);
+        if (found.Config != metadata.Config)
             throw new TrainingException($"{path} is a run of another network; resume with the model that it was started with.");
         RequireSame(path, "the data", fields.Text(Data), data);
+        RequireSame(path, "the classes", Names(found.Classes), Names(metadata.Classes));
         foreach ((string name, Func<TrainingOptions, object?> value) in TrainingOptions.Decisive)
             RequireSame(path, name, fields.Text(OptionPrefix + name), Text(value(options)));
         ModelWeights.Load(file, graph, store, isForeign: name => name.StartsWith(Sgd.VelocityPrefix, StringComparison.Ordinal));
         foreach (Tensor tensor in graph.Stored.Where(IsVelocity)) ModelWeights.LoadOne(file, tensor.Name, tensor, store);
-        return ReadState(fields);
+        return ReadState(fields, options, stepsPerEpoch);
     }
 
     private static void WriteFields(Utf8JsonWriter json, TrainingOptions options, string data, TrainingState state)
@@ -75,16 +79,22 @@ internal static class TrainingCheckpoint
             json.WriteString(OptionPrefix + name, Text(value(options)));
     }
 
-    private static TrainingState ReadState(JsonFields fields) => new()
+    // Each number bounds the next, so that no state comes out that no run could have reached.
+    private static TrainingState ReadState(JsonFields fields, TrainingOptions options, int stepsPerEpoch)
     {
-        Iteration = fields.Integer("iteration", 0),
-        Updates = fields.Integer("updates", 0),
-        ValidatedEpoch = (int)fields.Integer("validated_epoch", 0, int.MaxValue),
-        BestMeanIou = fields.Number("best_miou"),
-        BestEpoch = (int)fields.Integer("best_epoch", 0, int.MaxValue),
-        Recent = new LossSum(fields.Number("recent_loss"), fields.Integer("recent_steps", 0)),
-        Epoch = new LossSum(fields.Number("epoch_loss"), fields.Integer("epoch_steps", 0)),
-    };
+        long iteration = fields.Integer("iteration", 0, (long)options.Epochs * stepsPerEpoch);
+        int validated = (int)fields.Integer("validated_epoch", 0, iteration / stepsPerEpoch);
+        return new TrainingState
+        {
+            Iteration = iteration,
+            Updates = fields.Integer("updates", 0, iteration),
+            ValidatedEpoch = validated,
+            BestMeanIou = Math.Clamp(fields.Number("best_miou"), -1, 1),
+            BestEpoch = (int)fields.Integer("best_epoch", 0, validated),
+            Recent = new LossSum(fields.Number("recent_loss"), fields.Integer("recent_steps", 0, options.MetricsInterval - 1)),
+            Epoch = new LossSum(fields.Number("epoch_loss"), fields.Integer("epoch_steps", 0, stepsPerEpoch - 1)),
+        };
+    }
 
     private static void RequireSame(string path, string what, string before, string now)
     {
@@ -92,6 +102,8 @@ internal static class TrainingCheckpoint
         throw new TrainingException($"{path} belongs to a run with another value of {what}: {ErrorText.Quote(before)} then, " +
             $"{ErrorText.Quote(now)} now. A resumed run must go on as it began: give the first value again, or start a new run.");
     }
+
+    private static string Names(ClassList? classes) => classes is null ? "" : string.Join(", ", classes.Names);
 
     private static bool IsVelocity(Tensor tensor) => tensor.Name.StartsWith(Sgd.VelocityPrefix, StringComparison.Ordinal);
 

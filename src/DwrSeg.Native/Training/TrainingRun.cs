@@ -54,11 +54,13 @@ internal sealed class TrainingRun : IDisposable
         _store = backend.CreateStore();
         try
         {
-            _state = files.HasCheckpoint ? Resume() : Start();
-            files.Metrics.Rewind(_state);
+            _state = files.Resumes ? Resume() : Start();
             _loader = new TrainingLoader(training, options.Augmentation, LoaderOptions());
             _plan = new TrainingPlan(_graph, backend, _store);
             _evaluator = new Evaluator(backend, _store, _metadata, options.ValidationSize);
+            // Nothing of an earlier run is touched before all that can fail at the start has not.
+            if (!files.Resumes) files.Clear();
+            files.Metrics.Rewind(_state);
         }
         catch
         {
@@ -83,7 +85,7 @@ internal sealed class TrainingRun : IDisposable
         try
         {
             // What an early mistake would waste is seen at once: the first file is written before the first step.
-            if (!_files.HasCheckpoint) Save();
+            Save();
             while (!isComplete)
             {
                 cancellation.ThrowIfCancellationRequested();
@@ -113,7 +115,13 @@ internal sealed class TrainingRun : IDisposable
 
     private TrainingState Resume()
     {
-        TrainingState state = TrainingCheckpoint.Load(_files.Last, _graph, _store, _metadata, _options, _data);
+        using SafetensorsFile file = SafetensorsFile.Open(_files.Last);
+        TrainingState state = TrainingCheckpoint.Load(file, _graph, _store, _metadata, _options, _data, _stepsPerEpoch);
+        if (state.BestEpoch > 0 && !File.Exists(_files.Best))
+        {
+            throw new TrainingException($"{_files.Best} is missing, though {_files.Last} tells of it: it holds the weights of epoch " +
+                $"{state.BestEpoch}, the best so far. Put it back, or start a new run.");
+        }
         (_savedAt, _savedValidation, _savedTime) = (state.Iteration, state.ValidatedEpoch, Stopwatch.GetTimestamp());
         return state;
     }
@@ -145,7 +153,7 @@ internal sealed class TrainingRun : IDisposable
         {
             if (_plan.Step(batch.Images, batch.Labels, rate) is { } value)
             {
-                RequireFinite(value, rate);
+                if (!float.IsFinite(value)) throw Diverged($"the loss is {value}", _state.Iteration);
                 _state.Updates++;
                 _state.Recent = _state.Recent.Add(value);
                 _state.Epoch = _state.Epoch.Add(value);
@@ -180,6 +188,7 @@ internal sealed class TrainingRun : IDisposable
 
     private void Validate(CancellationToken cancellation)
     {
+        RequireFiniteWeights();
         _evaluator.Refresh();
         EvaluationResult result = _evaluator.Run(
             _validation!, (_, _, done) => _observer?.OnValidating(done, _validation!.Count), cancellation);
@@ -207,13 +216,9 @@ internal sealed class TrainingRun : IDisposable
     {
         if (_savedAt == _state.Iteration && _savedValidation == _state.ValidatedEpoch) return;
         RequireFiniteWeights();
+        _files.Metrics.Sync();
         TrainingCheckpoint.Save(_files.Last, _graph, _store, _metadata, _options, _data, _state);
         (_savedAt, _savedValidation, _savedTime) = (_state.Iteration, _state.ValidatedEpoch, Stopwatch.GetTimestamp());
-    }
-
-    private void RequireFinite(float loss, float rate)
-    {
-        if (!float.IsFinite(loss)) throw Diverged($"the loss is {loss}", rate);
     }
 
     // A step can overflow the weights while its own loss is still finite; the last good checkpoint must not be replaced by that.
@@ -227,16 +232,17 @@ internal sealed class TrainingRun : IDisposable
             _store.Read(name, used);
             foreach (float value in used)
             {
-                if (!float.IsFinite(value)) throw Diverged($"'{name}' holds {value}", _schedule.At(Math.Max(0, _state.Iteration - 1)));
+                if (!float.IsFinite(value)) throw Diverged($"'{name}' holds {value}", Math.Max(0, _state.Iteration - 1));
             }
         }
     }
 
-    private TrainingException Diverged(string what, float rate)
+    private TrainingException Diverged(string what, long step)
     {
         string kept = _savedAt < 0 ? "No checkpoint was written." : $"{_files.Last} keeps the state of step {_savedAt}.";
         return new TrainingException(FormattableString.Invariant(
-            $"The training diverged in epoch {EpochsDone + 1}, step {StepInEpoch + 1} (step {_state.Iteration + 1} in all, learning rate {rate:g3}): {what}. ")
+            $"The training diverged in epoch {step / _stepsPerEpoch + 1}, step {step % _stepsPerEpoch + 1} ")
+            + FormattableString.Invariant($"(step {step + 1} in all, learning rate {_schedule.At(step):g3}): {what}. ")
             + $"{kept} Start again with a lower --learning-rate, or with --warmup.");
     }
 }

@@ -174,7 +174,14 @@ internal static unsafe class FloatOps
             return;
         }
         if (opcode == "tanh") r.Requires(75);
-        if (kind is "rz" or "rm" or "rp") throw r.Error($"{opcode} is emulated with rounding to nearest only");
+        if (kind is "rz" or "rm" or "rp")
+        {
+            if (type != PtxType.F32 || opcode is not ("rcp" or "sqrt")) throw r.Error($"{opcode} of {type} is emulated with rounding to nearest only");
+            int d = r.Destination(0, 32), a = r.Source(1, 32);
+            r.Operation.Immediate = Array.IndexOf(RoundingNames, kind);
+            r.Emit(opcode == "rcp" ? &Directed<ExactReciprocal> : &Directed<ExactRoot>, InstructionClass.Special, d, a, a, flops: 1, small: flags);
+            return;
+        }
         if (type == PtxType.F64)
         {
             if (run64 == null) throw r.Error($"{opcode} of f64 is not known to the emulator");
@@ -291,7 +298,7 @@ internal static unsafe class FloatOps
             (double sum, double rest) = TOp.Do(x, y, z);
             float value = Rounding.ToFloat(Rounding.Odd(sum, rest), mode);
             // An exact zero from terms of both signs is −0 when rounding down.
-            if (sum == 0 && rest == 0 && mode == RoundingMode.Down && TOp.IsSum && !(x == 0 && y == 0)) value = -0f;
+            if (sum == 0 && rest == 0 && mode == RoundingMode.Down && TOp.AddsBothSigns(x, y, z)) value = -0f;
             if (float.IsNaN(value)) value = BitConverter.UInt32BitsToSingle(0x7fffffff);
             if (flush) value = Flush(value);
             if ((op->Small & Sat) != 0) value = value > 0 ? Math.Min(value, 1) : 0;
@@ -325,49 +332,69 @@ internal static unsafe class FloatOps
 
     private interface IExact
     {
-        static abstract bool IsSum { get; }
+        /// <summary>Whether the result is a sum of two terms, one negative and one positive.</summary>
+        static abstract bool AddsBothSigns(float a, float b, float c);
 
         static abstract (double Sum, double Lost) Do(float a, float b, float c);
     }
 
     private struct ExactAdd : IExact
     {
-        public static bool IsSum => true;
+        public static bool AddsBothSigns(float a, float b, float c) => float.IsNegative(a) != float.IsNegative(b);
 
         public static (double Sum, double Lost) Do(float a, float b, float c) => Rounding.Add(a, b);
     }
 
     private struct ExactSub : IExact
     {
-        public static bool IsSum => true;
+        public static bool AddsBothSigns(float a, float b, float c) => float.IsNegative(a) == float.IsNegative(b);
 
         public static (double Sum, double Lost) Do(float a, float b, float c) => Rounding.Add(a, -b);
     }
 
     private struct ExactMul : IExact
     {
-        public static bool IsSum => false;
+        public static bool AddsBothSigns(float a, float b, float c) => false;
 
         public static (double Sum, double Lost) Do(float a, float b, float c) => ((double)a * b, 0);
     }
 
     private struct ExactFma : IExact
     {
-        public static bool IsSum => true;
+        public static bool AddsBothSigns(float a, float b, float c) => float.IsNegative(a) ^ float.IsNegative(b) ^ float.IsNegative(c);
 
         public static (double Sum, double Lost) Do(float a, float b, float c) => Rounding.Add((double)a * b, c);
     }
 
     private struct ExactDiv : IExact
     {
-        public static bool IsSum => false;
+        public static bool AddsBothSigns(float a, float b, float c) => false;
 
         public static (double Sum, double Lost) Do(float a, float b, float c)
         {
             double quotient = (double)a / b;
             // The remainder's sign says on which side of the quotient the exact one lies.
-            double rest = double.IsFinite(quotient) && b != 0 ? Math.FusedMultiplyAdd(-quotient, b, a) : 0;
+            double rest = double.IsFinite(quotient) && float.IsFinite(b) && b != 0 ? Math.FusedMultiplyAdd(-quotient, b, a) : 0;
             return (quotient, rest == 0 ? 0 : (rest > 0) == (b > 0) ? double.Epsilon : -double.Epsilon);
+        }
+    }
+
+    private struct ExactReciprocal : IExact
+    {
+        public static bool AddsBothSigns(float a, float b, float c) => false;
+
+        public static (double Sum, double Lost) Do(float a, float b, float c) => ExactDiv.Do(1, a, 0);
+    }
+
+    private struct ExactRoot : IExact
+    {
+        public static bool AddsBothSigns(float a, float b, float c) => false;
+
+        public static (double Sum, double Lost) Do(float a, float b, float c)
+        {
+            double root = Math.Sqrt(a);
+            double rest = double.IsFinite(root) ? Math.FusedMultiplyAdd(-root, root, a) : 0;
+            return (root, rest == 0 ? 0 : Math.CopySign(double.Epsilon, rest));
         }
     }
 

@@ -11,14 +11,19 @@ internal sealed unsafe class DeviceMemory : IDisposable
 {
     private const int SlotBits = 22;
     private const ulong SlotBytes = 1ul << SlotBits;
-    private const ulong FirstAddress = 0x2000_0000_0000;
+    private const ulong LowestAddress = 0x2000_0000_0000;
+    private const ulong AddressesPerDevice = 0x1000_0000_0000;
 
+    private readonly ulong _first;
     private readonly Dictionary<ulong, Allocation> _live = [];
     private readonly List<Allocation> _byNumber = [];
     private Allocation?[] _slots = new Allocation?[1024];
     private int _nextSlot = 1;
     private int _nextNumber;
     private uint _tag;
+
+    /// <param name="device">The device's number: no two devices share an address.</param>
+    public DeviceMemory(int device = 0) => _first = LowestAddress + (ulong)device * AddressesPerDevice;
 
     /// <summary>Held while a launch or a copy runs.</summary>
     public Lock Gate { get; } = new();
@@ -41,7 +46,7 @@ internal sealed unsafe class DeviceMemory : IDisposable
             int slots = checked((int)((bytes + SlotBytes - 1) / SlotBytes)) + 2;
             while (_nextSlot + slots > _slots.Length) Array.Resize(ref _slots, _slots.Length * 2);
             // Starts at odd multiples of 256 so that code cannot rely on a better alignment than the driver promises.
-            ulong address = FirstAddress + ((ulong)_nextSlot << SlotBits) + 256;
+            ulong address = _first + ((ulong)_nextSlot << SlotBits) + 256;
             var allocation = new Allocation(address, bytes, name, _nextNumber++);
             for (int slot = 0; slot < slots - 1; slot++) _slots[_nextSlot + slot] = allocation;
             _nextSlot += slots;
@@ -116,6 +121,16 @@ internal sealed unsafe class DeviceMemory : IDisposable
         }
     }
 
+    /// <summary>Makes a range unwritten again.</summary>
+    public void Forget(ulong address, ulong bytes)
+    {
+        lock (Gate)
+        {
+            Allocation allocation = Resolve(address, bytes, "allocation");
+            WrittenMap.Clear(allocation.Written, address - allocation.Base, bytes);
+        }
+    }
+
     /// <summary>Sets bytes.</summary>
     public void Fill(ulong target, byte value, ulong count)
     {
@@ -186,7 +201,7 @@ internal sealed unsafe class DeviceMemory : IDisposable
     /// <summary>The allocation whose slot holds an address, live or not.</summary>
     internal Allocation? Find(ulong address)
     {
-        ulong slot = unchecked(address - FirstAddress) >> SlotBits;
+        ulong slot = unchecked(address - _first) >> SlotBits;
         if (slot >= (ulong)_slots.Length) return null;
         // What lies less than a slot before an allocation is told as its underrun.
         return _slots[slot] ?? (slot + 1 < (ulong)_slots.Length ? _slots[slot + 1] : null);

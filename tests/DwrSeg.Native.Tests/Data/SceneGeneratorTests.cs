@@ -105,7 +105,7 @@ public sealed class SceneGeneratorTests
         List<int> told = [];
         SceneGenerator.WriteDataset(folder.Path, "train", 3, 9, 64, 48, new Progress(told), TestContext.Current.CancellationToken);
         SegmentationDataset written = SegmentationDataset.Open(folder.Path, "train");
-        GeneratedDataset generated = new(9, 3, 64, 48);
+        GeneratedDataset generated = new(SceneGenerator.SeriesOf(9, "train"), 3, 64, 48);
         Assert.IsType<FolderDataset>(written);
         Assert.Equal(generated.Classes.Names, written.Classes.Names);
         Assert.Equal(3, written.Count);
@@ -117,8 +117,10 @@ public sealed class SceneGeneratorTests
             Assert.Equal(expected.Labels, found.Labels);
         }
         Assert.Equal([1, 2, 3], told.Order());
-        SceneGenerator.WriteDataset(folder.Path, "val", 1, 10, 64, 48, cancellation: TestContext.Current.CancellationToken);
-        Assert.Equal(4, SegmentationDataset.Open(folder.Path, "train+val").Count);
+        SceneGenerator.WriteDataset(folder.Path, "val", 1, 9, 64, 48, cancellation: TestContext.Current.CancellationToken);
+        SegmentationDataset joined = SegmentationDataset.Open(folder.Path, "train+val");
+        Assert.Equal(4, joined.Count);
+        Assert.NotEqual(joined.Load(0).Labels, joined.Load(3).Labels);
     }
 
     [Fact]
@@ -155,7 +157,7 @@ public sealed class SceneGeneratorTests
         new ClassList(ClassList.CamVid.Names, ClassList.CamVid.Colors, 200).Save(folder.PathOf("classes.json"));
         SceneGenerator.WriteDataset(folder.Root, "train", 1, 4, 64, 48, cancellation: TestContext.Current.CancellationToken);
         SegmentationSample scene = SegmentationDataset.Open(folder.Root, "train").Load(0);
-        Assert.Equal(SceneGenerator.Generate(4, 0, 64, 48).Labels, scene.Labels);
+        Assert.Equal(SceneGenerator.Generate(SceneGenerator.SeriesOf(4, "train"), 0, 64, 48).Labels, scene.Labels);
     }
 
     [Fact]

@@ -266,4 +266,77 @@ public sealed class SegmentationDatasetTests : IDisposable
         Assert.Contains("a is 6x4", e.Message);
         Assert.Contains("b is 8x4", e.Message);
     }
+
+    [Fact]
+    public void CityscapesIdOutOfRange_NamesTheFile()
+    {
+        _folder.Image("leftImg8bit/val/ulm/ulm_000001_000019_leftImg8bit.png");
+        string ids = _folder.Labels("gtFine/val/ulm/ulm_000001_000019_gtFine_labelIds.png", 7, 34);
+        Assert.Contains($"{ids}: pixel (1, 0) has id 34", Assert.Throws<DatasetException>(() => Open("val").Load(0)).Message);
+        File.Delete(ids);
+        string trainIds = _folder.Labels("gtFine/val/ulm/ulm_000001_000019_gtFine_labelTrainIds.png", 0, 0, 19);
+        Assert.Contains($"{trainIds}: pixel (2, 0) has id 19", Assert.Throws<DatasetException>(() => Open("val").Load(0)).Message);
+    }
+
+    [Fact]
+    public void OwnIdOutOfRange_NamesTheFileAndTheListsRange()
+    {
+        _folder.Text("classes.json", """{"classes": [{"name": "floor"}, {"name": "wall"}], "ignore": 9}""");
+        _folder.Image("train/images/x.png");
+        string labels = _folder.Labels("train/labels/x.png", 1, 2);
+        Assert.Contains($"{labels}: pixel (1, 0) has id 2; expected 0 to 1, or 9", Assert.Throws<DatasetException>(() => Open("train").Load(0)).Message);
+    }
+
+    [Fact]
+    public void DamagedLabels_AreNamed()
+    {
+        _folder.Image("train/images/a.png");
+        string labels = _folder.Text("train/labels/a.png", "no labels");
+        Assert.StartsWith(labels, Assert.Throws<DatasetException>(() => Open("train").Load(0)).Message);
+        byte[] rgb = new byte[6 * 4 * 3];
+        ImageCodec.SaveRgb(labels, 6, 4, rgb);
+        // A picture of the classes in colour, as some data sets bring them, has no ids.
+        Assert.StartsWith(labels, Assert.Throws<DatasetException>(() => Open("train").Load(0)).Message);
+    }
+
+    [Fact]
+    public void TutorialLayoutWithoutLabels_NamesWhatIsMissing()
+    {
+        string image = _folder.Image("train/a.png");
+        _folder.Folder("trainannot");
+        DatasetException label = Refused("train");
+        Assert.Equal(_folder.PathOf("trainannot/a.png"), label.Path);
+        Assert.Contains(image, label.Message);
+        _folder.Image("val/a.png");
+        Assert.Contains(_folder.PathOf("valannot"), Refused("val").Message);
+    }
+
+    [Fact]
+    public void TutorialListWithoutAnEntry_OrWithAMissingLabel_IsNamed()
+    {
+        _folder.Image("train/a.png");
+        _folder.Folder("trainannot");
+        string list = _folder.Text("train.txt", "\n\n");
+        Assert.Contains(list, Refused("train").Message);
+        File.WriteAllText(list, "train/a.png trainannot/a.png\n");
+        DatasetException e = Refused("train");
+        Assert.Contains($"{list}, line 1", e.Message);
+        Assert.Contains("trainannot", e.Message);
+    }
+
+    [Fact]
+    public void EmptyCityscapesSplit_IsNamed()
+    {
+        string split = _folder.Folder("leftImg8bit/val");
+        _folder.Folder("gtFine/val");
+        Assert.StartsWith(split, Refused("val").Message);
+        Assert.Contains("there are val", Refused("train").Message);
+    }
+
+    [Fact]
+    public void CityscapesWithoutAnnotation_NamesTheFolder()
+    {
+        _folder.Image("leftImg8bit/train/ulm/ulm_000001_000019_leftImg8bit.png");
+        Assert.Contains(_folder.PathOf("gtFine/train"), Refused("train").Message);
+    }
 }

@@ -122,6 +122,38 @@ public sealed class TrainingLoaderTests
     }
 
     [Fact]
+    public void AnythingThatASampleThrows_NamesTheSample()
+    {
+        using SlowDataset failing = new() { Failure = new InvalidOperationException("out of ink") };
+        failing.Go.Set();
+        using TrainingLoader loader = new(failing, Augmentation, Options(1));
+        DatasetException e = Assert.Throws<DatasetException>(() => loader.Next(TestContext.Current.CancellationToken));
+        Assert.StartsWith("slow/block", e.Message);
+        Assert.Contains("out of ink", e.Message);
+    }
+
+    [Fact]
+    public void NoMoreSamplesAreLoadedThanTheBuffersHold()
+    {
+        ArrayDataset blocks = new(20, 48, 32);
+        using TrainingLoader loader = new(blocks, Augmentation, Options(2) with { Threads = 4, Buffers = 3, CacheBytes = 0 });
+        Assert.True(SpinWait.SpinUntil(() => blocks.Loads == 6, TimeSpan.FromSeconds(60)), $"{blocks.Loads} samples are loaded");
+        // Were it to run ahead, it would do so at once: a sample takes microseconds.
+        Thread.Sleep(50);
+        Assert.Equal(6, blocks.Loads);
+    }
+
+    [Fact]
+    public void TheCacheKeepsToItsBudget()
+    {
+        ArrayDataset blocks = new(6, 48, 32);
+        Take(blocks, Options(2) with { Threads = 1, CacheBytes = 3 * 48 * 32 * 4 + 1 }, 15);
+        // Three of six samples are kept, so each of the four epochs after the first decodes the other three; at most three batches more
+        // are prepared ahead.
+        Assert.InRange(blocks.Loads, 18, 18 + 6);
+    }
+
+    [Fact]
     public void HoldingEveryBatch_IsAnErrorNotAHang()
     {
         using TrainingLoader loader = new(new ArrayDataset(8, 48, 32), Augmentation, Options(2) with { Buffers = 2 });
@@ -164,6 +196,8 @@ public sealed class TrainingLoaderTests
 
         public ManualResetEventSlim Go { get; } = new();
 
+        public Exception? Failure { get; init; }
+
         public override string Name => "slow";
 
         public override DwrSeg.Native.Formats.ClassList Classes => _blocks.Classes;
@@ -175,7 +209,7 @@ public sealed class TrainingLoaderTests
         public override SegmentationSample Load(int index)
         {
             Go.Wait();
-            return _blocks.Load(index);
+            return Failure is null ? _blocks.Load(index) : throw Failure;
         }
 
         public void Dispose() => Go.Dispose();

@@ -9,6 +9,7 @@ internal static class CpuCover
     // Tried in order on the first node that is not covered yet; a rule says which nodes it takes, that one included.
     private static readonly Func<GraphIndex, ImmutableArray<bool>, Node, StepCover?>[] FusionRules =
     [
+        (index, _, node) => ConvWithTail(index, node),
         (index, _, node) => ConvChain(index, node),
         DepthwiseBranches,
         (index, _, node) => NormRelu(index, node),
@@ -41,6 +42,29 @@ internal static class CpuCover
             covers.Add((cover.Nodes.Max(index.PositionOf), cover));
         }
         return [.. covers.OrderBy(c => c.Position).Select(c => c.Cover)];
+    }
+
+    /// <summary>
+    /// A 3x3 convolution, its ReLU, the 1x1 convolution that alone reads it and the residual sum: SIR, and the decoder with its classifier.
+    /// Weights that each run updates stay out: in training a BN or a gradient reads the map between anyway.
+    /// </summary>
+    private static StepCover? ConvWithTail(GraphIndex index, Node node)
+    {
+        if (node.Layer is not Conv2d { Kernel: 3 } || node.Outputs[0].Accumulate) return null;
+        List<Node> nodes = [node];
+        List<TensorView> inner = [];
+        if (index.OnlyReader(node.Output) is { Layer: Relu } relu) Take(relu);
+        if (index.OnlyReader(nodes[^1].Output) is not { Layer: Conv2d { Kernel: 1, Stride: 1 } } project) return null;
+        if (project.Outputs[0].Accumulate || index.IsUpdated(node.Inputs[1]) || index.IsUpdated(project.Inputs[1])) return null;
+        Take(project);
+        if (index.OnlyReader(project.Output) is { Layer: Add } sum) Take(sum);
+        return new StepCover(NameOf(nodes), [.. nodes], [.. inner], CpuLowerings.BindConvolutionWithTail);
+
+        void Take(Node next)
+        {
+            inner.Add(nodes[^1].Output);
+            nodes.Add(next);
+        }
     }
 
     /// <summary>A convolution with the ReLU and the residual sum behind it.</summary>

@@ -90,6 +90,36 @@ internal static unsafe class CpuLowerings
             null, kernel);
     }
 
+    /// <summary>A convolution, perhaps its ReLU, then a 1x1 convolution and perhaps a sum; what is between is never a whole map.</summary>
+    public static CpuStep BindConvolutionWithTail(StepBinder binder, ImmutableArray<Node> nodes)
+    {
+        Node first = nodes[0];
+        var conv = (Conv2d)first.Layer;
+        int second = nodes[1].Layer is Graph.Relu ? 2 : 1;
+        Node project = nodes[second];
+        var epilogue = new Epilogue
+        {
+            Bias = first.Inputs.Length == 3 ? binder.Values(first.Inputs[2]) : null,
+            BorderBias = conv.BorderBias,
+            Relu = second == 2,
+        };
+        Map x = binder.Map(first.Inputs[0]), y = binder.Map(nodes[^1].Output);
+        Map residual = second + 1 < nodes.Length ? binder.Map(nodes[^1].Inputs.Single(v => v != project.Output)) : default;
+        var middle = new Map(null, y.N, y.H, y.W, first.Output.Channels, first.Output.Channels);
+        float* weights = binder.Values(first.Inputs[1]), tailWeights = binder.Values(project.Inputs[1]);
+        var tail = new PointwiseTail(middle.C, y.C);
+        var kernel = new Convolution(conv.Kernel, conv.Stride, x.C, middle.C, binder.Workspace, tail);
+        PointwiseTail.Job job = tail.Bind(y, residual, project.Inputs.Length == 3 ? binder.Values(project.Inputs[2]) : null);
+        WorkerPool pool = binder.Pool;
+        return new CpuStep(() => kernel.Run(pool, x, middle, epilogue, job), Pack, kernel);
+
+        void Pack()
+        {
+            kernel.Pack(pool, weights);
+            tail.Pack(pool, tailWeights);
+        }
+    }
+
     private static CpuStep BindConvolutionDataGradient(StepBinder binder, ImmutableArray<Node> nodes)
     {
         var layer = (Conv2dDataGradient)nodes[0].Layer;

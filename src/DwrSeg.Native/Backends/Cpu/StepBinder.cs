@@ -6,7 +6,7 @@ namespace DwrSeg.Native.Backends.Cpu;
 /// <summary>Gives lowerings what they bind to: memory, threads and scratch.</summary>
 internal sealed unsafe class StepBinder(CpuPlan plan, WorkerPool pool, Workspace workspace)
 {
-    private readonly HashSet<Tensor> _updated = [.. plan.Graph.Tensors.Where(t => t.Alias is not null).Select(t => t.Alias!)];
+    private readonly HashSet<Tensor> _updated = [.. plan.Graph.Updated];
 
     public WorkerPool Pool => pool;
 

@@ -40,9 +40,13 @@ internal enum CUresult
     SystemDriverMismatch = 803,
     StreamCaptureUnsupported = 900,
     StreamCaptureInvalidated = 901,
+    StreamCaptureMerge = 902,
     StreamCaptureUnmatched = 903,
+    StreamCaptureUnjoined = 904,
+    StreamCaptureIsolation = 905,
     StreamCaptureImplicit = 906,
     CapturedEvent = 907,
+    StreamCaptureWrongThread = 908,
     GraphExecUpdateFailure = 910,
     Unknown = 999,
 }

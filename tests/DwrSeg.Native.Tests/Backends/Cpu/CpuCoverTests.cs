@@ -18,6 +18,28 @@ public sealed class CpuCoverTests
         Assert.Equal(6, steps.Count(s => s.Nodes.Count(n => n.Layer is DepthwiseConv) >= 2));
     }
 
+    [Fact]
+    public void InferenceNeverWritesAMapInsideSirOrBeforeTheClassifier()
+    {
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(DwrSegConfig.Base(), 1, 64, 96));
+        IReadOnlyList<StepCover> steps = CpuCover.Of(graph, fuse: true);
+        List<StepCover> tailed = [.. steps.Where(s => s.Nodes.Count(n => n.Layer is Conv2d) == 2)];
+        Assert.Equal(8, tailed.Count);
+        foreach (StepCover step in tailed)
+        {
+            Tensor[] between = [.. step.Inner.Select(v => v.Tensor)];
+            Assert.DoesNotContain(steps, s => s.Touched().Intersect(between).Any());
+        }
+    }
+
+    [Fact]
+    public void TrainingKeepsTheMapsThatItsGradientsRead()
+    {
+        LayerGraph forward = DwrSegModel.Training(DwrSegConfig.Base(4), 1, 64, 64, new OhemCrossEntropy());
+        LayerGraph graph = Sgd.Append(Differentiation.Differentiate(forward, forward[DwrSegModel.Loss]), 0.9f, 5e-4f);
+        Assert.DoesNotContain(CpuCover.Of(graph, fuse: true), s => s.Nodes.Count(n => n.Layer is Conv2d) > 1);
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]

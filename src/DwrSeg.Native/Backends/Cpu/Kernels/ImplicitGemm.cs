@@ -29,6 +29,9 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     // Divisible by every tile height.
     private const int BlockPixels = 120;
 
+    // By which blocks shrink where there are few of them.
+    private const int TailStep = 24;
+
     // Pointers from one tap to the next.
     private const int TapPitch = BlockPixels + Panels.TileSlack;
 
@@ -45,6 +48,7 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     private Tap* _tapTable;
     private int* _freshTaps;
     private readonly int _freshTapCount;
+    private readonly nint _tailOffset;
     private float* _weights;
     private float* _zeros;
     private float** _zeroRows;
@@ -55,7 +59,8 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     /// <param name="taps">May be empty: the sum is then zero.</param>
     /// <param name="workspace">Scratch, shared with other kernels.</param>
     /// <param name="rowTaps">So many successive taps lie side by side in x; 1 if in doubt.</param>
-    public ImplicitGemm(int inChannels, int outChannels, int stride, Tap[] taps, Workspace workspace, int rowTaps = 1)
+    /// <param name="tail">What takes the product's pixels, if not a map.</param>
+    public ImplicitGemm(int inChannels, int outChannels, int stride, Tap[] taps, Workspace workspace, int rowTaps = 1, PointwiseTail? tail = null)
     {
         Stride = stride;
         _taps = taps;
@@ -76,7 +81,8 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         _freshTapCount = fresh.Length;
         _freshTaps = (int*)NativeMemory.Alloc((nuint)Math.Max(fresh.Length, 1) * sizeof(int));
         fresh.CopyTo(new Span<int>(_freshTaps, fresh.Length));
-        workspace.ReserveScratch(BlockScratch.Bytes(taps.Length, outChannels, _rowTaps > 1));
+        _tailOffset = Align(BlockScratch.Bytes(taps.Length, outChannels, _rowTaps > 1));
+        workspace.ReserveScratch(_tailOffset + (tail?.ScratchBytes(BlockPixels, TailMiddle(outChannels)) ?? 0));
     }
 
     ~ImplicitGemm() => Free();
@@ -96,8 +102,11 @@ internal sealed unsafe class ImplicitGemm : IDisposable
     public void Pack(WorkerPool pool, float* weights, int kernelTaps, bool transposed) =>
         _panels.Pack(pool, weights, kernelTaps, transposed, _weights);
 
-    /// <summary>Computes the grid's pixels of <paramref name="y"/>; leaves all others alone.</summary>
-    public void Run(WorkerPool pool, Map x, Map y, OutputGrid grid, in Epilogue epilogue)
+    /// <summary>
+    /// Computes the grid's pixels of <paramref name="y"/>; leaves all others alone. With a tail bound, the grid is all of y, whose memory is
+    /// not touched, and its pixels go there.
+    /// </summary>
+    public void Run(WorkerPool pool, Map x, Map y, OutputGrid grid, in Epilogue epilogue, PointwiseTail.Job* tail = null)
     {
         Debug.Assert(x.C == InChannels && y.C == OutChannels && x.N == y.N);
         long pixels = (long)y.N * grid.H * grid.W;
@@ -126,14 +135,18 @@ internal sealed unsafe class ImplicitGemm : IDisposable
             ScratchPitch = _workspace.ScratchPitch,
             Pixels = pixels,
             BlockPixels = BlockPixels,
+            Tail = tail,
+            TailOffset = _tailOffset,
             Direct = epilogue.Accumulate
                 ? !epilogue.Relu && !residual && !epilogue.BorderBias
                 : !residual || !epilogue.BorderBias && !(epilogue.Relu && epilogue.ResidualAfterRelu),
         };
+        // A tail sums over all panels, so these can't be divided among workers.
+        if (tail != null) while (job.BlockPixels > TailStep && pixels < 6L * pool.Workers * job.BlockPixels) job.BlockPixels -= TailStep;
         int blocks = (int)((pixels + job.BlockPixels - 1) / job.BlockPixels);
         // Few blocks: give each worker some of the panels too, so that none idles for long.
         int groups = 1;
-        while (groups < _panels.Count && blocks * groups < 6 * pool.Workers) groups++;
+        while (tail == null && groups < _panels.Count && blocks * groups < 6 * pool.Workers) groups++;
         job.PanelCount = _panels.Count;
         job.Blocks = blocks;
         job.Groups = groups;
@@ -149,10 +162,23 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         int count = (int)Math.Min(job->BlockPixels, job->Pixels - firstPixel);
         BlockScratch scratch = new(job->Scratch + worker * job->ScratchPitch, job->TapCount * job->RowTaps, job->Y.C);
         Locate(job, firstPixel, count, scratch);
+        PointwiseTail.Scratch tail = default;
+        if (job->Tail != null)
+        {
+            tail = new PointwiseTail.Scratch((byte*)scratch.Tiles + job->TailOffset, BlockPixels, TailMiddle(job->Y.C), job->Tail->Columns);
+            for (int k = 0; k < count; k++)
+            {
+                tail.Sites[k] = (nint)firstPixel + k;
+                scratch.Results[k] = tail.Middle + (nint)k * job->Y.C;
+            }
+        }
 
         int firstPanel = job->PanelCount * group / job->Groups, endPanel = job->PanelCount * (group + 1) / job->Groups;
         for (int p = firstPanel; p < endPanel; p++) RunPanel(job, job->Panels[p], scratch, count, fetch: p == firstPanel);
+        if (job->Tail != null) PointwiseTail.Run(job->Tail, tail, job->Y.C, 0, count, 0, job->Y.C);
     }
+
+    private static nint TailMiddle(int channels) => (nint)BlockPixels * channels;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void RunPanel(RunJob* job, Panel panel, BlockScratch scratch, int count, bool fetch)
@@ -349,8 +375,9 @@ internal sealed unsafe class ImplicitGemm : IDisposable
         public Panel* Panels;
         public float* Weights, Zeros;
         public float** ZeroRows;
+        public PointwiseTail.Job* Tail;
         public byte* Scratch;
-        public nint ScratchPitch;
+        public nint ScratchPitch, TailOffset;
         public long Pixels;
         public int TapCount, RowTaps, Depth, FreshTapCount, PanelCount, Stride, BlockPixels, Blocks, Groups;
         public bool Direct;

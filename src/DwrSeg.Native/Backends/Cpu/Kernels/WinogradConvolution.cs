@@ -24,10 +24,17 @@ internal sealed unsafe class WinogradConvolution : IDisposable
     // V and M of a block, in a 1 MiB L2 cache that weights pass through too.
     private const int L2Floats = 200_000;
 
+    // Tiles whose pixels go to a tail at once: with its weights they stay in the L1 cache, and every tile height divides their number.
+    private const int TailTiles = 6;
+
+    private const int TilePixels = WinogradTransforms.Tile * WinogradTransforms.Tile;
+    private const int TailPixels = MaxBlockTiles * TilePixels, TailMiddle = TailTiles * TilePixels * Panels.MaxWidth;
+
     private readonly Panels _panels;
     private readonly bool _dataGradient;
     private readonly Workspace _workspace;
     private readonly int _blockTiles;
+    private readonly nint _tailOffset;
     private float* _weights;
     private float* _zeros;
 
@@ -35,7 +42,8 @@ internal sealed unsafe class WinogradConvolution : IDisposable
     /// <param name="outChannels">Channels of the product's output.</param>
     /// <param name="dataGradient">The weights' output channels are this product's input.</param>
     /// <param name="workspace">Scratch, shared with other kernels.</param>
-    public WinogradConvolution(int inChannels, int outChannels, bool dataGradient, Workspace workspace)
+    /// <param name="tail">What takes the product's pixels, if not a map.</param>
+    public WinogradConvolution(int inChannels, int outChannels, bool dataGradient, Workspace workspace, PointwiseTail? tail = null)
     {
         Debug.Assert(Suits(inChannels, outChannels));
         _dataGradient = dataGradient;
@@ -48,7 +56,8 @@ internal sealed unsafe class WinogradConvolution : IDisposable
         NativeMemory.Clear(_zeros, (nuint)(zeros * sizeof(float)));
         int fit = L2Floats / (WinogradTransforms.Points * (inChannels + Panels.MaxWidth)) / TileStep * TileStep;
         _blockTiles = Math.Clamp(fit, TileStep, MaxBlockTiles);
-        workspace.ReserveScratch(BlockScratch.Bytes(inChannels));
+        _tailOffset = (BlockScratch.Bytes(inChannels) + Workspace.Alignment - 1) / Workspace.Alignment * Workspace.Alignment;
+        workspace.ReserveScratch(_tailOffset + (tail?.ScratchBytes(TailPixels, TailMiddle) ?? 0));
         workspace.ReserveCommon(_panels.Floats * sizeof(float));
     }
 
@@ -82,7 +91,8 @@ internal sealed unsafe class WinogradConvolution : IDisposable
         for (nint i = first; i < end; i += 16) WinogradTransforms.Weights(source + i, target + i, plane);
     }
 
-    public void Run(WorkerPool pool, Map x, Map y, in Epilogue epilogue)
+    /// <summary>Computes y; with a tail bound, y's memory is not touched and its pixels go there.</summary>
+    public void Run(WorkerPool pool, Map x, Map y, in Epilogue epilogue, PointwiseTail.Job* tail = null)
     {
         Debug.Assert(x.C == _panels.InChannels && y.C == _panels.OutChannels && x.N == y.N && x.H == y.H && x.W == y.W);
         int rows = (y.H + WinogradTransforms.Tile - 1) / WinogradTransforms.Tile;
@@ -104,9 +114,13 @@ internal sealed unsafe class WinogradConvolution : IDisposable
             BlockTiles = _blockTiles,
             Scratch = _workspace.Scratch,
             ScratchPitch = _workspace.ScratchPitch,
+            Tail = tail,
+            TailOffset = _tailOffset,
         };
+        // A tail sums over all panels, so these can't be divided among workers.
+        if (tail != null) while (job.BlockTiles > TailTiles && tiles < 4L * pool.Workers * job.BlockTiles) job.BlockTiles -= TailTiles;
         int blocks = (int)((tiles + job.BlockTiles - 1) / job.BlockTiles), groups = 1;
-        while (groups < _panels.Count && blocks * groups < 4 * pool.Workers) groups++;
+        while (tail == null && groups < _panels.Count && blocks * groups < 4 * pool.Workers) groups++;
         job.Blocks = blocks;
         job.Groups = groups;
         pool.Run(blocks * groups, &RunTask, &job);
@@ -124,6 +138,12 @@ internal sealed unsafe class WinogradConvolution : IDisposable
         TransformInput(job, firstTile, count, scratch);
         nint vPitch = BlockScratch.VPitch(channels);
         for (int i = 0; i < count + Panels.TileSlack; i++) scratch.VRows[i] = scratch.V + (i < count ? (nint)i * channels : 0);
+        PointwiseTail.Scratch tail = default;
+        if (job->Tail != null)
+        {
+            tail = new PointwiseTail.Scratch((byte*)scratch.V + job->TailOffset, TailPixels, TailMiddle, job->Tail->Columns);
+            LocateSites(job, firstTile, count, tail.Sites);
+        }
         int firstPanel = job->PanelCount * group / job->Groups, endPanel = job->PanelCount * (group + 1) / job->Groups;
         for (int p = firstPanel; p < endPanel; p++)
         {
@@ -146,7 +166,32 @@ internal sealed unsafe class WinogradConvolution : IDisposable
                 Panels.Multiply<PlainEnds>(panel.Vectors, input, default, products, null, 0, count, default);
                 input.Weights += plane;
             }
-            TransformOutput(job, panel, firstTile, count, scratch);
+            if (job->Tail == null) TransformOutput(job, panel, firstTile, 0, count, scratch, null);
+            else FeedTail(job, panel, firstTile, count, scratch, tail);
+        }
+    }
+
+    /// <summary>Numbers the block's pixels tile by tile, those beyond the map left out.</summary>
+    private static void LocateSites(RunJob* job, long firstTile, int count, nint* sites)
+    {
+        for (int t = 0; t < count; t++)
+        {
+            Origin(job, firstTile + t, out int n, out int y0, out int x0);
+            int rows = Math.Min(WinogradTransforms.Tile, job->Y.H - y0), columns = Math.Min(WinogradTransforms.Tile, job->Y.W - x0);
+            for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++)
+                *sites++ = ((nint)n * job->Y.H + y0 + i) * job->Y.W + x0 + j;
+        }
+    }
+
+    private static void FeedTail(RunJob* job, Panel panel, long firstTile, int count, BlockScratch scratch, PointwiseTail.Scratch tail)
+    {
+        int first = 0;
+        for (int t = 0; t < count; t += TailTiles)
+        {
+            int pixels = TransformOutput(job, panel, firstTile, t, Math.Min(t + TailTiles, count), scratch, tail.Middle);
+            PointwiseTail.Run(job->Tail, tail, panel.Width, first, pixels, panel.Column, panel.Width);
+            first += pixels;
         }
     }
 
@@ -179,15 +224,18 @@ internal sealed unsafe class WinogradConvolution : IDisposable
         }
     }
 
+    /// <summary>Transforms tiles [first, end) of the block into y or, pixel after pixel, into a tail's middle; returns their pixels.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void TransformOutput(RunJob* job, Panel panel, long firstTile, int count, BlockScratch scratch)
+    private static int TransformOutput(RunJob* job, Panel panel, long firstTile, int first, int end, BlockScratch scratch, float* middle)
     {
         Map y = job->Y;
         Epilogue e = job->Epilogue;
         bool residual = e.Residual.Data != null, before = residual && !e.ResidualAfterRelu, after = residual && e.ResidualAfterRelu;
         Vector512<float> floor = Vector512.Create(e.Relu ? 0 : float.NegativeInfinity);
         Vector512<float>* sums = scratch.Half + WinogradTransforms.Points;
-        for (int t = 0; t < count; t++)
+        nint step = middle != null ? panel.Width : y.PixelStride;
+        int done = 0;
+        for (int t = first; t < end; t++)
         {
             Origin(job, firstTile + t, out int n, out int y0, out int x0);
             int rows = Math.Min(WinogradTransforms.Tile, y.H - y0), columns = Math.Min(WinogradTransforms.Tile, y.W - x0);
@@ -199,7 +247,7 @@ internal sealed unsafe class WinogradConvolution : IDisposable
                 for (int i = 0; i < rows; i++)
                 {
                     nint pixel = site + (nint)i * y.W;
-                    float* target = y.Data + pixel * y.PixelStride + channel;
+                    float* target = middle != null ? middle + (nint)(done + i * columns) * step + c : y.Data + pixel * step + channel;
                     float* extra = residual ? e.Residual.Data + pixel * e.Residual.PixelStride + channel : null;
                     int rowBorder = ((y0 + i == 0 ? 1 : 0) | (y0 + i == y.H - 1 ? 2 : 0)) * 4;
                     for (int j = 0; j < columns; j++)
@@ -216,12 +264,14 @@ internal sealed unsafe class WinogradConvolution : IDisposable
                         if (after) v += Vector512.Load(extra);
                         if (e.Accumulate) v += Vector512.Load(target);
                         v.Store(target);
-                        target += y.PixelStride;
+                        target += step;
                         extra += e.Residual.PixelStride;
                     }
                 }
             }
+            done += rows * columns;
         }
+        return done;
     }
 
     private static void Origin(RunJob* job, long tile, out int n, out int y, out int x)
@@ -260,7 +310,8 @@ internal sealed unsafe class WinogradConvolution : IDisposable
         public float* Weights, Zeros;
         public Panel* Panels;
         public byte* Scratch;
-        public nint ScratchPitch;
+        public PointwiseTail.Job* Tail;
+        public nint ScratchPitch, TailOffset;
         public long Tiles;
         public int PanelCount, TileRows, TileColumns, BlockTiles, Blocks, Groups;
     }

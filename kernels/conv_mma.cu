@@ -1,0 +1,227 @@
+// Dense convolution of 16-bit maps on tensor cores, as an implicit matrix product with fp32 sums:
+//
+//   y[p, o] = epilogue(sum over taps, i of x[pixel of p's tap, i] * w[o, tap, i])      kernel 1 or 3, stride 1 or 2, padding kernel / 2
+//
+// x, y and the residual are NHWC channel slices of one type, w is [outputs][taps][inputs rounded up to 8] of that type, zero in the
+// rounding (pack_weights.cu), bias is fp32. Epilogue: conv.cuh. y must overlap no x.
+//
+// Defines   ELEMENT  f16 or bf16
+//           TILE_M, TILE_N  pixels and channels of y that a block makes
+//           TILE_K   values of the sum that a step of the pipeline takes: channels of one tap, 32 or 64
+//           STAGES   steps in flight
+//           WARPS_M, WARPS_N  how warps divide the tile
+//           SPLIT    1 where blocks share a tile's sum, 0 where each makes its own
+//           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
+// Launch    grid (tiles of channels x tiles of pixels, channels fastest so that blocks that share pixels run side by side, splits of the
+//           sum); block 32 * WARPS_M * WARPS_N
+// Shared    max(STAGES * (TILE_M + TILE_N) * TILE_K * 2, TILE_M * (TILE_N + 8) * 4) bytes, dynamic
+//
+// Pixels are counted through all images, so no size wastes more than one tile. The sum runs over taps, in each over channels: a step
+// copies, for every pixel of the tile, TILE_K neighbouring channels of one tap, and a tap outside the map is copied as zeros. A thread
+// keeps, for each pixel it copies, the address of the first tap and nine bits of which taps exist, so a step costs it one addition and one
+// test a copy. Rows of a stage lie in shared memory with their 16-byte vectors permuted by the row's number, so that ldmatrix reads eight
+// rows from all 32 banks. Sums go through shared memory on their way out, because a lane holds pairs of channels but stores should be
+// of 16 bytes.
+//
+// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
+// its registers and code are not free.
+//
+// Bytes: x once a tap and tile of channels from L2 (once from memory), w once a tile of pixels from L2; y and residual once. Flops: 2 a
+// value of the sum.
+#include "conv.cuh"
+#include "copy_batch.cuh"
+#include "mma.cuh"
+#include "split_k.cuh"
+
+constexpr int VECTOR = 8, THREADS = 32 * WARPS_M * WARPS_N;
+constexpr int ROW_VECTORS = TILE_K / VECTOR, ROW_BYTES = TILE_K * 2, COPY_ROWS = THREADS / ROW_VECTORS;
+constexpr int WARP_M = TILE_M / WARPS_M, WARP_N = TILE_N / WARPS_N, FRAGMENTS_M = WARP_M / 16, FRAGMENTS_N = WARP_N / 8;
+constexpr int X_COPIES = TILE_M / COPY_ROWS, W_COPIES = TILE_N / COPY_ROWS;
+constexpr int STAGE_VECTORS = (TILE_M + TILE_N) * ROW_VECTORS, PITCH = TILE_N + 8;
+static_assert(TILE_K == 32 || TILE_K == 64, "rows of 64 or 128 bytes");
+static_assert(FRAGMENTS_M * 16 * WARPS_M == TILE_M && FRAGMENTS_N % 2 == 0 && FRAGMENTS_N * 8 * WARPS_N == TILE_N, "whole fragments");
+static_assert(X_COPIES * COPY_ROWS == TILE_M && W_COPIES * COPY_ROWS == TILE_N && COPY_ROWS % 8 == 0, "whole rounds of copies");
+
+#if ALIGNED && __CUDA_ARCH__ >= 800
+constexpr bool X_ASYNC = true;
+#else
+constexpr bool X_ASYNC = false;
+#endif
+constexpr bool W_ASYNC =
+#if __CUDA_ARCH__ >= 800
+    true;
+#else
+    false;
+#endif
+
+struct Arguments
+{
+    const ELEMENT *x;
+    const ELEMENT *weights;
+    ConvShape shape;
+    Epilogue<ELEMENT> epilogue;
+    SplitWorkspace workspace;
+    i32 channel_tiles, splits;
+};
+
+// The next step to copy.
+struct Position
+{
+    i32 tap, channel;
+};
+
+struct Copies
+{
+    CopyBatch<X_COPIES, X_ASYNC> x;
+    CopyBatch<W_COPIES, W_ASYNC> weights;
+};
+
+__device__ inline void begin_copies(
+    const Arguments &a, const Window (&windows)[X_COPIES], i32 first_output, Position &next, uint4 *stage, Copies &copies)
+{
+    const ConvShape &s = a.shape;
+    i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS, packed_inputs = (s.inputs + VECTOR - 1) / VECTOR * VECTOR;
+    i32 channel = next.channel + vector * VECTOR;
+    uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
+    i64 offset = i64(next.tap / s.kernel * s.width + next.tap % s.kernel) * s.x_stride + channel;
+#pragma unroll
+    for (int i = 0; i < X_COPIES; i++)
+    {
+        bool is_valid = channel < s.inputs && (windows[i].taps >> next.tap & 1);
+        const ELEMENT *from = is_valid ? a.x + windows[i].corner + offset : a.x;
+#if ALIGNED
+        copies.x.begin(i, to + i * COPY_ROWS * ROW_VECTORS, from, is_valid);
+#else
+        copies.x.begin_elements(i, to + i * COPY_ROWS * ROW_VECTORS, from, is_valid ? s.inputs - channel : 0);
+#endif
+    }
+    i32 taps = s.kernel * s.kernel;
+#pragma unroll
+    for (int i = 0; i < W_COPIES; i++)
+    {
+        i32 output = first_output + row + i * COPY_ROWS;
+        bool is_valid = channel < packed_inputs && output < s.outputs;
+        const ELEMENT *from = is_valid ? a.weights + (i64(output) * taps + next.tap) * packed_inputs + channel : a.weights;
+        copies.weights.begin(i, to + (TILE_M + i * COPY_ROWS) * ROW_VECTORS, from, is_valid);
+    }
+    next.channel += TILE_K;
+    if (next.channel >= s.inputs)
+    {
+        next.channel = 0;
+        next.tap++;
+    }
+}
+
+__device__ inline void multiply(const uint4 *stage, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
+{
+    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    i32 x_row = warp / WARPS_N * WARP_M + lane % 16, w_row = TILE_M + warp % WARPS_N * WARP_N + lane % 8 + lane / 16 * 8;
+    u32 x_base = shared_address(stage + x_row * ROW_VECTORS), w_base = shared_address(stage + w_row * ROW_VECTORS);
+    i32 x_vector = lane / 16 ^ row_key<ROW_VECTORS>(x_row), w_vector = lane / 8 % 2 ^ row_key<ROW_VECTORS>(w_row);
+#pragma unroll
+    for (int k = 0; k < ROW_VECTORS; k += 2)
+    {
+        u32 x[FRAGMENTS_M][4], w[FRAGMENTS_N / 2][4];
+#pragma unroll
+        for (int m = 0; m < FRAGMENTS_M; m++) load_matrices(x_base + m * 16 * ROW_BYTES + ((x_vector ^ k) << 4), x[m]);
+#pragma unroll
+        for (int n = 0; n < FRAGMENTS_N / 2; n++) load_matrices(w_base + n * 16 * ROW_BYTES + ((w_vector ^ k) << 4), w[n]);
+#pragma unroll
+        for (int m = 0; m < FRAGMENTS_M; m++)
+        {
+#pragma unroll
+            for (int n = 0; n < FRAGMENTS_N; n++) multiply_add<ELEMENT>(sums[m][n], x[m], w[n / 2][n % 2 * 2], w[n / 2][n % 2 * 2 + 1]);
+        }
+    }
+}
+
+// From the lanes' pairs to rows of channels. A row's pitch of 8 words more than a multiple of 32 keeps the pairs of eight rows apart.
+__device__ inline void stage_sums(const f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4], f32 *staged)
+{
+    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    f32 *corner = staged + (warp / WARPS_N * WARP_M + lane / 4) * PITCH + warp % WARPS_N * WARP_N + lane % 4 * 2;
+#pragma unroll
+    for (int m = 0; m < FRAGMENTS_M; m++)
+    {
+#pragma unroll
+        for (int n = 0; n < FRAGMENTS_N; n++)
+        {
+            *(float2 *)(corner + m * 16 * PITCH + n * 8) = make_float2(sums[m][n][0], sums[m][n][1]);
+            *(float2 *)(corner + (m * 16 + 8) * PITCH + n * 8) = make_float2(sums[m][n][2], sums[m][n][3]);
+        }
+    }
+}
+
+__device__ inline void finish_tile(const Arguments &a, const f32 *staged, i32 first_pixel, i32 first_output)
+{
+    constexpr int ROW_OUTPUTS = TILE_N / VECTOR;
+    // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.
+    i32 half = threadIdx.x / 4 % 2 * 4;
+#pragma unroll 2
+    for (i32 item = threadIdx.x; item < TILE_M * ROW_OUTPUTS; item += THREADS)
+    {
+        i32 row = item / ROW_OUTPUTS, channel = item % ROW_OUTPUTS * VECTOR;
+        if (first_pixel + row >= a.shape.pixels || first_output + channel >= a.shape.outputs) continue;
+        const f32 *from = staged + row * PITCH + channel;
+        float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
+        float4 low = half ? second : first, high = half ? first : second;
+        f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+        finish_any(a.epilogue, a.shape, first_pixel + row, first_output + channel, values);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
+{
+    extern __shared__ uint4 shared_memory[];
+    i32 tile = blockIdx.x, split = blockIdx.y, first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
+
+    Window windows[X_COPIES];
+#pragma unroll
+    for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / ROW_VECTORS + i * COPY_ROWS);
+
+    i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
+    i32 first_step = i32(i64(split) * all_steps / a.splits), steps = i32(i64(split + 1) * all_steps / a.splits) - first_step;
+    Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
+
+    Copies copies;
+#pragma unroll
+    for (int i = 0; i < STAGES - 1; i++)
+    {
+        if (i < steps)
+        {
+            begin_copies(a, windows, first_output, next, shared_memory + i * STAGE_VECTORS, copies);
+            copies.x.end();
+            copies.weights.end();
+        }
+        close_copies();
+    }
+
+    f32 sums[FRAGMENTS_M][FRAGMENTS_N][4] = {};
+    i32 reading = 0, writing = STAGES - 1;
+    for (i32 step = 0; step < steps; step++)
+    {
+        wait_for_copies<STAGES - 2>();
+        __syncthreads();
+        bool has_next = step + STAGES - 1 < steps;
+        if (has_next) begin_copies(a, windows, first_output, next, shared_memory + writing * STAGE_VECTORS, copies);
+        close_copies();
+        multiply(shared_memory + reading * STAGE_VECTORS, sums);
+        if (has_next)
+        {
+            copies.x.end();
+            copies.weights.end();
+        }
+        reading = reading == STAGES - 1 ? 0 : reading + 1;
+        writing = writing == STAGES - 1 ? 0 : writing + 1;
+    }
+    wait_for_copies<0>();
+
+#if SPLIT
+    constexpr int SUMS = FRAGMENTS_M * FRAGMENTS_N * 4;
+    if (!join_splits<THREADS, SUMS>(a.workspace, tile, split, a.splits, (f32(&)[SUMS])sums)) return;
+#endif
+    __syncthreads();
+    stage_sums(sums, (f32 *)shared_memory);
+    __syncthreads();
+    finish_tile(a, (const f32 *)shared_memory, first_pixel, first_output);
+}

@@ -1,0 +1,242 @@
+// Fixed-width numbers, storage types and vector memory access for kernels that compile with NVRTC alone, without a toolkit's headers.
+//
+// Arithmetic is fp32 everywhere; f16 and bf16 only say how a value lies in memory. A thread moves N neighbouring elements at once as raw
+// 32-bit words (load_words, store_words: 2, 4, 8 or 16 bytes in one access, 32 in two) and widens or narrows them in registers.
+#pragma once
+
+using i32 = int;
+using u8 = unsigned char;
+using u16 = unsigned short;
+using u32 = unsigned int;
+using i64 = long long;
+using u64 = unsigned long long;
+using f32 = float;
+using f64 = double;
+
+struct f16
+{
+    u16 bits;
+};
+
+struct bf16
+{
+    u16 bits;
+};
+
+// A kernel's arguments are one struct. Without __grid_constant__ (before sm_70) it is a plain parameter by value.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700
+#define KERNEL_ARGUMENTS(type) const __grid_constant__ type
+#else
+#define KERNEL_ARGUMENTS(type) const type
+#endif
+
+// The registers that hold N elements of T; a lone 16-bit element takes the low half of one.
+template <class T, int N>
+constexpr int words_of = (N * int(sizeof(T)) + 3) / 4;
+
+__device__ inline f32 to_float(f32 value)
+{
+    return value;
+}
+
+__device__ inline f32 to_float(f16 value)
+{
+    f32 result;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+    return result;
+}
+
+__device__ inline f32 to_float(bf16 value)
+{
+    return __uint_as_float(u32(value.bits) << 16);
+}
+
+template <class T>
+__device__ inline T from_float(f32 value);
+
+template <>
+__device__ inline f32 from_float<f32>(f32 value)
+{
+    return value;
+}
+
+template <>
+__device__ inline f16 from_float<f16>(f32 value)
+{
+    f16 result;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+    return result;
+}
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+template <>
+__device__ inline bf16 from_float<bf16>(f32 value)
+{
+    bf16 result;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+    return result;
+}
+#endif
+
+// Two 16-bit values of one word; the first lies in its low half.
+template <class T>
+__device__ inline void widen_pair(u32 word, f32 &first, f32 &second)
+{
+    first = to_float(T{u16(word)});
+    second = to_float(T{u16(word >> 16)});
+}
+
+template <>
+__device__ inline void widen_pair<bf16>(u32 word, f32 &first, f32 &second)
+{
+    first = __uint_as_float(word << 16);
+    second = __uint_as_float(word & 0xffff0000u);
+}
+
+template <class T>
+__device__ inline u32 narrow_pair(f32 first, f32 second)
+{
+    return u32(from_float<T>(first).bits) | u32(from_float<T>(second).bits) << 16;
+}
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+template <>
+__device__ inline u32 narrow_pair<f16>(f32 first, f32 second)
+{
+    u32 word;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+    return word;
+}
+
+template <>
+__device__ inline u32 narrow_pair<bf16>(f32 first, f32 second)
+{
+    u32 word;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+    return word;
+}
+#endif
+
+template <class T, int N>
+__device__ inline void widen(const u32 (&words)[words_of<T, N>], f32 (&values)[N])
+{
+    if constexpr (sizeof(T) == 4)
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) values[i] = __uint_as_float(words[i]);
+    }
+    else if constexpr (N == 1)
+    {
+        values[0] = to_float(T{u16(words[0])});
+    }
+    else
+    {
+#pragma unroll
+        for (int i = 0; i < N / 2; i++) widen_pair<T>(words[i], values[2 * i], values[2 * i + 1]);
+    }
+}
+
+template <class T, int N>
+__device__ inline void narrow(const f32 (&values)[N], u32 (&words)[words_of<T, N>])
+{
+    if constexpr (sizeof(T) == 4)
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) words[i] = __float_as_uint(values[i]);
+    }
+    else if constexpr (N == 1)
+    {
+        words[0] = from_float<T>(values[0]).bits;
+    }
+    else
+    {
+#pragma unroll
+        for (int i = 0; i < N / 2; i++) words[i] = narrow_pair<T>(values[2 * i], values[2 * i + 1]);
+    }
+}
+
+// Global memory that nothing writes while the kernel runs. BYTES is what the address must be a multiple of, up to 16.
+template <int BYTES>
+__device__ inline void load_words(const void *from, u32 (&words)[(BYTES + 3) / 4])
+{
+    if constexpr (BYTES == 2)
+    {
+        u16 half;
+        asm("ld.global.nc.u16 %0, [%1];" : "=h"(half) : "l"(from));
+        words[0] = half;
+    }
+    else if constexpr (BYTES == 4)
+    {
+        asm("ld.global.nc.u32 %0, [%1];" : "=r"(words[0]) : "l"(from));
+    }
+    else if constexpr (BYTES == 8)
+    {
+        asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "l"(from));
+    }
+    else
+    {
+        static_assert(BYTES % 16 == 0, "vectors are of 2, 4, 8 or 16 bytes");
+#pragma unroll
+        for (int i = 0; i < BYTES / 4; i += 4)
+        {
+            asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+                : "=r"(words[i]), "=r"(words[i + 1]), "=r"(words[i + 2]), "=r"(words[i + 3])
+                : "l"((const u32 *)from + i));
+        }
+    }
+}
+
+template <int BYTES>
+__device__ inline void store_words(void *to, const u32 (&words)[(BYTES + 3) / 4])
+{
+    if constexpr (BYTES == 2)
+    {
+        *(u16 *)to = u16(words[0]);
+    }
+    else if constexpr (BYTES == 4)
+    {
+        *(u32 *)to = words[0];
+    }
+    else if constexpr (BYTES == 8)
+    {
+        *(uint2 *)to = make_uint2(words[0], words[1]);
+    }
+    else
+    {
+        static_assert(BYTES % 16 == 0, "vectors are of 2, 4, 8 or 16 bytes");
+#pragma unroll
+        for (int i = 0; i < BYTES / 4; i += 4)
+            *(uint4 *)((u32 *)to + i) = make_uint4(words[i], words[i + 1], words[i + 2], words[i + 3]);
+    }
+}
+
+// N neighbouring elements as fp32, from memory that nothing writes meanwhile.
+template <class T, int N>
+__device__ inline void load(const T *from, f32 (&values)[N])
+{
+    u32 words[words_of<T, N>];
+    load_words<N * int(sizeof(T))>(from, words);
+    widen<T, N>(words, values);
+}
+
+template <class T, int N>
+__device__ inline void store(T *to, const f32 (&values)[N])
+{
+    u32 words[words_of<T, N>];
+    narrow<T, N>(values, words);
+    store_words<N * int(sizeof(T))>(to, words);
+}
+
+template <class T>
+__device__ inline f32 load_one(const T *from)
+{
+    f32 values[1];
+    load<T, 1>(from, values);
+    return values[0];
+}
+
+template <class T>
+__device__ inline void store_one(T *to, f32 value)
+{
+    *to = from_float<T>(value);
+}

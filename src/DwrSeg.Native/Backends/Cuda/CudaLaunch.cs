@@ -1,0 +1,66 @@
+using DwrSeg.Native.Cuda.Compilation;
+using DwrSeg.Native.Cuda;
+
+namespace DwrSeg.Native.Backends.Cuda;
+
+/// <summary>
+/// One launch, ready to be put on a stream any number of times: kernel, grid, block, shared memory and arguments are settled, so launching
+/// allocates nothing and can be captured.
+/// </summary>
+internal abstract class CudaLaunch(KernelVariant variant, CudaKernel kernel, Dim3 grid, Dim3 block, int sharedBytes)
+{
+    public KernelVariant Variant { get; } = variant;
+
+    public CudaKernel Kernel { get; } = kernel;
+
+    public Dim3 Grid { get; } = grid;
+
+    public Dim3 Block { get; } = block;
+
+    /// <summary>Dynamic shared memory.</summary>
+    public int SharedBytes { get; } = sharedBytes;
+
+    /// <summary>Compulsory traffic: inputs and weights read once, outputs written once.</summary>
+    public long Bytes { get; init; }
+
+    /// <summary>Floating-point operations, a multiply-add counting two.</summary>
+    public long Flops { get; init; }
+
+    public abstract void Launch(CudaStream stream);
+
+    public override string ToString() => $"{Variant}, grid {Grid}, block {Block}, {SharedBytes} bytes of dynamic shared memory";
+}
+
+/// <inheritdoc/>
+internal sealed class CudaLaunch<TArguments> : CudaLaunch
+    where TArguments : unmanaged
+{
+    private readonly TArguments _arguments;
+
+    /// <exception cref="ArgumentException">The grid exceeds what a launch can have; the message names the extent.</exception>
+    public CudaLaunch(KernelCache kernels, KernelVariant variant, Grid grid, Dim3 block, int sharedBytes, in TArguments arguments)
+        : base(variant, kernels.Get(variant.Source), grid.ToDim3(variant), block, sharedBytes)
+    {
+        _arguments = arguments;
+    }
+
+    public override void Launch(CudaStream stream) => Kernel.Launch(stream, Grid, Block, SharedBytes, _arguments);
+}
+
+/// <summary>Blocks of a launch before they are checked against what a grid can have.</summary>
+internal readonly record struct Grid(long X, long Y = 1, long Z = 1)
+{
+    private const int MostInX = int.MaxValue, MostInYAndZ = 65535;
+
+    public Dim3 ToDim3(KernelVariant variant)
+    {
+        if (X is < 1 or > MostInX || Y is < 1 or > MostInYAndZ || Z is < 1 or > MostInYAndZ)
+        {
+            throw new ArgumentException(
+                $"{variant}: a grid of {X}x{Y}x{Z} blocks; at most {MostInX}x{MostInYAndZ}x{MostInYAndZ} are possible: split the batch or the map.");
+        }
+        return new Dim3((uint)X, (uint)Y, (uint)Z);
+    }
+
+    public static long Blocks(long extent, long perBlock) => (extent + perBlock - 1) / perBlock;
+}

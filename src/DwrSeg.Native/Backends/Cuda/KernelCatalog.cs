@@ -1,0 +1,18 @@
+using DwrSeg.Native.Cuda;
+
+namespace DwrSeg.Native.Backends.Cuda;
+
+/// <summary>Every kernel variant that launchers can ask for: what tests compile, tables list and a first run may warm up.</summary>
+internal static class KernelCatalog
+{
+    public static IReadOnlyList<KernelVariant> All { get; } =
+    [
+        .. DepthwiseConvCuda.Variants, .. UpsampleCuda.Variants, .. MaxPoolCuda.Variants, .. ScaledCopyCuda.Variants,
+        .. PreprocessCuda.Variants, .. ArgMaxHeadCuda.Variants, FoldBatchNormCuda.Variant, FoldPointwiseCuda.Variant,
+        .. PackWeightsCuda.Variants, .. ConvFirstCuda.Variants, .. ConvMmaCuda.Variants, .. ConvFfmaCuda.Variants,
+        .. SirMmaCuda.Variants, .. DwrSrMmaCuda.Variants,
+    ];
+
+    /// <summary>Those that run on an architecture.</summary>
+    public static IEnumerable<KernelVariant> For(ComputeCapability architecture) => All.Where(v => v.FirstArchitecture <= architecture);
+}

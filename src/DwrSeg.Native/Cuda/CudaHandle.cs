@@ -1,0 +1,88 @@
+using System.Runtime.InteropServices;
+using DwrSeg.Native.Cuda.Driver;
+
+namespace DwrSeg.Native.Cuda;
+
+/// <summary>The retained primary context of a device; released when its owner and everything made in it are gone.</summary>
+internal sealed class CudaContextHandle : SafeHandle
+{
+    private readonly CUdevice _device;
+
+    public CudaContextHandle(CudaDevice device)
+        : base(0, ownsHandle: true)
+    {
+        (Driver, _device) = (device.Driver, device.Handle);
+        CudaStatus.Check(Driver, Driver.DevicePrimaryCtxRetain(out CUcontext context, _device));
+        SetHandle(context.Value);
+        Context = context;
+    }
+
+    public ICudaDriver Driver { get; }
+
+    public CUcontext Context { get; }
+
+    public override bool IsInvalid => handle == 0;
+
+    protected override bool ReleaseHandle() => Driver.DevicePrimaryCtxRelease(_device) == CUresult.Success;
+}
+
+/// <summary>
+/// Something made in a context: stream, event, module, memory, … It keeps the context retained, so that owners may be disposed, or
+/// finalized, in any order.
+/// </summary>
+internal sealed class CudaHandle : SafeHandle
+{
+    /// <summary>Gives one kind of thing back to the driver.</summary>
+    public delegate CUresult Destroyer(ICudaDriver driver, nint value);
+
+    private readonly CudaContextHandle _context;
+    private readonly Destroyer _destroy;
+    private readonly bool _awaitsDevice;
+
+    /// <param name="context">The context it was made in.</param>
+    /// <param name="value">The driver's handle or address, owned from here on.</param>
+    /// <param name="destroy">Gives it back.</param>
+    /// <param name="awaitsDevice">The driver does not itself wait for work that uses it, so releasing must.</param>
+    public CudaHandle(CudaContextHandle context, nint value, Destroyer destroy, bool awaitsDevice = false)
+        : base(0, ownsHandle: true)
+    {
+        (_context, _destroy, _awaitsDevice) = (context, destroy, awaitsDevice);
+        bool added = false;
+        context.DangerousAddRef(ref added);
+        SetHandle(value);
+    }
+
+    public override bool IsInvalid => handle == 0;
+
+    /// <summary>The driver's value.</summary>
+    /// <exception cref="ObjectDisposedException">It was given back.</exception>
+    public nint Value
+    {
+        get
+        {
+            ObjectDisposedException.ThrowIf(IsClosed, this);
+            return handle;
+        }
+    }
+
+    /// <summary>Forgets the value: someone else gives it back.</summary>
+    public void Disown()
+    {
+        SetHandleAsInvalid();
+        _context.DangerousRelease();
+    }
+
+    // May run on the finalizer's thread, after the driver has shut down or the context was lost: a status here helps no one.
+    protected override bool ReleaseHandle()
+    {
+        ICudaDriver driver = _context.Driver;
+        CUresult status;
+        using (new ContextScope(driver, _context.Context))
+        {
+            if (_awaitsDevice) driver.CtxSynchronize();
+            status = _destroy(driver, handle);
+        }
+        _context.DangerousRelease();
+        return status == CUresult.Success;
+    }
+}

@@ -1,0 +1,7 @@
+namespace DwrSeg.PtxEmulator.Driver;
+
+/// <summary>Something with a handle that lives in a context.</summary>
+internal interface IContextObject
+{
+    EmulatedContext Context { get; }
+}

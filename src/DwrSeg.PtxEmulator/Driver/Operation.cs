@@ -1,0 +1,42 @@
+namespace DwrSeg.PtxEmulator.Driver;
+
+/// <summary>One piece of work in a stream's order: runs once, after all that it comes after.</summary>
+internal sealed class Operation(EmulatedContext context, Action? body)
+{
+    private List<Operation>? _after;
+    private Action? _body = body;
+
+    public EmulatedContext Context { get; } = context;
+
+    public bool IsDone { get; private set; }
+
+    public bool IsKernel { get; init; }
+
+    /// <summary>What it comes after; some of them may be done.</summary>
+    public IReadOnlyList<Operation> Predecessors => _after ?? [];
+
+    /// <summary>For the scheduler: the run that last saw this operation, what that run has found out, and what comes after it.</summary>
+    internal long SeenBy;
+    internal bool IsAwaited;
+    internal int Missing;
+    internal List<Operation>? Followers;
+
+    public void ComesAfter(Operation? other)
+    {
+        if (other is { IsDone: false }) (_after ??= []).Add(other);
+    }
+
+    /// <summary>Runs it; in a context that has failed it does nothing, as on a device.</summary>
+    public void Run()
+    {
+        try
+        {
+            if (!Context.HasFailed && _body is not null) Context.Run(_body);
+        }
+        finally
+        {
+            IsDone = true;
+            (_after, _body, Followers) = (null, null, null);
+        }
+    }
+}

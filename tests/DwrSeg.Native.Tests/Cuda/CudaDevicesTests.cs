@@ -1,0 +1,58 @@
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
+using DwrSeg.PtxEmulator.Driver;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Cuda;
+
+public sealed class CudaDevicesTests
+{
+    [Fact]
+    public void DevicesAreListedWithTheirProperties()
+    {
+        using var driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80), DeviceModel.Of(90)] });
+        CudaProbe probe = CudaDevices.Probe(() => driver, () => Nvrtc.Instance);
+        Assert.Null(probe.Problem);
+        Assert.Equal([80, 90], probe.Devices.Select(d => d.Device.ComputeCapability.Number));
+        Assert.All(probe.Devices, d =>
+        {
+            Assert.Null(d.Problem);
+            Assert.InRange(d.Device.MultiprocessorCount, 1, 1000);
+            Assert.InRange(d.Device.MaxSharedBytesPerBlock, 48 << 10, 256 << 10);
+        });
+    }
+
+    [Fact]
+    public void MissingDriverIsTheReason()
+    {
+        CudaProbe probe = CudaDevices.Probe(() => throw new CudaException("libcuda.so.1 not found", "cuda", -1, ""), () => Nvrtc.Instance);
+        Assert.Empty(probe.Devices);
+        Assert.Equal("libcuda.so.1 not found", probe.Problem);
+    }
+
+    [Fact]
+    public void NoDeviceIsTheReason()
+    {
+        using var driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [] });
+        CudaProbe probe = CudaDevices.Probe(() => driver, () => Nvrtc.Instance);
+        Assert.Empty(probe.Devices);
+        Assert.Contains("CUDA_ERROR_NO_DEVICE", probe.Problem, StringComparison.Ordinal);
+        Assert.Contains("CUDA_VISIBLE_DEVICES", probe.Problem, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void MissingCompilerIsTheReasonButDevicesAreListed()
+    {
+        using var driver = new EmulatedDriver(80);
+        CudaProbe probe = CudaDevices.Probe(() => driver, () => throw new CudaException("libnvrtc not found", "nvrtc", -1, ""));
+        Assert.Equal("libnvrtc not found", probe.Problem);
+        Assert.Equal("libnvrtc not found", Assert.Single(probe.Devices).Problem);
+    }
+
+    [Fact]
+    public void DeviceNumberThatIsNotThereIsAnError()
+    {
+        using var driver = new EmulatedDriver(80);
+        Assert.Contains("nvidia-smi -L", Assert.Throws<CudaException>(() => new CudaContext(driver, 3)).Message, StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,120 @@
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda;
+using DwrSeg.PtxEmulator;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Cuda.Kernels;
+
+public sealed class ConvMmaCudaTests
+{
+    public static IEnumerable<TheoryDataRow<int, string>> Cases => KernelDevice.ArchitecturesAndTypes.Where(r => r.Data.Item2 != "f32");
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void MatchesPlainLoops(int architecture, string type)
+    {
+        KernelDevice device = KernelDevice.On(architecture);
+        Random random = new(architecture + type.Length);
+        // One pixel; an image's three channels; the classifier's odd number of outputs; several tiles of both; a map of one row.
+        ConvolutionCase[] cases =
+        [
+            new(1, 1, 1, 1, 1, 3), new(1, 9, 11, 3, 32, 3, 2), new(1, 6, 7, 128, 19, 1) { Bias = true }, new(2, 9, 10, 72, 136, 3) { Bias = true },
+            new(1, 1, 40, 64, 64, 3, 2), .. Enumerable.Range(0, 10).Select(_ => ConvolutionCase.Random(random)),
+        ];
+        foreach (ConvolutionCase c in cases)
+        {
+            using DeviceConvolution convolution = new(device, random, KernelDevice.Element(type), c);
+            CudaLaunch launch = ConvMmaCuda.Prepare(device.Kernels, convolution.Arguments);
+            device.Run(launch);
+            convolution.Y.AssertClose($"{c}, {launch}", convolution.Expected(), convolution.Error);
+        }
+    }
+
+    [Theory]
+    [InlineData(75)]
+    [InlineData(80)]
+    [InlineData(90)]
+    public void EveryTileGivesTheSameBits(int architecture)
+    {
+        // The sum runs in the same order whatever the tile.
+        KernelDevice device = KernelDevice.On(KernelDevice.IsReal ? 0 : architecture);
+        ConvolutionCase c = new(1, 9, 13, 96, 136, 3) { Bias = true, BorderBias = true, Residual = true, Relu = CudaRelu.Last };
+        using DeviceConvolution convolution = new(device, new Random(5), CudaElement.Float16, c, aligned: true);
+        IReadOnlyList<CudaLaunch> launches = ConvMmaCuda.Candidates(device.Kernels, convolution.Arguments);
+        Assert.True(launches.Count > 2, "only one tile");
+        double[]? first = null;
+        foreach (CudaLaunch launch in launches)
+        {
+            convolution.Reset();
+            device.Run(launch);
+            convolution.Y.AssertClose(launch.ToString(), convolution.Expected(), convolution.Error);
+            double[] y = convolution.Y.Read(launch.ToString()).Data;
+            Assert.Equal(first ??= y, y);
+        }
+    }
+
+    [Theory]
+    [InlineData(75)]
+    [InlineData(80)]
+    [InlineData(90)]
+    public void SharedSumsMatchAndLeaveCountersAtZero(int architecture)
+    {
+        KernelDevice device = KernelDevice.On(KernelDevice.IsReal ? 0 : architecture);
+        // As in stage 4: few pixels, long sums.
+        ConvolutionCase c = new(1, 5, 8, 128, 72, 3) { Bias = true, Residual = true, Relu = CudaRelu.First };
+        using DeviceConvolution convolution = new(device, new Random(6), CudaElement.Float16, c, aligned: true);
+        (long bytes, int tiles) = ConvMmaCuda.WorkspaceFor(device.Context.Device, convolution.Arguments);
+        Assert.True(tiles > 0, "a small map should share sums");
+        (CudaDeviceVariable<uint> memory, SplitWorkspace workspace) = SplitWorkspace.Allocate(device.Stream, bytes, tiles);
+        using (memory)
+        {
+            CudaLaunch launch = ConvMmaCuda.Prepare(device.Kernels, convolution.Arguments, workspace);
+            Assert.Contains("SPLIT=1", launch.Variant.Definitions, StringComparison.Ordinal);
+            device.Run(launch);
+            convolution.Y.AssertClose(launch.ToString(), convolution.Expected(), convolution.Error);
+            double[] once = convolution.Y.Read(launch.ToString()).Data;
+            convolution.Reset();
+            device.Run(launch);
+            Assert.Equal(once, convolution.Y.Read(launch.ToString()).Data);
+            var counters = new uint[tiles];
+            memory.Slice(bytes / sizeof(uint), tiles).CopyToHost(counters, device.Stream);
+            Assert.All(counters, counter => Assert.Equal(0u, counter));
+        }
+    }
+
+    [Theory]
+    [InlineData(16, 32, 128, 192, 3, 1)] // stage 4's RR
+    [InlineData(16, 32, 256, 128, 1, 1)] // its projection
+    [InlineData(64, 128, 128, 19, 1, 1)] // the classifier
+    [InlineData(64, 64, 64, 32, 3, 2)] // an eighth of the stem's second convolution
+    public void MovesLittleMoreThanItMust(int height, int width, int inputs, int outputs, int kernel, int stride)
+    {
+        KernelDevice device = KernelDevice.Usual;
+        ConvolutionCase c = new(1, height, width, inputs, outputs, kernel, stride) { Bias = true, Relu = CudaRelu.First };
+        using DeviceConvolution convolution = new(device, new Random(7), CudaElement.Float16, c, aligned: true);
+        CudaConvolution arguments = convolution.Arguments;
+        LaunchStatistics counts = device.Count(ConvMmaCuda.Prepare(device.Kernels, arguments));
+        LaunchCounts.AssertLoadsAtMost(1.25, arguments.Bytes - arguments.Y.Bytes, counts);
+        LaunchCounts.AssertConflictsBelow(0.05, counts);
+        // Pixels of 19 channels can't be stored in vectors.
+        if (outputs % 8 == 0) LaunchCounts.AssertStoresAtLeast(0.9, arguments.Y.Bytes, counts);
+    }
+
+    [Fact]
+    public void MisfitsAreRefused()
+    {
+        KernelDevice device = KernelDevice.Usual;
+        using DeviceConvolution convolution = new(device, new Random(8), CudaElement.Float16, new(1, 4, 4, 8, 8, 3), aligned: true);
+        CudaConvolution good = convolution.Arguments;
+        foreach (CudaConvolution bad in new[]
+        {
+            good with { Kernel = 5 }, good with { Stride = 2 }, good with { Stride = 3 }, good with { Weights = default },
+            good with { Weights = good.Weights + 2 }, good with { BorderBias = true }, good with { Residual = good.Y.Slice(0, 4) },
+            good with { Y = good.Y with { Element = CudaElement.BFloat16 } }, good with { X = good.X with { H = 3 } },
+            good with { X = good.X with { Element = CudaElement.Float32 }, Y = good.Y with { Element = CudaElement.Float32 } },
+        })
+        {
+            Assert.Throws<ArgumentException>(() => ConvMmaCuda.Prepare(device.Kernels, bad));
+        }
+    }
+}

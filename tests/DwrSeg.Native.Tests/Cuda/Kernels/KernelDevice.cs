@@ -1,0 +1,94 @@
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
+using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.PtxEmulator;
+using DwrSeg.PtxEmulator.Driver;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Cuda.Kernels;
+
+/// <summary>
+/// Where kernel tests run: on emulated devices of several architectures, or, with <c>DWRSEG_TEST_DEVICE=cuda</c>, on the first real one.
+/// A device is opened once and kept for all tests, so that a kernel is compiled once.
+/// </summary>
+internal sealed class KernelDevice
+{
+    private const string Variable = "DWRSEG_TEST_DEVICE";
+
+    private static readonly ConcurrentDictionary<int, Lazy<KernelDevice>> Devices = new();
+
+    private readonly Lock _counting = new();
+
+    private KernelDevice(int architecture)
+    {
+        ICudaDriver driver = IsReal ? NativeDriver.Instance : new EmulatedDriver(architecture);
+        Context = new CudaContext(driver);
+        Kernels = new KernelCache(Context, Nvrtc.Instance, wantsPtx: !IsReal);
+        Stream = new CudaStream(Context);
+    }
+
+    public static bool IsReal => Environment.GetEnvironmentVariable(Variable) == "cuda";
+
+    /// <summary>Architectures that every kernel runs on: fp32 alone, no <c>cp.async</c>, the usual one, the newest.</summary>
+    public static IEnumerable<TheoryDataRow<int>> Architectures => IsReal ? [0] : [61, 75, 80, 90];
+
+    /// <summary>Types and architectures, each type where it is offered.</summary>
+    public static IEnumerable<TheoryDataRow<int, string>> ArchitecturesAndTypes =>
+        from row in Architectures
+        from element in Enum.GetValues<CudaElement>()
+        where On(row.Data).Supports(element)
+        select new TheoryDataRow<int, string>(row.Data, element.KernelName());
+
+    /// <summary>Types on the device whose counts are looked at.</summary>
+    public static IEnumerable<TheoryDataRow<string>> Types =>
+        from element in Enum.GetValues<CudaElement>() where Usual.Supports(element) select new TheoryDataRow<string>(element.KernelName());
+
+    public static KernelDevice Usual => On(IsReal ? 0 : 80);
+
+    public CudaContext Context { get; }
+
+    public CudaStream Stream { get; }
+
+    public KernelCache Kernels { get; }
+
+    public static KernelDevice On(int architecture) =>
+        Devices.GetOrAdd(architecture, a => new Lazy<KernelDevice>(() => new KernelDevice(a))).Value;
+
+    public static CudaElement Element(string name) => Enum.GetValues<CudaElement>().Single(e => e.KernelName() == name);
+
+    public bool Supports(CudaElement element) => element.FirstArchitecture() <= Context.Device.ComputeCapability;
+
+    public void Run(CudaLaunch launch)
+    {
+        launch.Launch(Stream);
+        Stream.Synchronize();
+    }
+
+    /// <summary>Runs a launch and gives its counts, which only the emulator has; the test's output shows them.</summary>
+    public LaunchStatistics Count(CudaLaunch launch)
+    {
+        var emulator = Context.Driver as EmulatedDriver;
+        Assert.SkipWhen(emulator is null, "counts exist on the emulator alone");
+        lock (_counting)
+        {
+            Run(launch);
+            LaunchStatistics counts = emulator!.Launches.Last(l => l.Kernel == launch.Variant.Name);
+            TestContext.Current.TestOutputHelper?.WriteLine(LaunchCounts.Describe(launch, counts));
+            return counts;
+        }
+    }
+
+    /// <summary>Copies values to memory of their own; on the device until <see cref="IDisposable.Dispose"/>.</summary>
+    public CudaDeviceVariable<T> Upload<T>(ReadOnlySpan<T> values)
+        where T : unmanaged
+    {
+        var memory = new CudaDeviceVariable<T>(Context, values.Length);
+        memory.CopyToDevice(values, Stream);
+        return memory;
+    }
+
+    public CudaDeviceVariable<float> UploadFloats(IEnumerable<double> values) => Upload<float>(CollectionsMarshal.AsSpan(values.Select(v => (float)v).ToList()));
+}
