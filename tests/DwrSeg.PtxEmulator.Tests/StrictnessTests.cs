@@ -112,6 +112,26 @@ public sealed class StrictnessTests
     }
 
     [Fact]
+    public void ReadOfWhatAnotherWarpWroteSinceTheBarrierIsARace()
+    {
+        using TestDevice device = Device(
+            """
+            shl.b32 %r0, %lane, 2;
+            setp.lt.u32 %q0, %tid, 32;
+            @%q0 st.shared.u32 [%r0], %tid;
+            bar.sync 0;
+            @%q0 st.shared.u32 [%r0], 5;
+            @!%q0 ld.shared.u32 %r2, [%r0];
+            """, SharedTile);
+        ulong x = device.Upload<uint>([0], "x");
+        for (int seed = 0; seed < 8; seed++)
+        {
+            device.Options = device.Options with { Seed = seed };
+            Fails(FailureKind.SharedRace, () => device.Launch("kernel", Threads(64), x));
+        }
+    }
+
+    [Fact]
     public void WriteAfterReadWithoutBarrierIsARace()
     {
         using TestDevice device = Device(
@@ -267,7 +287,7 @@ public sealed class StrictnessTests
     public void EndlessLoopIsGivenUp()
     {
         using TestDevice device = Device("LOOP:\nbra LOOP;");
-        device.Options = device.Options with { MaxWarpInstructions = 10_000 };
+        device.Options = device.Options with { MaxSteps = 10_000 };
         Fails(FailureKind.Deadlock, () => device.Launch("kernel", Threads(1), device.Upload<uint>([0], "x")));
     }
 

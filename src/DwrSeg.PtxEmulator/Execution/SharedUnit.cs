@@ -71,7 +71,8 @@ internal sealed unsafe class SharedUnit : IDisposable
             Time = 1;
         }
         // Copies that the last block never waited for must not look as if they were under way.
-        for (nuint g = 0; _block.HasAsyncCopies && g < _granules; g++) if (_writeTime[g] == Pending) _writeTime[g] = 0;
+        bool left = _block.LeftCopies;
+        for (nuint g = 0; left && g < _granules; g++) if (_writeTime[g] == Pending) _writeTime[g] = 0;
         _start = _full = Time;
         Time++;
     }

@@ -74,7 +74,6 @@ internal static unsafe class AsyncCopyOps
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
         int bytes = access.ElementBytes;
-        warp.Block.HasAsyncCopies = true;
         uint* offsets = stackalloc uint[32];
         ulong* addresses = stackalloc ulong[32];
         byte** pointers = stackalloc byte*[32];

@@ -135,7 +135,7 @@ internal static unsafe class MemoryOps
         };
         r.Operation.Access = access;
         if (space is StateSpace.Shared or StateSpace.Generic) r.Translator.SharedGranule = Math.Min(r.Translator.SharedGranule, BitOperations.Log2((uint)bytes));
-        if (store && space is StateSpace.Parameter or StateSpace.Constant && store) throw r.Error($"stores to this space are not possible");
+        if (store && space is StateSpace.Parameter or StateSpace.Constant) throw r.Error("nothing can be stored to this space");
         delegate*<Warp, Op*, void> run = space switch
         {
             StateSpace.Global => store ? &StoreGlobal : &LoadGlobal,

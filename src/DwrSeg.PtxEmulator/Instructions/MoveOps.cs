@@ -95,7 +95,6 @@ internal static unsafe class MoveOps
             r.Emit(bits == 64 ? &Pack64 : &Pack32, Kind, d, small: each);
             return;
         }
-        if (value.Kind == OperandKind.Symbol && value.Variable!.Space == StateSpace.Parameter) r.Operation.Small = 0;
         int to = r.Destination(0, bits), from = r.Source(1, bits);
         r.Emit(bits == 64 ? &Copy<ulong> : &Copy<uint>, Kind, to, from);
     }
