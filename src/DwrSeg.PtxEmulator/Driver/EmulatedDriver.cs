@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Text;
@@ -24,8 +23,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     private readonly EmulatedContext?[] _contexts;
     private readonly nint[] _pools;
     private readonly LaunchLog _log;
-    // Not a ThreadLocal, whose own finalizer may come before those of handles that still call.
-    private readonly ConcurrentDictionary<int, ThreadState> _threads = new();
+    private readonly ConditionalWeakTable<Thread, ThreadState> _threads = [];
     private bool _initialised;
 
     public EmulatedDriver(EmulatedDriverOptions? options = null)
@@ -80,6 +78,8 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         }
     }
 
+    private ThreadState This => _threads.GetValue(Thread.CurrentThread, _ => new ThreadState());
+
     public void ClearLaunches()
     {
         lock (_gate) _log.Clear();
@@ -117,7 +117,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         if (status == CUresult.Success) return "no error";
         var text = new StringBuilder();
         foreach (char c in status.ToString()) text.Append(char.IsUpper(c) && text.Length > 0 ? " " : "").Append(char.ToLowerInvariant(c));
-        ThreadState thread = CurrentThread;
+        ThreadState thread = This;
         if (thread.FailedWith == status) text.Append(": ").Append(thread.Message);
         return text.ToString();
     }
@@ -211,7 +211,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
             EmulatedContext? found = null;
             if (context.Value != 0 && (found = _handles.Find<EmulatedContext>(context.Value)) is null)
                 return Fail(CUresult.InvalidContext, _handles.Describe<EmulatedContext>(context.Value));
-            CurrentThread.Current = found;
+            This.Current = found;
             return CUresult.Success;
         }
     }
@@ -220,7 +220,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     {
         lock (_gate)
         {
-            context = CurrentThread.Current?.Handle ?? default;
+            context = This.Current?.Handle ?? default;
             return _initialised ? CUresult.Success : NotInitialised();
         }
     }
@@ -265,12 +265,10 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         context.Dispose();
     }
 
-    private ThreadState CurrentThread => _threads.GetOrAdd(Environment.CurrentManagedThreadId, static _ => new ThreadState());
-
     /// <summary>Notes why a call of this thread failed.</summary>
     private CUresult Fail(CUresult status, string message)
     {
-        ThreadState thread = CurrentThread;
+        ThreadState thread = This;
         (thread.FailedWith, thread.Message) = (status, message);
         return status;
     }
@@ -291,7 +289,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     /// <summary>The current context, where it is usable.</summary>
     private bool Enter([NotNullWhen(true)] out EmulatedContext? context, out CUresult status)
     {
-        context = CurrentThread.Current;
+        context = This.Current;
         status = !_initialised ? NotInitialised()
             : context is null ? Fail(CUresult.InvalidContext, "this thread has no current context")
             : context.IsDestroyed ? Fail(CUresult.ContextIsDestroyed, "this thread's current context was destroyed")
