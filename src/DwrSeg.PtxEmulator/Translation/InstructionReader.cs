@@ -111,6 +111,8 @@ internal sealed unsafe class InstructionReader
     public int Predicate(PtxOperand operand, out bool negated)
     {
         negated = operand.Negated;
+        // A constant lies in memory once a lane; of all ones or zeros, the first lane's word is the predicate of the whole warp.
+        if (operand.Kind == OperandKind.Immediate) return Read(_translator.Constant(operand.Value != 0 ? uint.MaxValue : 0, false));
         if (operand.Kind != OperandKind.Register || operand.Register!.Type != PtxType.Pred) throw Error("a predicate is asked for");
         return Read(operand.Register.Index);
     }
