@@ -35,7 +35,7 @@ internal static class GraphCover
             }
             cover ??= single(node) with { IsConstant = constant[i] };
             foreach (Node part in cover.Nodes) covered[index.PositionOf(part)] = true;
-            covers.Add((cover.Nodes.Max(index.PositionOf), cover));
+            covers.Add((cover.RunsEarly ? cover.Nodes.Min(index.PositionOf) : cover.Nodes.Max(index.PositionOf), cover));
         }
         return [.. covers.OrderBy(c => c.Position).Select(c => c.Cover)];
     }

@@ -16,6 +16,9 @@ internal sealed record StepCover<TBinder, TStep>(
     /// <summary>It depends on parameters alone.</summary>
     public bool IsConstant { get; init; }
 
+    /// <summary>It runs where the first of its nodes stands, not the last: all that it reads is there by then.</summary>
+    public bool RunsEarly { get; init; }
+
     /// <summary>Tensors that need a place in the arena while the step runs.</summary>
     public IReadOnlyCollection<Tensor> Touched() => [.. Views().Select(v => v.Tensor).Where(t => !t.IsStored).Distinct()];
 

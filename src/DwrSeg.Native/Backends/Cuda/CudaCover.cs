@@ -13,11 +13,13 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
 
     private GraphCover.Rule<CudaBinder, CudaStep>[] Rules =>
     [
-        (index, _, node) => Cover(ImageConvolutions(index, node), CudaLowerings.BindImageConvolutions),
+        // The image and folded weights are there before anything runs.
+        (index, constant, node) => Cover(ImageConvolutions(index, constant, node), CudaLowerings.BindImageConvolutions, runsEarly: true),
         (index, _, node) => Cover(Sir(index, node), CudaLowerings.BindSir),
         (index, constant, node) => Cover(SemanticResiduals(index, constant, node), CudaLowerings.BindSemanticResiduals),
         (index, _, node) => Cover(FusionRules.ConvChain(index, node), CudaLowerings.BindConvolution),
         (index, constant, node) => Cover(FusionRules.DepthwiseBranches(index, constant, node), CudaLowerings.BindDepthwise),
+        (index, _, node) => Cover(Resamplings(index, node), CudaLowerings.BindResize),
     ];
 
     public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Of(LayerGraph graph, bool fuse) =>
@@ -42,12 +44,13 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
     /// The two 3x3 convolutions of stride 2 that read the image once the stem is folded, each perhaps with a ReLU, in one launch. Their biases
     /// must both be there or both be missing.
     /// </summary>
-    private static FusedNodes? ImageConvolutions(GraphIndex index, Node node)
+    private static FusedNodes? ImageConvolutions(GraphIndex index, ImmutableArray<bool> constant, Node node)
     {
-        if (!IsOfImage(node)) return null;
+        if (!IsOfImage(node) || node.Inputs[0].Tensor.Kind != TensorKind.Input) return null;
         Node? sibling = index.Graph.Nodes.FirstOrDefault(
             n => n != node && IsOfImage(n) && n.Inputs[0] == node.Inputs[0] && n.Inputs.Length == node.Inputs.Length);
         if (sibling is null || index.PositionOf(sibling) < index.PositionOf(node)) return null;
+        if (!node.Inputs.Concat(sibling.Inputs).Skip(1).All(i => i.Tensor.Kind == TensorKind.Input || i.Tensor.IsStored || IsConstant(index, constant, i))) return null;
         List<Node> nodes = [];
         List<TensorView> inner = [];
         foreach (Node conv in new[] { node, sibling })
@@ -57,11 +60,26 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
             nodes.Add(relu);
             inner.Add(conv.Output);
         }
-        // A reader of the first map that stands before the second convolution would come too early: the step runs where its last node stands.
-        int last = nodes.Max(index.PositionOf);
-        bool isReadEarly = index.Graph.Nodes.Take(last).Any(
-            reader => !nodes.Contains(reader) && nodes.Any(n => reader.Inputs.Any(i => i.Overlaps(n.Output))));
-        return isReadEarly ? null : new FusedNodes([.. nodes], [.. inner]);
+        return new FusedNodes([.. nodes], [.. inner]);
+    }
+
+    private static bool IsConstant(GraphIndex index, ImmutableArray<bool> constant, TensorView view) =>
+        index.Graph.Nodes.Index().All(n => constant[n.Index] || n.Item.Outputs.All(o => o.View.Tensor != view.Tensor));
+
+    /// <summary>Resamplings that follow each other and make maps of one size and one number of channels.</summary>
+    private static FusedNodes? Resamplings(GraphIndex index, Node node)
+    {
+        if (node.Layer is not Resize || node.Outputs[0].Accumulate) return null;
+        List<Node> nodes = [node];
+        for (int i = index.PositionOf(node) + 1; i < index.Graph.Nodes.Length && nodes.Count < UpsampleCuda.MaxMaps; i++)
+        {
+            Node next = index.Graph.Nodes[i];
+            bool isSibling = next.Layer is Resize && next.Output.Shape == node.Output.Shape && !next.Outputs[0].Accumulate
+                && !nodes.Any(n => n.Output.Overlaps(next.Inputs[0]));
+            if (!isSibling) break;
+            nodes.Add(next);
+        }
+        return nodes.Count == 1 ? null : new FusedNodes([.. nodes], []);
     }
 
     private static bool IsOfImage(Node node) =>
@@ -75,7 +93,10 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
 
     private static CUdeviceptr ValuesOf(TensorView view) => new CUdeviceptr(AnyAddress) + (ulong)view.Channel * sizeof(float);
 
-    private static StepCover<CudaBinder, CudaStep>? Cover(FusedNodes? fused, Func<CudaBinder, ImmutableArray<Node>, CudaStep> bind) =>
+    private static StepCover<CudaBinder, CudaStep>? Cover(FusedNodes? fused, Func<CudaBinder, ImmutableArray<Node>, CudaStep> bind, bool runsEarly = false) =>
         fused is null ? null
-            : new StepCover<CudaBinder, CudaStep>(string.Join("+", fused.Nodes.Select(CudaLowerings.NameOf)), fused.Nodes, fused.Inner, bind);
+            : new StepCover<CudaBinder, CudaStep>(string.Join("+", fused.Nodes.Select(CudaLowerings.NameOf)), fused.Nodes, fused.Inner, bind)
+            {
+                RunsEarly = runsEarly,
+            };
 }

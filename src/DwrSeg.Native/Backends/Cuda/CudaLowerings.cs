@@ -240,10 +240,12 @@ internal static class CudaLowerings
         return new CudaStep(MaxPoolCuda.Prepare(binder.Kernels, binder.Map(nodes[0].Inputs[0]), binder.Map(nodes[0].Output)));
     }
 
-    private static CudaStep BindResize(CudaBinder binder, ImmutableArray<Node> nodes)
+    /// <summary>Resamplings to one size.</summary>
+    public static CudaStep BindResize(CudaBinder binder, ImmutableArray<Node> nodes)
     {
-        RequireWrite(nodes[0]);
-        return new CudaStep(UpsampleCuda.Prepare(binder.Kernels, binder.Map(nodes[0].Inputs[0]), binder.Map(nodes[0].Output)));
+        foreach (Node node in nodes) RequireWrite(node);
+        return new CudaStep(UpsampleCuda.Prepare(
+            binder.Kernels, [.. nodes.Select(n => new CudaResampling(binder.Map(n.Inputs[0]), binder.Map(n.Output)))]));
     }
 
     private static CudaStep BindFoldBatchNorm(CudaBinder binder, ImmutableArray<Node> nodes)
