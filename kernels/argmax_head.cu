@@ -58,11 +58,11 @@ __device__ inline Corners load_corners(const Window &w, int row, i32 c)
             to_float(w.data[w.high[row] + w.left + c]), to_float(w.data[w.high[row] + w.right + c])};
 }
 
-// Calls visit(row, class, value) for every class and each of the thread's rows. ONE_BAND: all rows lie between the same two source rows.
+// Calls visit(row, class, value) for classes from `first` on and each of the thread's rows. ONE_BAND: all rows lie between the same two source rows.
 template <bool ONE_BAND, class Visit>
-__device__ inline void for_each_value(const Window &w, i32 count, Visit visit)
+__device__ inline void for_each_value(const Window &w, i32 first, i32 count, Visit visit)
 {
-    for (i32 c = 0; c < count; c++)
+    for (i32 c = first; c < count; c++)
     {
         Corners v = load_corners(w, 0, c);
 #pragma unroll
@@ -86,12 +86,13 @@ __device__ inline void classify(const Arguments &a, const Window &w, i32 x, i32 
 {
     f32 best[ROWS] = {};
     i32 winner[ROWS] = {};
-    for_each_value<ONE_BAND>(w, a.count, [&](int r, i32 c, f32 value) {
-        if (c == 0 || value > best[r]) best[r] = value, winner[r] = c;
+    for_each_value<ONE_BAND>(w, 0, 1, [&](int r, i32, f32 value) { best[r] = value; });
+    for_each_value<ONE_BAND>(w, 1, a.count, [&](int r, i32 c, f32 value) {
+        if (value > best[r]) best[r] = value, winner[r] = c;
     });
 #if CONFIDENCE
     f32 sum[ROWS] = {};
-    for_each_value<ONE_BAND>(w, a.count, [&](int r, i32, f32 value) { sum[r] += exp_of_negative(value - best[r]); });
+    for_each_value<ONE_BAND>(w, 0, a.count, [&](int r, i32, f32 value) { sum[r] += exp_of_negative(value - best[r]); });
 #endif
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
@@ -148,6 +149,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) argmax_head(KERNEL_ARGUMEN
 #endif
     }
 
-    if (w.low[0] == w.low[ROWS - 1]) classify<true>(a, w, x, y);
+    if (STAGED && w.low[0] == w.low[ROWS - 1]) classify<true>(a, w, x, y);
     else classify<false>(a, w, x, y);
 }

@@ -127,6 +127,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddImmediate<T>(Warp warp, Op* op)
         where T : unmanaged, INumberBase<T>
     {
@@ -147,6 +148,7 @@ internal static unsafe class MoveOps
         SetPredicate(warp, op->D, result);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Unpack32(Warp warp, Op* op)
     {
         var a = (uint*)(warp.Frame + op->A);
@@ -159,6 +161,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Unpack64(Warp warp, Op* op)
     {
         var a = (ulong*)(warp.Frame + op->A);
@@ -175,6 +178,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Pack32(Warp warp, Op* op)
     {
         var d = (uint*)(warp.Frame + op->D);
@@ -186,6 +190,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Pack64(Warp warp, Op* op)
     {
         var d = (ulong*)(warp.Frame + op->D);

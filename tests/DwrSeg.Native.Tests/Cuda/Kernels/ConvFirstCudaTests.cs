@@ -29,8 +29,8 @@ public sealed class ConvFirstCudaTests
             (_device, Image, Outputs, _hasBias) = (device, image, outputs, hasBias);
             _image = image.Randomise(random);
             _weights = [.. Enumerable.Range(0, channels * 27).Select(_ => ElementCode.Round(element, (random.NextDouble() * 2 - 1) / 3))];
-            _biases = [.. Enumerable.Range(0, channels).Select(_ => hasBias ? (float)random.NextDouble() - 0.5 : 0)];
-            (_plain, _bias) = (device.Upload(_weights), device.Upload(_biases));
+            _biases = [.. Enumerable.Range(0, channels).Select(_ => hasBias ? (float)(random.NextDouble() - 0.5) : 0)];
+            (_plain, _bias) = (device.UploadFloats(_weights), device.UploadFloats(_biases));
             _packed = new CudaDeviceVariable<byte>(device.Context, PackWeightsCuda.ElementsOf(WeightOrder.Image, channels, 9, 3) * element.Bytes());
             device.Run(PackWeightsCuda.Prepare(
                 device.Kernels, _plain.DevicePointer, _packed.DevicePointer, element, WeightOrder.Image, channels, 9, 3));
@@ -123,7 +123,7 @@ public sealed class ConvFirstCudaTests
         using DeviceSlice x = new(device, CudaElement.Float16, (1, 4, 4, 3)), four = new(device, CudaElement.Float16, (1, 4, 4, 4)),
             y = new(device, CudaElement.Float16, (1, 2, 2, 8)), odd = new(device, CudaElement.Float16, (1, 2, 2, 7)),
             large = new(device, CudaElement.Float16, (1, 4, 4, 8));
-        using CudaDeviceVariable<float> weights = device.Upload(new double[8 * 16]);
+        using CudaDeviceVariable<float> weights = device.UploadFloats(new double[8 * 16]);
         Assert.True(ConvFirstCuda.Fits(device.Context.Device, x.Map, new FirstOutput(y.Map, false)));
         foreach ((DeviceMap from, DeviceMap to) in new[] { (four.Map, y.Map), (x.Map, odd.Map), (x.Map, large.Map) })
             Assert.Throws<ArgumentException>(() => ConvFirstCuda.Prepare(device.Kernels, from, weights.DevicePointer, default, new FirstOutput(to, false)));

@@ -58,8 +58,8 @@ internal sealed class DeviceConvolution : IDisposable
         // Sums of order one, whatever their length.
         double scale = Math.Sqrt(3.0 / (taps * c.Inputs));
         Weights = [.. Enumerable.Range(0, c.Outputs * taps * c.Inputs).Select(_ => ElementCode.Round(element, (random.NextDouble() * 2 - 1) * scale))];
-        _biases = [.. Enumerable.Range(0, (c.BorderBias ? Conv2d.BorderCases : 1) * c.Outputs).Select(_ => c.Bias ? (float)random.NextDouble() - 0.5 : 0)];
-        var bias = Keep(device.Upload(_biases));
+        _biases = [.. Enumerable.Range(0, (c.BorderBias ? Conv2d.BorderCases : 1) * c.Outputs).Select(_ => c.Bias ? (float)(random.NextDouble() - 0.5) : 0)];
+        var bias = Keep(device.UploadFloats(_biases));
         DeviceSlice? residual = c.Residual ? Slice((c.N, c.OutHeight, c.OutWidth, c.Outputs)) : c.Accumulate ? Y : null;
         _added = residual?.Randomise(random) ?? new Doubles(c.N, c.OutHeight, c.OutWidth, c.Outputs);
         WeightOrder order = element == CudaElement.Float32 ? WeightOrder.Columns : WeightOrder.Rows;
@@ -131,7 +131,7 @@ internal sealed class DeviceConvolution : IDisposable
     private CUdeviceptr Pack(CudaElement element, WeightOrder order)
     {
         int taps = _case.Kernel * _case.Kernel;
-        CudaDeviceVariable<float> plain = Keep(_device.Upload(Weights));
+        CudaDeviceVariable<float> plain = Keep(_device.UploadFloats(Weights));
         var packed = Keep(new CudaDeviceVariable<byte>(
             _device.Context, PackWeightsCuda.ElementsOf(order, _case.Outputs, taps, _case.Inputs) * element.Bytes()));
         _device.Run(PackWeightsCuda.Prepare(

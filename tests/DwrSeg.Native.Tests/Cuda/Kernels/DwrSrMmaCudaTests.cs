@@ -43,8 +43,8 @@ public sealed class DwrSrMmaCudaTests
             {
                 _inputs[i].Randomise(random);
                 int own = branches[i].Inputs * branches[i].Multiplier;
-                _vectors.Add(device.Upload(Enumerable.Range(0, 9 * own).Select(_ => (random.NextDouble() * 2 - 1) / 3)));
-                _vectors.Add(device.Upload(Enumerable.Range(0, own).Select(_ => random.NextDouble() - 0.5)));
+                _vectors.Add(device.UploadFloats(Enumerable.Range(0, 9 * own).Select(_ => (random.NextDouble() * 2 - 1) / 3)));
+                _vectors.Add(device.UploadFloats(Enumerable.Range(0, own).Select(_ => random.NextDouble() - 0.5)));
                 Branches[i] = new CudaSrBranch(
                     _inputs[i].Map, _vectors[^2].DevicePointer, i % 2 == 0 ? _vectors[^1].DevicePointer : default, branches[i].Multiplier,
                     branches[i].Dilation);
