@@ -23,7 +23,7 @@ internal static class UpsampleCuda
 
     private const int Rows = 4;
 
-    /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
+    /// <summary>All variants that a launch can be of.</summary>
     public static IEnumerable<KernelVariant> Variants =>
         from element in Enum.GetValues<CudaElement>() from width in new[] { element.PerVector(), 1 } select Variant(element, width);
 
