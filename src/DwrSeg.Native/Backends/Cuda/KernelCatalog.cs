@@ -8,7 +8,8 @@ internal static class KernelCatalog
     public static IReadOnlyList<KernelVariant> All { get; } =
     [
         .. DepthwiseConvCuda.Variants, .. UpsampleCuda.Variants, .. MaxPoolCuda.Variants, .. ScaledCopyCuda.Variants,
-        .. ConvFfmaCuda.Variants, .. PreprocessCuda.Variants, .. ArgMaxHeadCuda.Variants, FoldBatchNormCuda.Variant, FoldPointwiseCuda.Variant,
+        .. ConvFfmaCuda.Variants, .. ConvMmaCuda.Variants,
+        .. PreprocessCuda.Variants, .. ArgMaxHeadCuda.Variants, FoldBatchNormCuda.Variant, FoldPointwiseCuda.Variant,
     ];
 
     /// <summary>Those that run on an architecture.</summary>

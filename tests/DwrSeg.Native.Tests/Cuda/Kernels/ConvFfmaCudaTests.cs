@@ -12,36 +12,6 @@ public sealed class ConvFfmaCudaTests
     // Up to 2880 products, scaled so that sums stay near 1: √2880 roundings of 2^-24 typically, and a margin of 3.
     private const double Error = 1e-5;
 
-    private sealed record Case(int N, int H, int W, int Inputs, int Outputs, int Kernel, int Stride)
-    {
-        public int OutH => (H + Stride - 1) / Stride;
-
-        public int OutW => (W + Stride - 1) / Stride;
-    }
-
-    private static Doubles Convolve(Case s, Doubles x, double[] w, double[]? bias, bool isTable, Doubles? residual, ConvRelu relu)
-    {
-        Doubles y = new(s.N, s.OutH, s.OutW, s.Outputs);
-        for (int n = 0; n < s.N; n++)
-        for (int r = 0; r < s.OutH; r++)
-        for (int k = 0; k < s.OutW; k++)
-        for (int o = 0; o < s.Outputs; o++)
-        {
-            int border = ((r == 0 ? 1 : 0) + (r == s.OutH - 1 ? 2 : 0)) * 4 + (k == 0 ? 1 : 0) + (k == s.OutW - 1 ? 2 : 0);
-            double sum = bias?[isTable ? border * s.Outputs + o : o] ?? 0;
-            for (int tap = 0; tap < s.Kernel * s.Kernel; tap++)
-            {
-                int iy = r * s.Stride + tap / s.Kernel - s.Kernel / 2, ix = k * s.Stride + tap % s.Kernel - s.Kernel / 2;
-                if (iy < 0 || iy >= s.H || ix < 0 || ix >= s.W) continue;
-                for (int i = 0; i < s.Inputs; i++) sum += x[n, iy, ix, i] * w[(o * s.Kernel * s.Kernel + tap) * s.Inputs + i];
-            }
-            if (relu == ConvRelu.BeforeResidual) sum = Math.Max(sum, 0);
-            sum += residual?[n, r, k, o] ?? 0;
-            y[n, r, k, o] = relu == ConvRelu.AfterResidual ? Math.Max(sum, 0) : sum;
-        }
-        return y;
-    }
-
     [Theory]
     [MemberData(nameof(KernelDevice.ArchitecturesAndTypes), MemberType = typeof(KernelDevice))]
     public void MatchesPlainLoops(int architecture, string type)
@@ -50,14 +20,14 @@ public sealed class ConvFfmaCudaTests
         CudaElement element = KernelDevice.Element(type);
         Random random = new(architecture + type.Length);
         // One value; the stem's three channels; whole tiles; 320 channels; ragged ends in pixels, outputs and depth; a last layer of 19 classes.
-        Case[] cases =
+        ConvolutionCase[] cases =
         [
             new(1, 1, 1, 1, 1, 3, 2), new(1, 9, 11, 3, 32, 3, 2), new(1, 8, 16, 16, 64, 1, 1), new(2, 4, 5, 320, 12, 3, 1),
             new(1, 7, 10, 32, 19, 1, 1), new(1, 13, 9, 20, 72, 3, 1), new(2, 9, 7, 24, 48, 1, 2),
-            .. Enumerable.Range(0, 5).Select(_ => new Case(random.Next(1, 3), random.Next(1, 12), random.Next(1, 12), random.Next(1, 40),
+            .. Enumerable.Range(0, 5).Select(_ => new ConvolutionCase(random.Next(1, 3), random.Next(1, 12), random.Next(1, 12), random.Next(1, 40),
                 random.Next(1, 80), random.Next(2) * 2 + 1, random.Next(1, 3))),
         ];
-        foreach (Case s in cases)
+        foreach (ConvolutionCase s in cases)
         {
             bool isTable = s is { Kernel: 3, Stride: 1 } && random.Next(2) == 0, hasBias = isTable || random.Next(3) > 0;
             var relu = (ConvRelu)random.Next(3);
@@ -74,7 +44,7 @@ public sealed class ConvFfmaCudaTests
             CudaLaunch launch = ConvFfmaCuda.Prepare(device.Kernels, new CudaConvolution(
                 x.Map, y.Map, weights.DevicePointer, hasBias ? bias.DevicePointer : default, isTable, sum?.Map, relu, s.Kernel, s.Stride));
             device.Run(launch);
-            y.AssertClose($"{s}, {launch}", Convolve(s, values, w, hasBias ? b : null, isTable, residual, relu), Error);
+            y.AssertClose($"{s}, {launch}", s.Convolve(values, w, hasBias ? b : null, isTable, residual, relu), Error);
         }
 
         double[] Values(int count, double magnitude) =>

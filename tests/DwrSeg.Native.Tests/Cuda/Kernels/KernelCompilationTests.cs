@@ -31,8 +31,8 @@ public sealed partial class KernelCompilationTests
             if (assembler is null) return;
             Usage usage = Assemble(assembler, kernel.Image, architecture);
             Assert.True(usage.LocalBytes == 0, $"{variant} for sm_{architecture}: {usage.LocalBytes} bytes of local memory or spills.");
-            // Two blocks of the largest kernels must fit a multiprocessor's 64 Ki registers.
-            Assert.InRange(usage.Registers, 1, 128);
+            // Three blocks of 128 threads must fit a multiprocessor's 64 Ki registers.
+            Assert.InRange(usage.Registers, 1, 168);
         });
     }
 
