@@ -1,205 +1,189 @@
-// Dense convolution, 1x1 or 3x3, stride 1 or 2, zero padding kernel/2, in exact fp32 (FFMA, never tf32), with its epilogue:
+// Dense convolution in exact fp32 (FFMA, never tf32), as an implicit matrix product:
 //
-//   v[n, r, k, o] = bias[case(r, k), o] + sum over ky, kx, i of w[o, ky, kx, i] * x[n, r*s + ky - p, k*s + kx - p, i]
-//   y = v,   max(v, 0),   v + residual,   max(v, 0) + residual   or   max(v + residual, 0)
+//   y[p, o] = epilogue(sum over taps, i of x[pixel of p's tap, i] * w[tap, i, o])      kernel 1 or 3, stride 1 or 2, padding kernel / 2
 //
-// x, y and residual are NHWC channel slices; weights are fp32 [O][kernel*kernel*I]; bias is fp32 [O], null, or a table of 16 border cases (bit 0: first
-// row, bit 1: last row, then columns; case = 4 * rows + columns). y may be the residual, and otherwise overlaps nothing. It serves every type on
-// every architecture: where tensor cores do better, another kernel takes its place.
+// x, y and the residual are NHWC channel slices of fp32, w is fp32 [taps][inputs][outputs rounded up to 4] (pack_weights.cu), bias is fp32.
+// Epilogue: conv.cuh. y must overlap no x.
 //
-// Defines   ELEMENT  f32, f16 or bf16: how x, y and residual are stored
-//           LOADS    4 where I is a multiple of 4 and x and weights allow vectors of 4 elements, else 1
-//           STORES   4 where O is a multiple of 4 and y and residual allow vectors of 4 elements, else 1
-// Launch    grid (ceil(n*h*w of y / 64), ceil(O / 64)), blocks of 256 threads
-// Shared    16 KiB
+// Defines   TILE_M, TILE_N  pixels and channels of y that a block makes; a thread makes 8x8 of them
+//           SPLIT    1 where blocks share a tile's sum, 0 where each makes its own
+//           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
+// Launch    grid (tiles of channels x tiles of pixels, channels fastest, splits of the sum); block TILE_M * TILE_N / 64
+// Shared    static, 2 * (TILE_M * 20 + 16 * TILE_N) * 4 bytes
 //
-// An implicit GEMM: rows are pixels of y, columns are outputs, the depth is taps times input channels in the weights' own order. A block
-// makes 64 x 64 values in steps of 16 in depth, a thread 4 x 4: two 16-byte reads feed 16 FMAs. Larger tiles would halve shared reads, which do
-// not limit here (3 passes for 16 FMAs of a warp), and the blocks of a 1/32-size map, of which there are only 24 as it is.
-// While one step is computed, the next is on its way to registers; two buffers, one barrier a step. Both tiles lie depth-major; a
-// column's number is XORed with its depth's group of four, so that neither writes (four depths of eight rows a warp) nor reads conflict.
+// A step takes 16 channels of one tap. Two steps' values lie in shared memory: one is multiplied while the next is copied, by cp.async from
+// sm_80 on and through registers before. Pixels keep their channels together, so nothing is transposed on the way in: a thread reads four
+// channels of each of its eight pixels (a vector each, broadcast along the row of threads) and the matching four rows of weights: sixteen
+// 16-byte reads for 256 multiply-adds, so shared memory is not what bounds it. A pixel's row is 20 words long: the rows that a warp reads at
+// once then lie in different banks. A thread's channels come in two groups of four, half a tile apart, which makes neighbouring threads'
+// reads and stores neighbours.
 //
-// Bytes: x ceil(O/64) times, weights once a block (from L2), y once. Flops: 2 * kernel^2 * I an output element.
-#include "types.cuh"
+// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
+// its registers and code are not free.
+//
+// Bytes: x once a tap and tile of channels from L2, w once a tile of pixels; y and residual once. Flops: 2 a value of the sum.
+#include "conv.cuh"
+#include "copy_batch.cuh"
+#include "split_k.cuh"
 
-constexpr int THREADS = 256, BLOCK = 64, DEPTH = 16;
+constexpr int VECTOR = 4, SIDE = 8, TILE_K = 16, ACROSS = TILE_N / SIDE, DOWN = TILE_M / SIDE, THREADS = ACROSS * DOWN;
+constexpr int X_PITCH = TILE_K + VECTOR, K_VECTORS = TILE_K / VECTOR, N_VECTORS = TILE_N / VECTOR;
+constexpr int X_COPY_ROWS = THREADS / K_VECTORS, X_COPIES = TILE_M / X_COPY_ROWS;
+constexpr int W_COPY_ROWS = THREADS / N_VECTORS, W_COPIES = TILE_K / W_COPY_ROWS;
+static_assert(X_COPIES * X_COPY_ROWS == TILE_M && W_COPIES * W_COPY_ROWS == TILE_K, "whole rounds of copies");
 
-enum Relu : i32
-{
-    NONE,
-    BEFORE_RESIDUAL,
-    AFTER_RESIDUAL,
-};
+#if ALIGNED && __CUDA_ARCH__ >= 800
+constexpr bool X_ASYNC = true;
+#else
+constexpr bool X_ASYNC = false;
+#endif
+#if __CUDA_ARCH__ >= 800
+constexpr bool W_ASYNC = true;
+#else
+constexpr bool W_ASYNC = false;
+#endif
 
 struct Arguments
 {
-    const ELEMENT *x;
+    const f32 *x;
     const f32 *weights;
-    const f32 *bias;
-    const ELEMENT *residual;
-    ELEMENT *y;
-    i64 pixels;
-    i32 x_stride, residual_stride, y_stride;
-    i32 height, width, inputs;
-    i32 out_height, out_width, outputs;
-    i32 kernel, stride, border_bias;
-    Relu relu;
-    i32 padding;
+    ConvShape shape;
+    Epilogue<f32> epilogue;
+    SplitWorkspace workspace;
+    i32 channel_tiles, splits;
 };
 
-// Where in x the window of an output pixel starts; a pixel that does not exist has a window that lies outside.
-struct Window
+struct Stage
 {
-    const ELEMENT *image;
-    i32 row, column;
+    float4 x[TILE_M * X_PITCH / VECTOR];
+    float4 weights[TILE_K * N_VECTORS];
 };
 
-__device__ inline Window window_of(const Arguments &a, i64 pixel)
+// The next step to copy.
+struct Position
 {
-    i32 pixels = a.out_height * a.out_width, in_image = i32(pixel % pixels);
-    Window w;
-    w.image = a.x + pixel / pixels * a.height * a.width * a.x_stride;
-    w.row = pixel < a.pixels ? in_image / a.out_width * a.stride - a.kernel / 2 : -4;
-    w.column = in_image % a.out_width * a.stride - a.kernel / 2;
-    return w;
-}
+    i32 tap, channel;
+};
 
-__device__ inline const ELEMENT *input_at(const Arguments &a, const Window &w, i32 depth)
+struct Copies
 {
-    i32 tap = depth / a.inputs, row = w.row + tap / a.kernel, column = w.column + tap % a.kernel;
-    if (tap >= a.kernel * a.kernel || row < 0 || row >= a.height || column < 0 || column >= a.width) return nullptr;
-    return w.image + i64(row * a.width + column) * a.x_stride + depth % a.inputs;
-}
+    CopyBatch<X_COPIES, X_ASYNC> x;
+    CopyBatch<W_COPIES, W_ASYNC> weights;
+};
 
-// Four neighbouring depths of a pixel.
-__device__ inline void fetch_inputs(const Arguments &a, const Window &w, i32 depth, f32 (&values)[4])
+__device__ inline void begin_copies(
+    const Arguments &a, const Window (&windows)[X_COPIES], i32 first_output, Position &next, Stage &stage, Copies &copies)
 {
-#if LOADS == 4
-    const ELEMENT *from = input_at(a, w, depth);
-    if (from) load(from, values);
-    else values[0] = values[1] = values[2] = values[3] = 0;
-#else
+    const ConvShape &s = a.shape;
+    i32 vector = threadIdx.x % K_VECTORS, row = threadIdx.x / K_VECTORS, channel = next.channel + vector * VECTOR;
+    i64 offset = i64(next.tap / s.kernel * s.width + next.tap % s.kernel) * s.x_stride + channel;
 #pragma unroll
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < X_COPIES; i++)
     {
-        const ELEMENT *from = input_at(a, w, depth + i);
-        values[i] = from ? load_one(from) : 0;
-    }
-#endif
-}
-
-// Four neighbouring depths of an output.
-__device__ inline void fetch_weights(const Arguments &a, i32 output, i32 depth, i32 depths, f32 (&values)[4])
-{
-    const f32 *from = a.weights + i64(output) * depths + depth;
-#if LOADS == 4
-    if (output < a.outputs && depth < depths) load(from, values);
-    else values[0] = values[1] = values[2] = values[3] = 0;
+        bool is_valid = channel < s.inputs && (windows[i].taps >> next.tap & 1);
+        const f32 *from = is_valid ? a.x + windows[i].corner + offset : a.x;
+        float4 *to = stage.x + (row + i * X_COPY_ROWS) * (X_PITCH / VECTOR) + vector;
+#if ALIGNED
+        copies.x.begin(i, to, from, is_valid);
 #else
-#pragma unroll
-    for (int i = 0; i < 4; i++) values[i] = output < a.outputs && depth + i < depths ? load_one(from + i) : 0;
+        copies.x.begin_elements(i, to, from, is_valid ? s.inputs - channel : 0);
 #endif
+    }
+    i32 w_vector = threadIdx.x % N_VECTORS, w_row = threadIdx.x / N_VECTORS, packed_outputs = (s.outputs + VECTOR - 1) / VECTOR * VECTOR;
+    i32 output = first_output + w_vector * VECTOR;
+#pragma unroll
+    for (int i = 0; i < W_COPIES; i++)
+    {
+        i32 w_channel = next.channel + w_row + i * W_COPY_ROWS;
+        bool is_valid = w_channel < s.inputs && output < packed_outputs;
+        const f32 *from = is_valid ? a.weights + (i64(next.tap) * s.inputs + w_channel) * packed_outputs + output : a.weights;
+        copies.weights.begin(i, stage.weights + (w_row + i * W_COPY_ROWS) * N_VECTORS + w_vector, from, is_valid);
+    }
+    next.channel += TILE_K;
+    if (next.channel >= s.inputs)
+    {
+        next.channel = 0;
+        next.tap++;
+    }
 }
 
-__device__ inline i32 place(i32 depth, i32 column)
-{
-    return depth * BLOCK + (column ^ depth / 4 * 8);
-}
-
-__device__ inline void keep(f32 *tile, i32 depth, i32 column, const f32 (&values)[4])
+__device__ inline void multiply(const Stage &stage, i32 down, i32 across, f32 (&sums)[SIDE][SIDE])
 {
 #pragma unroll
-    for (int i = 0; i < 4; i++) tile[place(depth + i, column)] = values[i];
-}
-
-__device__ inline void read_four(const f32 *tile, i32 depth, i32 column, f32 (&values)[4])
-{
-    float4 v = *(const float4 *)(tile + place(depth, column));
-    values[0] = v.x, values[1] = v.y, values[2] = v.z, values[3] = v.w;
-}
-
-__device__ inline const f32 *bias_row(const Arguments &a, i64 pixel)
-{
-    if (!a.border_bias) return a.bias;
-    i32 in_image = i32(pixel % (a.out_height * a.out_width)), row = in_image / a.out_width, column = in_image % a.out_width;
-    i32 rows = (row == 0) | (row == a.out_height - 1) << 1, columns = (column == 0) | (column == a.out_width - 1) << 1;
-    return a.bias + (rows * 4 + columns) * a.outputs;
-}
-
-// The residual may be y, so it is read by plain loads.
-__device__ inline f32 finish(const Arguments &a, f32 value, const f32 *bias, const ELEMENT *residual, i32 output)
-{
-    if (bias) value += bias[output];
-    if (a.relu == BEFORE_RESIDUAL && value < 0) value = 0;
-    if (residual) value += to_float(residual[output]);
-    return a.relu == AFTER_RESIDUAL && value < 0 ? 0 : value;
+    for (int k = 0; k < K_VECTORS; k++)
+    {
+        float4 x[SIDE];
+#pragma unroll
+        for (int m = 0; m < SIDE; m++) x[m] = stage.x[(down + m * DOWN) * (X_PITCH / VECTOR) + k];
+#pragma unroll
+        for (int j = 0; j < VECTOR; j++)
+        {
+            const float4 *row = stage.weights + (k * VECTOR + j) * N_VECTORS + across;
+            float4 low = row[0], high = row[ACROSS];
+            f32 w[SIDE] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+            for (int m = 0; m < SIDE; m++)
+            {
+                f32 value = j == 0 ? x[m].x : j == 1 ? x[m].y : j == 2 ? x[m].z : x[m].w;
+#pragma unroll
+                for (int n = 0; n < SIDE; n++) sums[m][n] += value * w[n];
+            }
+        }
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
 {
-    __shared__ __align__(16) f32 pixel_tile[2][DEPTH * BLOCK], weight_tile[2][DEPTH * BLOCK];
-    i64 first_pixel = i64(blockIdx.x) * BLOCK;
-    i32 first_output = i32(blockIdx.y) * BLOCK, depths = a.kernel * a.kernel * a.inputs;
-    // Loading, four threads take the 16 depths of a row; computing, a thread takes 4 rows and 4 columns.
-    i32 load_row = i32(threadIdx.x) / 4, load_depth = i32(threadIdx.x) % 4 * 4;
-    i32 row = i32(threadIdx.x) / 16 * 4, column = i32(threadIdx.x) % 16 * 4;
-    Window window = window_of(a, first_pixel + load_row);
+    __shared__ Stage stages[2];
+    i32 tile = blockIdx.x, split = blockIdx.y, first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
-    f32 sums[4][4] = {}, inputs[4], weights[4];
-    fetch_inputs(a, window, load_depth, inputs);
-    fetch_weights(a, first_output + load_row, load_depth, depths, weights);
-    keep(pixel_tile[0], load_depth, load_row, inputs);
-    keep(weight_tile[0], load_depth, load_row, weights);
-    __syncthreads();
-    i32 buffer = 0;
-    for (i32 first_depth = 0; first_depth < depths; first_depth += DEPTH)
+    Window windows[X_COPIES];
+#pragma unroll
+    for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / K_VECTORS + i * X_COPY_ROWS);
+
+    i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
+    i32 first_step = i32(i64(split) * all_steps / a.splits), steps = i32(i64(split + 1) * all_steps / a.splits) - first_step;
+    Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
+
+    i32 down = threadIdx.x / ACROSS, across = threadIdx.x % ACROSS;
+    f32 sums[SIDE][SIDE] = {};
+    Copies copies;
+    if (steps > 0)
     {
-        i32 next = first_depth + DEPTH;
-        if (next < depths)
-        {
-            fetch_inputs(a, window, next + load_depth, inputs);
-            fetch_weights(a, first_output + load_row, next + load_depth, depths, weights);
-        }
-#pragma unroll
-        for (int depth = 0; depth < DEPTH; depth++)
-        {
-            f32 left[4], right[4];
-            read_four(pixel_tile[buffer], depth, row, left);
-            read_four(weight_tile[buffer], depth, column, right);
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-            {
-#pragma unroll
-                for (int j = 0; j < 4; j++) sums[i][j] += left[i] * right[j];
-            }
-        }
-        if (next >= depths) break;
-        buffer ^= 1;
-        keep(pixel_tile[buffer], load_depth, load_row, inputs);
-        keep(weight_tile[buffer], load_depth, load_row, weights);
+        begin_copies(a, windows, first_output, next, stages[0], copies);
+        copies.x.end();
+        copies.weights.end();
+        close_copies();
+    }
+    for (i32 step = 0; step < steps; step++)
+    {
+        wait_for_copies<0>();
         __syncthreads();
+        bool has_next = step + 1 < steps;
+        if (has_next) begin_copies(a, windows, first_output, next, stages[(step + 1) % 2], copies);
+        close_copies();
+        multiply(stages[step % 2], down, across, sums);
+        if (has_next)
+        {
+            copies.x.end();
+            copies.weights.end();
+        }
     }
 
-    i32 output = first_output + column;
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-    {
-        i64 pixel = first_pixel + row + i;
-        if (pixel >= a.pixels) break;
-        const f32 *bias = bias_row(a, pixel);
-        const ELEMENT *residual = a.residual ? a.residual + pixel * a.residual_stride : nullptr;
-        ELEMENT *to = a.y + pixel * a.y_stride;
-#if STORES == 4
-        if (output >= a.outputs) break;
-#pragma unroll
-        for (int j = 0; j < 4; j++) sums[i][j] = finish(a, sums[i][j], bias, residual, output + j);
-        store(to + output, sums[i]);
-#else
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-        {
-            if (output + j < a.outputs) store_one(to + output + j, finish(a, sums[i][j], bias, residual, output + j));
-        }
+#if SPLIT
+    constexpr int SUMS = SIDE * SIDE;
+    if (!join_splits<THREADS, SUMS>(a.workspace, tile, split, a.splits, (f32(&)[SUMS])sums)) return;
 #endif
+#pragma unroll
+    for (int m = 0; m < SIDE; m++)
+    {
+        i32 pixel = first_pixel + down + m * DOWN;
+        if (pixel >= a.shape.pixels) break;
+#pragma unroll
+        for (int half = 0; half < SIDE; half += VECTOR)
+        {
+            f32 values[VECTOR] = {sums[m][half], sums[m][half + 1], sums[m][half + 2], sums[m][half + 3]};
+            finish_any(a.epilogue, a.shape, pixel, first_output + (across + half / VECTOR * ACROSS) * VECTOR, values);
+        }
     }
 }

@@ -1,221 +1,227 @@
-// Dense convolution, 1x1 or 3x3, stride 1 or 2, zero padding kernel/2, on tensor cores (f16 or bf16 products, fp32 sums), with the epilogue
-// of conv_ffma.cu:
+// Dense convolution of 16-bit maps on tensor cores, as an implicit matrix product with fp32 sums:
 //
-//   v[n, r, k, o] = bias[case(r, k), o] + sum over ky, kx, i of w[o, ky, kx, i] * x[n, r*s + ky - p, k*s + kx - p, i]
-//   y = v,   max(v, 0),   v + residual,   max(v, 0) + residual   or   max(v + residual, 0)
+//   y[p, o] = epilogue(sum over taps, i of x[pixel of p's tap, i] * w[o, tap, i])      kernel 1 or 3, stride 1 or 2, padding kernel / 2
 //
-// x, y and residual are NHWC channel slices of one type; weights are of that type too, [O][kernel*kernel*I]; bias is fp32 [O], null, or a table of
-// 16 border cases. I and x's pixel stride are multiples of 8, x and weights lie on 16 bytes; O and y's and the residual's pixel strides are
-// multiples of 4 and both lie on 8 bytes. y may be the residual, and otherwise overlaps nothing.
+// x, y and the residual are NHWC channel slices of one type, w is [outputs][taps][inputs rounded up to 8] of that type, zero in the
+// rounding (pack_weights.cu), bias is fp32. Epilogue: conv.cuh. y must overlap no x.
 //
-// Defines   ELEMENT   f16 or bf16
-//           TILE_M, TILE_N  pixels and outputs of a block, multiples of 32
-// Launch    grid (ceil(pixels of y / TILE_M), ceil(O / TILE_N)), blocks of 128 threads
-// Shared    STAGES = 3 of (TILE_M + TILE_N) * 64 bytes: 18 to 36 KiB for tiles of 64 x 32 to 128 x 64
+// Defines   ELEMENT  f16 or bf16
+//           TILE_M, TILE_N  pixels and channels of y that a block makes
+//           TILE_K   values of the sum that a step of the pipeline takes: channels of one tap, 32 or 64
+//           STAGES   steps in flight
+//           WARPS_M, WARPS_N  how warps divide the tile
+//           SPLIT    1 where blocks share a tile's sum, 0 where each makes its own
+//           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
+// Launch    grid (tiles of channels x tiles of pixels, channels fastest so that blocks that share pixels run side by side, splits of the
+//           sum); block 32 * WARPS_M * WARPS_N
+// Shared    max(STAGES * (TILE_M + TILE_N) * TILE_K * 2, TILE_M * (TILE_N + 8) * 4) bytes, dynamic
 //
-// An implicit GEMM: rows are pixels of y, columns outputs, the depth taps times input channels in the weights' own order, in steps of 32. Each step's
-// two tiles are copied by cp.async, 16 bytes (8 channels of one tap, so never across taps) a thread; pixels outside the map are stored as zeros.
-// Two steps are under way while one is multiplied. The four warps stand 2 x 2 and make TILE_M/2 x TILE_N/2 each.
+// Pixels are counted through all images, so no size wastes more than one tile. The sum runs over taps, in each over channels: a step
+// copies, for every pixel of the tile, TILE_K neighbouring channels of one tap, and a tap outside the map is copied as zeros. A thread
+// keeps, for each pixel it copies, the address of the first tap and nine bits of which taps exist, so a step costs it one addition and one
+// test a copy. Rows of a stage lie in shared memory with their 16-byte vectors permuted by the row's number, so that ldmatrix reads eight
+// rows from all 32 banks. Sums go through shared memory on their way out, because a lane holds pairs of channels but stores should be
+// of 16 bytes.
 //
-// A row of a tile is 64 bytes, four chunks. Chunk c of a pixel's row r lies at c ^ (r/2 % 4), so that the eight rows that an ldmatrix phase
-// reads cover all banks once. The tensor core's columns may be any outputs: a thread's two columns of two neighbouring blocks are made
-// four neighbouring outputs, so that it stores 8 bytes and four threads fill a sector. Weights' rows are thus read two in four, and chunk
-// c of row r lies at c ^ (r/4 % 4).
+// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
+// its registers and code are not free.
 //
-// Bytes: x ceil(O/TILE_N) times and weights once a block (from L2), y once. Flops: 2 * kernel^2 * I an output element.
+// Bytes: x once a tap and tile of channels from L2 (once from memory), w once a tile of pixels from L2; y and residual once. Flops: 2 a
+// value of the sum.
+#include "conv.cuh"
+#include "copy_batch.cuh"
 #include "mma.cuh"
+#include "split_k.cuh"
 
-constexpr int THREADS = 128, STAGES = 3, DEPTH = 32, CHUNK = 8, CHUNKS = DEPTH / CHUNK;
-constexpr int WARP_M = TILE_M / 2, WARP_N = TILE_N / 2, BLOCKS_M = WARP_M / 16, BLOCKS_N = WARP_N / 8;
-constexpr int PIXEL_COPIES = TILE_M * CHUNKS / THREADS, WEIGHT_COPIES = TILE_N * CHUNKS / THREADS;
+constexpr int VECTOR = 8, THREADS = 32 * WARPS_M * WARPS_N;
+constexpr int ROW_VECTORS = TILE_K / VECTOR, ROW_BYTES = TILE_K * 2, COPY_ROWS = THREADS / ROW_VECTORS;
+constexpr int WARP_M = TILE_M / WARPS_M, WARP_N = TILE_N / WARPS_N, FRAGMENTS_M = WARP_M / 16, FRAGMENTS_N = WARP_N / 8;
+constexpr int X_COPIES = TILE_M / COPY_ROWS, W_COPIES = TILE_N / COPY_ROWS;
+constexpr int STAGE_VECTORS = (TILE_M + TILE_N) * ROW_VECTORS, PITCH = TILE_N + 8;
+static_assert(TILE_K == 32 || TILE_K == 64, "rows of 64 or 128 bytes");
+static_assert(FRAGMENTS_M * 16 * WARPS_M == TILE_M && FRAGMENTS_N % 2 == 0 && FRAGMENTS_N * 8 * WARPS_N == TILE_N, "whole fragments");
+static_assert(X_COPIES * COPY_ROWS == TILE_M && W_COPIES * COPY_ROWS == TILE_N && COPY_ROWS % 8 == 0, "whole rounds of copies");
 
-enum Relu : i32
-{
-    NONE,
-    BEFORE_RESIDUAL,
-    AFTER_RESIDUAL,
-};
+#if ALIGNED && __CUDA_ARCH__ >= 800
+constexpr bool X_ASYNC = true;
+#else
+constexpr bool X_ASYNC = false;
+#endif
+constexpr bool W_ASYNC =
+#if __CUDA_ARCH__ >= 800
+    true;
+#else
+    false;
+#endif
 
 struct Arguments
 {
     const ELEMENT *x;
     const ELEMENT *weights;
-    const f32 *bias;
-    const ELEMENT *residual;
-    ELEMENT *y;
-    i64 pixels;
-    i32 x_stride, residual_stride, y_stride;
-    i32 height, width, inputs;
-    i32 out_height, out_width, outputs;
-    i32 kernel, stride, border_bias;
-    Relu relu;
-    i32 padding;
+    ConvShape shape;
+    Epilogue<ELEMENT> epilogue;
+    SplitWorkspace workspace;
+    i32 channel_tiles, splits;
 };
 
-struct Stage
+// The next step to copy.
+struct Position
 {
-    uint4 pixels[TILE_M * CHUNKS], weights[TILE_N * CHUNKS];
+    i32 tap, channel;
 };
 
-// Where in x the window of an output pixel starts; a pixel that does not exist has a window that lies outside.
-struct Window
+struct Copies
 {
-    const ELEMENT *image;
-    i32 row, column;
+    CopyBatch<X_COPIES, X_ASYNC> x;
+    CopyBatch<W_COPIES, W_ASYNC> weights;
 };
 
-__device__ inline Window window_of(const Arguments &a, i64 pixel)
+__device__ inline void begin_copies(
+    const Arguments &a, const Window (&windows)[X_COPIES], i32 first_output, Position &next, uint4 *stage, Copies &copies)
 {
-    i32 pixels = a.out_height * a.out_width, in_image = i32(pixel % pixels);
-    Window w;
-    w.image = a.x + pixel / pixels * a.height * a.width * a.x_stride;
-    w.row = pixel < a.pixels ? in_image / a.out_width * a.stride - a.kernel / 2 : -4;
-    w.column = in_image % a.out_width * a.stride - a.kernel / 2;
-    return w;
-}
-
-__device__ inline i32 pixel_place(i32 row, i32 chunk)
-{
-    return row * CHUNKS + (chunk ^ row / 2 % CHUNKS);
-}
-
-__device__ inline i32 weight_place(i32 row, i32 chunk)
-{
-    return row * CHUNKS + (chunk ^ row / 4 % CHUNKS);
-}
-
-__device__ inline void copy_or_clear(uint4 *to, const ELEMENT *from, bool is_there)
-{
-    if (is_there) copy16_to_shared(to, from);
-    else *to = make_uint4(0, 0, 0, 0);
-}
-
-__device__ inline void begin_stage(const Arguments &a, const Window (&windows)[PIXEL_COPIES], i32 first_output, i32 depth, i32 depths, Stage &stage)
-{
-    // Four threads copy a row; all of a thread's rows take the same chunk.
-    i32 chunk = i32(threadIdx.x) % CHUNKS, first_row = i32(threadIdx.x) / CHUNKS, at = depth + chunk * CHUNK;
-    i32 tap = at / a.inputs, channel = at % a.inputs, tap_row = tap / a.kernel, tap_column = tap % a.kernel;
+    const ConvShape &s = a.shape;
+    i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS, packed_inputs = (s.inputs + VECTOR - 1) / VECTOR * VECTOR;
+    i32 channel = next.channel + vector * VECTOR;
+    uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
+    i64 offset = i64(next.tap / s.kernel * s.width + next.tap % s.kernel) * s.x_stride + channel;
 #pragma unroll
-    for (int i = 0; i < PIXEL_COPIES; i++)
+    for (int i = 0; i < X_COPIES; i++)
     {
-        i32 row = windows[i].row + tap_row, column = windows[i].column + tap_column;
-        bool is_there = at < depths && row >= 0 && row < a.height && column >= 0 && column < a.width;
-        copy_or_clear(
-            &stage.pixels[pixel_place(first_row + i * (THREADS / CHUNKS), chunk)],
-            windows[i].image + i64(row * a.width + column) * a.x_stride + channel, is_there);
+        bool is_valid = channel < s.inputs && (windows[i].taps >> next.tap & 1);
+        const ELEMENT *from = is_valid ? a.x + windows[i].corner + offset : a.x;
+#if ALIGNED
+        copies.x.begin(i, to + i * COPY_ROWS * ROW_VECTORS, from, is_valid);
+#else
+        copies.x.begin_elements(i, to + i * COPY_ROWS * ROW_VECTORS, from, is_valid ? s.inputs - channel : 0);
+#endif
     }
+    i32 taps = s.kernel * s.kernel;
 #pragma unroll
-    for (int i = 0; i < WEIGHT_COPIES; i++)
+    for (int i = 0; i < W_COPIES; i++)
     {
-        i32 row = first_row + i * (THREADS / CHUNKS), output = first_output + row;
-        copy_or_clear(&stage.weights[weight_place(row, chunk)], a.weights + i64(output) * depths + at, output < a.outputs && at < depths);
+        i32 output = first_output + row + i * COPY_ROWS;
+        bool is_valid = channel < packed_inputs && output < s.outputs;
+        const ELEMENT *from = is_valid ? a.weights + (i64(output) * taps + next.tap) * packed_inputs + channel : a.weights;
+        copies.weights.begin(i, to + (TILE_M + i * COPY_ROWS) * ROW_VECTORS, from, is_valid);
+    }
+    next.channel += TILE_K;
+    if (next.channel >= s.inputs)
+    {
+        next.channel = 0;
+        next.tap++;
     }
 }
 
-__device__ inline void multiply(const Stage &stage, i32 warp_row, i32 warp_column, f32 (&sums)[BLOCKS_M][BLOCKS_N][4])
+__device__ inline void multiply(const uint4 *stage, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
 {
-    i32 lane = i32(threadIdx.x) % 32;
+    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    i32 x_row = warp / WARPS_N * WARP_M + lane % 16, w_row = TILE_M + warp % WARPS_N * WARP_N + lane % 8 + lane / 16 * 8;
+    u32 x_base = shared_address(stage + x_row * ROW_VECTORS), w_base = shared_address(stage + w_row * ROW_VECTORS);
+    i32 x_vector = lane / 16 ^ row_key<ROW_VECTORS>(x_row), w_vector = lane / 8 % 2 ^ row_key<ROW_VECTORS>(w_row);
 #pragma unroll
-    for (int half = 0; half < DEPTH / 16; half++)
+    for (int k = 0; k < ROW_VECTORS; k += 2)
     {
-        u32 left[BLOCKS_M][4], right[BLOCKS_N / 2][4];
-        // Matrices in the order of A's registers: rows 0-7 and 8-15 of the first eight depths, then of the next eight.
+        u32 x[FRAGMENTS_M][4], w[FRAGMENTS_N / 2][4];
 #pragma unroll
-        for (int m = 0; m < BLOCKS_M; m++)
-            load_matrices(&stage.pixels[pixel_place(warp_row + m * 16 + lane % 16, half * 2 + lane / 16)], left[m]);
-        // Two blocks of eight columns at once: both depths of the first, then of the second. Column k of block b is output k/2*4 + b*2 + k%2.
+        for (int m = 0; m < FRAGMENTS_M; m++) load_matrices(x_base + m * 16 * ROW_BYTES + ((x_vector ^ k) << 4), x[m]);
 #pragma unroll
-        for (int n = 0; n < BLOCKS_N / 2; n++)
-        {
-            i32 row = warp_column + n * 16 + lane % 8 / 2 * 4 + lane / 16 * 2 + lane % 2;
-            load_matrices(&stage.weights[weight_place(row, half * 2 + lane / 8 % 2)], right[n]);
-        }
+        for (int n = 0; n < FRAGMENTS_N / 2; n++) load_matrices(w_base + n * 16 * ROW_BYTES + ((w_vector ^ k) << 4), w[n]);
 #pragma unroll
-        for (int m = 0; m < BLOCKS_M; m++)
+        for (int m = 0; m < FRAGMENTS_M; m++)
         {
 #pragma unroll
-            for (int n = 0; n < BLOCKS_N; n++)
-                multiply_add(ELEMENT{}, sums[m][n], left[m], right[n / 2][n % 2 * 2], right[n / 2][n % 2 * 2 + 1]);
+            for (int n = 0; n < FRAGMENTS_N; n++) multiply_add<ELEMENT>(sums[m][n], x[m], w[n / 2][n % 2 * 2], w[n / 2][n % 2 * 2 + 1]);
         }
     }
 }
 
-__device__ inline const f32 *bias_row(const Arguments &a, i64 pixel)
+// From the lanes' pairs to rows of channels. A row's pitch of 8 words more than a multiple of 32 keeps the pairs of eight rows apart.
+__device__ inline void stage_sums(const f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4], f32 *staged)
 {
-    if (!a.border_bias) return a.bias;
-    i32 in_image = i32(pixel % (a.out_height * a.out_width)), row = in_image / a.out_width, column = in_image % a.out_width;
-    i32 rows = (row == 0) | (row == a.out_height - 1) << 1, columns = (column == 0) | (column == a.out_width - 1) << 1;
-    return a.bias + (rows * 4 + columns) * a.outputs;
+    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    f32 *corner = staged + (warp / WARPS_N * WARP_M + lane / 4) * PITCH + warp % WARPS_N * WARP_N + lane % 4 * 2;
+#pragma unroll
+    for (int m = 0; m < FRAGMENTS_M; m++)
+    {
+#pragma unroll
+        for (int n = 0; n < FRAGMENTS_N; n++)
+        {
+            *(float2 *)(corner + m * 16 * PITCH + n * 8) = make_float2(sums[m][n][0], sums[m][n][1]);
+            *(float2 *)(corner + (m * 16 + 8) * PITCH + n * 8) = make_float2(sums[m][n][2], sums[m][n][3]);
+        }
+    }
 }
 
-// Four neighbouring outputs of a pixel. The residual may be y, so it is read by plain loads.
-__device__ inline void finish(const Arguments &a, i64 pixel, const f32 *bias, i32 output, f32 (&values)[4])
+__device__ inline void finish_tile(const Arguments &a, const f32 *staged, i32 first_pixel, i32 first_output)
 {
-    f32 residual[4] = {};
-    if (a.residual)
+    constexpr int ROW_OUTPUTS = TILE_N / VECTOR;
+    // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.
+    i32 half = threadIdx.x / 4 % 2 * 4;
+#pragma unroll 2
+    for (i32 item = threadIdx.x; item < TILE_M * ROW_OUTPUTS; item += THREADS)
     {
-        uint2 words = *(const uint2 *)(a.residual + pixel * a.residual_stride + output);
-        widen_pair<ELEMENT>(words.x, residual[0], residual[1]);
-        widen_pair<ELEMENT>(words.y, residual[2], residual[3]);
+        i32 row = item / ROW_OUTPUTS, channel = item % ROW_OUTPUTS * VECTOR;
+        if (first_pixel + row >= a.shape.pixels || first_output + channel >= a.shape.outputs) continue;
+        const f32 *from = staged + row * PITCH + channel;
+        float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
+        float4 low = half ? second : first, high = half ? first : second;
+        f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+        finish_any(a.epilogue, a.shape, first_pixel + row, first_output + channel, values);
     }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-    {
-        if (bias) values[i] += bias[output + i];
-        if (a.relu == BEFORE_RESIDUAL && values[i] < 0) values[i] = 0;
-        values[i] += residual[i];
-        if (a.relu == AFTER_RESIDUAL && values[i] < 0) values[i] = 0;
-    }
-    store(a.y + pixel * a.y_stride + output, values);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
-    __shared__ Stage stages[STAGES];
-    i64 first_pixel = i64(blockIdx.x) * TILE_M;
-    i32 first_output = i32(blockIdx.y) * TILE_N, depths = a.kernel * a.kernel * a.inputs, steps = (depths + DEPTH - 1) / DEPTH;
-    i32 warp = i32(threadIdx.x) / 32, warp_row = warp / 2 * WARP_M, warp_column = warp % 2 * WARP_N;
-    Window windows[PIXEL_COPIES];
-#pragma unroll
-    for (int i = 0; i < PIXEL_COPIES; i++) windows[i] = window_of(a, first_pixel + i32(threadIdx.x) / CHUNKS + i * (THREADS / CHUNKS));
+    extern __shared__ uint4 shared_memory[];
+    i32 tile = blockIdx.x, split = blockIdx.y, first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
+    Window windows[X_COPIES];
 #pragma unroll
-    for (int s = 0; s < STAGES - 1; s++)
+    for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / ROW_VECTORS + i * COPY_ROWS);
+
+    i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
+    i32 first_step = i32(i64(split) * all_steps / a.splits), steps = i32(i64(split + 1) * all_steps / a.splits) - first_step;
+    Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
+
+    Copies copies;
+#pragma unroll
+    for (int i = 0; i < STAGES - 1; i++)
     {
-        if (s < steps) begin_stage(a, windows, first_output, s * DEPTH, depths, stages[s]);
+        if (i < steps)
+        {
+            begin_copies(a, windows, first_output, next, shared_memory + i * STAGE_VECTORS, copies);
+            copies.x.end();
+            copies.weights.end();
+        }
         close_copies();
     }
-    f32 sums[BLOCKS_M][BLOCKS_N][4] = {};
-    i32 current = 0, free = STAGES - 1;
+
+    f32 sums[FRAGMENTS_M][FRAGMENTS_N][4] = {};
+    i32 reading = 0, writing = STAGES - 1;
     for (i32 step = 0; step < steps; step++)
     {
         wait_for_copies<STAGES - 2>();
-        // Everyone's copies of this step are there, and everyone is through with the stage that the next copies go to.
         __syncthreads();
-        if (step + STAGES - 1 < steps) begin_stage(a, windows, first_output, (step + STAGES - 1) * DEPTH, depths, stages[free]);
+        bool has_next = step + STAGES - 1 < steps;
+        if (has_next) begin_copies(a, windows, first_output, next, shared_memory + writing * STAGE_VECTORS, copies);
         close_copies();
-        multiply(stages[current], warp_row, warp_column, sums);
-        current = current + 1 == STAGES ? 0 : current + 1;
-        free = free + 1 == STAGES ? 0 : free + 1;
-    }
-
-    i32 lane = i32(threadIdx.x) % 32, group = lane / 4;
-#pragma unroll
-    for (int m = 0; m < BLOCKS_M; m++)
-    {
-#pragma unroll
-        for (int half = 0; half < 2; half++)
+        multiply(shared_memory + reading * STAGE_VECTORS, sums);
+        if (has_next)
         {
-            i64 pixel = first_pixel + warp_row + m * 16 + half * 8 + group;
-            if (pixel >= a.pixels) continue;
-            const f32 *bias = bias_row(a, pixel);
-#pragma unroll
-            for (int n = 0; n < BLOCKS_N; n += 2)
-            {
-                i32 output = first_output + warp_column + n * 8 + lane % 4 * 4;
-                f32 values[4] = {sums[m][n][half * 2], sums[m][n][half * 2 + 1], sums[m][n + 1][half * 2], sums[m][n + 1][half * 2 + 1]};
-                if (output < a.outputs) finish(a, pixel, bias, output, values);
-            }
+            copies.x.end();
+            copies.weights.end();
         }
+        reading = reading == STAGES - 1 ? 0 : reading + 1;
+        writing = writing == STAGES - 1 ? 0 : writing + 1;
     }
+    wait_for_copies<0>();
+
+#if SPLIT
+    constexpr int SUMS = FRAGMENTS_M * FRAGMENTS_N * 4;
+    if (!join_splits<THREADS, SUMS>(a.workspace, tile, split, a.splits, (f32(&)[SUMS])sums)) return;
+#endif
+    __syncthreads();
+    stage_sums(sums, (f32 *)shared_memory);
+    __syncthreads();
+    finish_tile(a, (const f32 *)shared_memory, first_pixel, first_output);
 }

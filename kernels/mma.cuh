@@ -1,33 +1,61 @@
-// Tensor-core pieces for sm_80 and up: 8x8 matrices of 16-bit values from shared memory to registers (ldmatrix) and the warp-wide product
-// D (16 x 8, fp32) += A (16 x 16) * B (16 x 8) of f16 or bf16 (mma.sync.m16n8k16).
+// Tensor-core products of 16-bit values with fp32 sums, and the shared-memory loads that feed them.
 //
-// Register layout, with group = lane / 4 and pair = lane % 4 * 2:
-//   A: a[0] rows group,     depths pair, pair + 1        a[1] rows group + 8, same depths
-//      a[2] rows group,     depths pair + 8, pair + 9    a[3] rows group + 8, same depths
-//   B: b[0] depths pair, pair + 1 of column group        b[1] depths pair + 8, pair + 9
-//   D: d[0], d[1] row group, columns pair, pair + 1      d[2], d[3] row group + 8
+// A product is a 16x8 tile: c[4] += a[4] b[2], summed over 16 values. Lane l holds, with g = l / 4 and t = l % 4,
+//   c     rows g and g + 8, columns 2t and 2t + 1:  (g, 2t) (g, 2t+1) (g+8, 2t) (g+8, 2t+1)
+//   a     pairs along the sum, rows g and g + 8:    (g, 2t..) (g+8, 2t..) (g, 2t+8..) (g+8, 2t+8..)
+//   b     pairs along the sum, column g:            (2t.., g) (2t+8.., g)
+// so two neighbouring tiles of c, narrowed to pairs, are one a of the next product.
 #pragma once
 #include "async_copy.cuh"
 
-// Four matrices of 8 rows of 16 bytes; lanes 8*i to 8*i+7 give the rows of matrix i.
-__device__ inline void load_matrices(const void *row, u32 (&matrices)[4])
+// Rows of 64 or 128 bytes keep their 16-byte vectors in the order vector ^ row_key, so that the eight rows that ldmatrix reads at once
+// lie in different banks. Rows 8 apart have the same key.
+template <int ROW_VECTORS>
+__device__ inline i32 row_key(i32 row)
+{
+    static_assert(ROW_VECTORS == 4 || ROW_VECTORS == 8, "rows of 64 or 128 bytes");
+    return ROW_VECTORS == 8 ? row & 7 : row >> 1 & 3;
+}
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 750
+// Four 8x8 matrices of 16-bit values: lane l gives the address of row l % 8 of matrix l / 8 (a multiple of 16 bytes) and gets, of each
+// matrix, the pair at row l / 4, columns 2 (l % 4) and the next.
+__device__ inline void load_matrices(u32 address, u32 (&matrices)[4])
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
-                 : "r"(shared_address(row))
+                 : "r"(address)
                  : "memory");
 }
 
-__device__ inline void multiply_add(f16, f32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
+template <class T>
+__device__ inline void multiply_add(f32 (&c)[4], const u32 (&a)[4], u32 b0, u32 b1);
+
+template <>
+__device__ inline void multiply_add<f16>(f32 (&c)[4], const u32 (&a)[4], u32 b0, u32 b1)
 {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#if __CUDA_ARCH__ >= 800
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+    // The halves of the sum one after the other: the lanes hold the same values.
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(b0));
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[2]), "r"(a[3]), "r"(b1));
+#endif
 }
 
-__device__ inline void multiply_add(bf16, f32 (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+template <>
+__device__ inline void multiply_add<bf16>(f32 (&c)[4], const u32 (&a)[4], u32 b0, u32 b1)
 {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+#endif
+#endif

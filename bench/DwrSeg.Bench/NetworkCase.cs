@@ -4,7 +4,7 @@ using DwrSeg.Native.Models;
 namespace DwrSeg.Bench;
 
 /// <summary>A network at a size; its flops are those of the network as the paper counts them, before any folding.</summary>
-public sealed class NetworkCase : IWork
+public sealed class NetworkCase : IWork, IComparable<NetworkCase>, IComparable
 {
     private readonly string _name;
 
@@ -37,6 +37,11 @@ public sealed class NetworkCase : IWork
     internal int Width { get; }
 
     internal LayerGraph Graph() => Network.Inference(Config, Height, Width);
+
+    /// <summary>Smaller work first.</summary>
+    public int CompareTo(NetworkCase? other) => Flops.CompareTo(other?.Flops);
+
+    public int CompareTo(object? obj) => CompareTo(obj as NetworkCase);
 
     public override string ToString() => $"{_name} {Height}x{Width}";
 }

@@ -11,7 +11,7 @@ public abstract class StepBenchmarks
 {
     private Network? _network;
 
-    public StepCase Step { get; set; } = null!;
+    internal abstract StepCase Current { get; }
 
     internal abstract LayerGraph Graph();
 
@@ -24,7 +24,7 @@ public abstract class StepBenchmarks
     }
 
     [Benchmark]
-    public void Run() => _network!.Plan.RunStep(Step.Index);
+    public void Run() => _network!.Plan.RunStep(Current.Index);
 
     [GlobalCleanup]
     public void Cleanup() => _network!.Dispose();
@@ -34,13 +34,11 @@ public abstract class StepBenchmarks
 public class InferenceStepBenchmarks : StepBenchmarks
 {
     [ParamsSource(nameof(Steps))]
-    public new StepCase Step
-    {
-        get => base.Step;
-        set => base.Step = value;
-    }
+    public StepCase Step { get; set; } = null!;
 
     public static IEnumerable<StepCase> Steps => StepCase.Of(Network.Inference(DwrSegConfig.Base(), 512, 1024));
+
+    internal override StepCase Current => Step;
 
     internal override LayerGraph Graph() => Network.Inference(DwrSegConfig.Base(), 512, 1024);
 }
@@ -52,13 +50,11 @@ public class InferenceStepBenchmarks : StepBenchmarks
 public class TrainingStepBenchmarks : StepBenchmarks
 {
     [ParamsSource(nameof(Steps))]
-    public new StepCase Step
-    {
-        get => base.Step;
-        set => base.Step = value;
-    }
+    public StepCase Step { get; set; } = null!;
 
     public static IEnumerable<StepCase> Steps => StepCase.Of(Network.Training(DwrSegConfig.Base(), 2, 360, 480));
+
+    internal override StepCase Current => Step;
 
     internal override LayerGraph Graph() => Network.Training(DwrSegConfig.Base(), 2, 360, 480);
 }

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cpu;
 using DwrSeg.Native.Graph;
@@ -5,7 +6,7 @@ using DwrSeg.Native.Graph;
 namespace DwrSeg.Bench;
 
 /// <summary>A step of a plan, standing for all of the same kind and shapes.</summary>
-public sealed class StepCase : IWork
+public sealed class StepCase : IWork, IComparable<StepCase>, IComparable
 {
     private readonly StepSummary _step;
 
@@ -17,11 +18,17 @@ public sealed class StepCase : IWork
 
     internal int Index { get; }
 
+    /// <summary>The plan's order, which is the table's.</summary>
+    public int CompareTo(StepCase? other) => Index.CompareTo(other?.Index);
+
+    public int CompareTo(object? obj) => CompareTo(obj as StepCase);
+
     /// <summary>Kind, first layer and the shapes that it takes to what: what a filter can name.</summary>
     public override string ToString()
     {
-        Node first = _step.Nodes[0];
-        return $"{_step.Name} {first.Name} {first.Inputs[0].Shape} > {_step.Nodes[^1].Output.Shape}";
+        ImmutableArray<TensorView> inputs = _step.Nodes[0].Inputs;
+        string from = inputs.IsEmpty ? "" : $"{inputs[0].Shape} > ";
+        return $"{_step.Name} {_step.Nodes[0].Name} {from}{_step.Nodes[^1].Output.Shape}";
     }
 
     /// <summary>One step of each kind and shape, in the order of the plan.</summary>

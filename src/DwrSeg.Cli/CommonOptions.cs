@@ -18,7 +18,7 @@ internal static class CommonOptions
     public static Option<int> Threads()
     {
         Option<int> option = new("--threads") { Description = "Threads to use; 0 takes one per processor.", HelpName = "N" };
-        return option.InRange(0, 1024);
+        return option.InRange(0, SegmenterOptions.MaxThreads);
     }
 
     /// <summary>HxW, such as 512x1024.</summary>
@@ -48,6 +48,17 @@ internal static class CommonOptions
         option.Validators.Add(result =>
         {
             if (result.GetValueOrDefault<double>() is not (> 0 and < double.PositiveInfinity)) result.AddError($"{option.Name} must be a positive number.");
+        });
+        return option;
+    }
+
+    /// <summary>Refuses negative values and what is no number.</summary>
+    public static Option<double> NotNegative(this Option<double> option)
+    {
+        option.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<double>() is not (>= 0 and < double.PositiveInfinity))
+                result.AddError($"{option.Name} must be a number, 0 or more.");
         });
         return option;
     }

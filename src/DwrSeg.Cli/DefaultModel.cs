@@ -6,7 +6,7 @@ internal static class DefaultModel
     public const string FileName = "dwrseg-base-camvid.safetensors";
 
     /// <summary>Beside the executable, or in <c>models/</c> of a folder above it or above the current one (a checkout).</summary>
-    /// <exception cref="UsageException">It is in none of these places.</exception>
+    /// <exception cref="FileNotFoundException">It is in none of these places.</exception>
     public static string Find()
     {
         foreach (string start in (string[])[AppContext.BaseDirectory, Environment.CurrentDirectory])
@@ -17,6 +17,6 @@ internal static class DefaultModel
                 if (File.Exists(path)) return path;
             }
         }
-        throw new UsageException($"models/{FileName} is neither beside the program nor in a folder above it; name a weights file with --model.");
+        throw new FileNotFoundException($"models/{FileName} is neither beside the program nor in a folder above it; name a weights file with --model.");
     }
 }

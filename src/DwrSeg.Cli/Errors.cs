@@ -41,8 +41,11 @@ internal static class Errors
         int row = Array.FindIndex(Codes, c => c.Type.IsInstanceOfType(exception));
         WriteLine(exception switch
         {
+            InsufficientMemoryException => exception.Message,
             OutOfMemoryException => "out of memory; choose a smaller --size or --batch",
             _ when row < 0 => $"internal error: {exception.GetType().Name}: {exception.Message} (DWRSEG_DEBUG=1 shows where)",
+            // Names of parameters mean nothing on a command line.
+            ArgumentException { ParamName: { } name } => exception.Message.Replace($" (Parameter '{name}')", "", StringComparison.Ordinal),
             _ => exception.Message,
         });
         if (ShowsTrace) Console.Error.WriteLine(exception);

@@ -4,7 +4,7 @@ using System.CommandLine.Invocation;
 
 namespace DwrSeg.Cli;
 
-/// <summary>The parser's help with the command's examples below it.</summary>
+/// <summary>The parser's help with the command's examples and the exit codes below it.</summary>
 internal sealed class ExampleHelp(SynchronousCommandLineAction inner) : SynchronousCommandLineAction
 {
     private static readonly Dictionary<Command, string[]> Examples = [];
@@ -37,6 +37,7 @@ internal sealed class ExampleHelp(SynchronousCommandLineAction inner) : Synchron
         output.WriteLine("Examples:");
         foreach (string example in examples) output.WriteLine($"  {example}");
         output.WriteLine();
+        output.WriteLine(ExitCode.Documentation);
         return code;
     }
 }

@@ -16,7 +16,16 @@ RootCommand root = new(
 ExampleHelp.Install(root);
 
 // No "did you mean" dump with the whole help: one line on stderr, like every other error.
-ParseResult parsed = root.Parse(args);
+ParseResult parsed;
+try
+{
+    parsed = root.Parse(args);
+}
+catch (InvalidOperationException e)
+{
+    // A validator asked for a value that is no number, before the parser came to report it.
+    return Errors.Report(new UsageException($"{e.Message} Try 'dwrseg --help'."));
+}
 if (parsed.Errors.Count > 0 && parsed.Action is ParseErrorAction) return Errors.ReportUsage(parsed);
 try
 {

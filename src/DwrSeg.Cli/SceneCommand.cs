@@ -46,7 +46,7 @@ internal static class SceneCommand
             command,
             "dwrseg scene --count 200 --out scenes --seed 1",
             "dwrseg scene --count 40 --out scenes --seed 1 --split val",
-            "dwrseg scene --count 1 --out sample --seed 7 --size 720x960");
+            "dwrseg scene --count 1 --out sample --seed 15 --size 720x960");
     }
 
     private static int Run(string root, string split, int count, ulong seed, (int Height, int Width) size)

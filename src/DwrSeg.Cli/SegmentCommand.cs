@@ -61,12 +61,13 @@ internal static class SegmentCommand
         foreach (string image in images)
         {
             Interruption.Token.ThrowIfCancellationRequested();
+            string name = names.Next(image);
             try
             {
                 clock.Restart();
                 Segmentation result = segmenter.Run(image);
                 TimeSpan time = clock.Elapsed;
-                string stem = Path.Combine(folder, names.Next(image)), classes = stem + InputImages.ClassesSuffix, overlay = stem + InputImages.OverlaySuffix;
+                string stem = Path.Combine(folder, name), classes = stem + InputImages.ClassesSuffix, overlay = stem + InputImages.OverlaySuffix;
                 result.SaveClasses(classes);
                 result.SaveOverlay(overlay);
                 report.Add(image, result, time, classes, overlay);

@@ -1,3 +1,4 @@
+using DwrSeg.Native.Backends;
 using DwrSeg.Native.Formats;
 
 namespace DwrSeg.Native;
@@ -6,29 +7,35 @@ namespace DwrSeg.Native;
 internal static class ClassOverlay
 {
     /// <summary>Blends; a pixel whose id is no class (ignored) stays as it is.</summary>
-    /// <param name="rgb">3 bytes a pixel.</param>
+    /// <param name="image">Its fourth bytes, where there are any, are copied.</param>
     /// <param name="ids">One a pixel.</param>
     /// <param name="classes">Whose colours are taken.</param>
     /// <param name="opacity">Of the colours, 0 to 1.</param>
-    /// <param name="blended">As long as <paramref name="rgb"/>.</param>
-    public static void Blend(ReadOnlySpan<byte> rgb, ReadOnlySpan<byte> ids, ClassList classes, double opacity, Span<byte> blended)
+    /// <param name="blended">Laid out as the image; may be its memory. Bytes between rows are left alone.</param>
+    public static void Blend(in ImageView image, ReadOnlySpan<byte> ids, ClassList classes, double opacity, Span<byte> blended)
     {
         if (opacity is not (>= 0 and <= 1)) throw new ArgumentOutOfRangeException(nameof(opacity), opacity, "0 to 1 is possible.");
         // 8-bit fixed point: out = (image · (256 − w) + colour · w + 128) / 256.
-        int weight = (int)Math.Round(opacity * 256);
-        for (int i = 0; i < ids.Length; i++)
+        int weight = (int)Math.Round(opacity * 256), pixelBytes = image.Format.BytesPerPixel();
+        bool isBlueFirst = image.Format is PixelFormat.Bgr or PixelFormat.Bgra;
+        for (int y = 0; y < image.Height; y++)
         {
-            ReadOnlySpan<byte> from = rgb.Slice(i * 3, 3);
-            Span<byte> to = blended.Slice(i * 3, 3);
-            if (ids[i] >= classes.Count)
+            ReadOnlySpan<byte> from = image.Pixels.Slice(y * image.RowBytes, image.Width * pixelBytes);
+            Span<byte> to = blended.Slice(y * image.RowBytes, from.Length);
+            ReadOnlySpan<byte> row = ids.Slice(y * image.Width, image.Width);
+            for (int x = 0, i = 0; x < row.Length; x++, i += pixelBytes)
             {
-                from.CopyTo(to);
-                continue;
+                if (pixelBytes == 4) to[i + 3] = from[i + 3];
+                if (row[x] >= classes.Count)
+                {
+                    from.Slice(i, 3).CopyTo(to[i..]);
+                    continue;
+                }
+                Rgb color = classes.Colors[row[x]];
+                to[i] = Mix(from[i], isBlueFirst ? color.B : color.R, weight);
+                to[i + 1] = Mix(from[i + 1], color.G, weight);
+                to[i + 2] = Mix(from[i + 2], isBlueFirst ? color.R : color.B, weight);
             }
-            Rgb color = classes.Colors[ids[i]];
-            to[0] = Mix(from[0], color.R, weight);
-            to[1] = Mix(from[1], color.G, weight);
-            to[2] = Mix(from[2], color.B, weight);
         }
     }
 

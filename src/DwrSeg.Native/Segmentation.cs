@@ -1,3 +1,4 @@
+using DwrSeg.Native.Backends;
 using DwrSeg.Native.Formats;
 
 namespace DwrSeg.Native;
@@ -62,7 +63,7 @@ public sealed class Segmentation
     public byte[] Overlay(double opacity = 0.5)
     {
         byte[] blended = new byte[_classes.Length * 3];
-        ClassOverlay.Blend(_image.Pixels, _classes, ClassList, opacity, blended);
+        ClassOverlay.Blend(new ImageView(_image.Pixels, Width, Height, Width * 3, PixelFormat.Rgb), _classes, ClassList, opacity, blended);
         return blended;
     }
 

@@ -14,7 +14,8 @@ namespace DwrSeg.Native;
 /// each pixel takes the class of the largest; of equal ones the lowest id.</para>
 /// <para>Thread-safe: calls from several threads run one after the other, each with all of the segmenter's threads. For more throughput from
 /// many small images load several segmenters with <see cref="SegmenterOptions.Threads"/> = 1.</para>
-/// <para>Holds native memory and threads until it is disposed.</para>
+/// <para>Holds native memory and threads until it is disposed. The first run at a network's input size prepares a plan for it, which takes a
+/// while and memory in proportion to the size; the plans of the last four sizes are kept.</para>
 /// </remarks>
 public sealed class Segmenter : IDisposable
 {
@@ -27,7 +28,7 @@ public sealed class Segmenter : IDisposable
     private readonly DwrSegConfig _config;
     private readonly Normalization _normalization;
     private readonly PlanCache _plans;
-    private bool _disposed;
+    private volatile bool _disposed;
 
     private Segmenter(IBackend backend, SafetensorsFile file, SegmenterOptions options)
     {
@@ -39,7 +40,9 @@ public sealed class Segmenter : IDisposable
         try
         {
             // Weights do not depend on the input size; the smallest graph names them all.
-            ModelWeights.Load(file, DwrSegModel.Inference(_config, 1, 1, 1), _store);
+            // Checkpoints hold velocities too.
+            ModelWeights.Load(file, DwrSegModel.Inference(_config, 1, 1, 1), _store,
+                isForeign: name => name.StartsWith(Autograd.Sgd.VelocityPrefix, StringComparison.Ordinal));
         }
         catch
         {
@@ -72,6 +75,7 @@ public sealed class Segmenter : IDisposable
     /// <exception cref="DeviceUnavailableException">The device is not there.</exception>
     public static Segmenter Load(string path, SegmenterOptions? options = null)
     {
+        options?.Validate();
         using SafetensorsFile file = SafetensorsFile.Open(path);
         return Load(file, options);
     }
@@ -82,6 +86,7 @@ public sealed class Segmenter : IDisposable
     {
         ArgumentNullException.ThrowIfNull(file);
         options ??= new SegmenterOptions();
+        options.Validate();
         IBackend backend = Devices.Open(options.Device, options.Threads, out string note);
         return Load(file, options, backend, note.Length == 0 ? backend.Description : $"{backend.Description} ({note})");
     }
@@ -91,11 +96,6 @@ public sealed class Segmenter : IDisposable
     {
         try
         {
-            if (options.InputSize is { } size)
-            {
-                RequireSide(size.Height, "InputSize.Height");
-                RequireSide(size.Width, "InputSize.Width");
-            }
             return new Segmenter(backend, file, options) { DeviceDescription = description };
         }
         catch
@@ -111,18 +111,25 @@ public sealed class Segmenter : IDisposable
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="IOException">The file can't be read.</exception>
     /// <exception cref="ImageFormatException">It is no image, damaged, cut short or too large.</exception>
+    /// <exception cref="InsufficientMemoryException">The network at this input size does not fit into the machine's memory.</exception>
     /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
-    public Segmentation Run(string imagePath, bool withConfidence = false) => Run(ImageCodec.Decode(imagePath), imagePath, withConfidence);
+    public Segmentation Run(string imagePath, bool withConfidence = false)
+    {
+        ThrowIfDisposed();
+        return Run(ImageCodec.Decode(imagePath), imagePath, withConfidence);
+    }
 
     /// <summary>Segments an encoded image from a stream, which is read to its end and left open.</summary>
     /// <param name="encoded">Need not be seekable.</param>
     /// <param name="withConfidence">Whether <see cref="Segmentation.Confidence"/> is wanted too.</param>
     /// <exception cref="IOException">The stream can't be read.</exception>
     /// <exception cref="ImageFormatException">It holds no image, or one that is damaged, cut short or too large.</exception>
+    /// <exception cref="InsufficientMemoryException">The network at this input size does not fit into the machine's memory.</exception>
     /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
     public Segmentation Run(Stream encoded, bool withConfidence = false)
     {
         ArgumentNullException.ThrowIfNull(encoded);
+        ThrowIfDisposed();
         return Run(ImageCodec.Decode(encoded, StreamName), StreamName, withConfidence);
     }
 
@@ -130,9 +137,13 @@ public sealed class Segmenter : IDisposable
     /// <param name="encoded">The bytes of a file.</param>
     /// <param name="withConfidence">Whether <see cref="Segmentation.Confidence"/> is wanted too.</param>
     /// <exception cref="ImageFormatException">It is no image, damaged, cut short or too large.</exception>
+    /// <exception cref="InsufficientMemoryException">The network at this input size does not fit into the machine's memory.</exception>
     /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
-    public Segmentation Run(ReadOnlySpan<byte> encoded, bool withConfidence = false) =>
-        Run(ImageCodec.Decode(encoded, StreamName), StreamName, withConfidence);
+    public Segmentation Run(ReadOnlySpan<byte> encoded, bool withConfidence = false)
+    {
+        ThrowIfDisposed();
+        return Run(ImageCodec.Decode(encoded, StreamName), StreamName, withConfidence);
+    }
 
     /// <summary>
     /// Segments raw pixels into the caller's memory. After the first run at a size it allocates nothing on the managed heap.
@@ -145,27 +156,50 @@ public sealed class Segmenter : IDisposable
     /// <param name="classes">Receives width · height class ids, rows from top to bottom without padding.</param>
     /// <param name="confidence">Empty, or receives for each pixel its class's softmax probability in 1/255.</param>
     /// <exception cref="ArgumentException">A size is out of range or a span is too short; the message says what is needed.</exception>
+    /// <exception cref="InsufficientMemoryException">The network at this input size does not fit into the machine's memory.</exception>
     /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
     public void Run(
         ReadOnlySpan<byte> pixels, int width, int height, int rowBytes, PixelFormat format, Span<byte> classes, Span<byte> confidence = default)
     {
-        RequireSide(width, nameof(width));
-        RequireSide(height, nameof(height));
-        int rowNeeds = width * format.BytesPerPixel();
-        if (rowBytes < rowNeeds) throw new ArgumentException($"rowBytes is {rowBytes}; a row of {width} {format} pixels needs {rowNeeds}.", nameof(rowBytes));
-        RequireLength(pixels.Length, (height - 1L) * rowBytes + rowNeeds, nameof(pixels));
+        ImageView image = View(pixels, width, height, rowBytes, format);
         int count = width * height;
         RequireLength(classes.Length, count, nameof(classes));
         if (!confidence.IsEmpty) RequireLength(confidence.Length, count, nameof(confidence));
 
         lock (_gate)
         {
-            ObjectDisposedException.ThrowIf(_disposed, this);
+            ThrowIfDisposed();
             PlanCache.Entry entry = _plans.Get(InputSize ?? (height, width));
-            entry.Plan.WriteImage(entry.Image, 0, new ImageView(pixels, width, height, rowBytes, format), _normalization);
+            entry.Plan.WriteImage(entry.Image, 0, image, _normalization);
             entry.Plan.Run();
             entry.Plan.ReadClasses(entry.Logits, 0, height, width, classes[..count], confidence.IsEmpty ? default : confidence[..count]);
         }
+    }
+
+    /// <summary>
+    /// Paints the classes' colours over raw pixels, in place or into a buffer of the same layout. Allocates nothing, and needs neither the
+    /// network nor the device.
+    /// </summary>
+    /// <param name="pixels">8-bit pixels, rows from top to bottom.</param>
+    /// <param name="width">Pixels in a row, 1 to <see cref="MaxSide"/>.</param>
+    /// <param name="height">Rows, 1 to <see cref="MaxSide"/>.</param>
+    /// <param name="rowBytes">Bytes from the start of a row to the start of the next, in both buffers.</param>
+    /// <param name="format">The order of a pixel's bytes, in both buffers; a fourth byte is copied.</param>
+    /// <param name="classes">Width · height class ids; a pixel whose id is no class stays as it is.</param>
+    /// <param name="overlay">As long as <paramref name="pixels"/> or the same memory. Bytes between rows are left alone.</param>
+    /// <param name="opacity">Of the colours, 0 (the image alone) to 1 (the colours alone).</param>
+    /// <exception cref="ArgumentException">A size or the opacity is out of range, a span is too short, or the two buffers overlap in part.</exception>
+    public void PaintOverlay(
+        ReadOnlySpan<byte> pixels, int width, int height, int rowBytes, PixelFormat format, ReadOnlySpan<byte> classes, Span<byte> overlay,
+        double opacity = 0.5)
+    {
+        ImageView image = View(pixels, width, height, rowBytes, format);
+        RequireLength(classes.Length, (long)width * height, nameof(classes));
+        RequireLength(overlay.Length, BytesNeeded(image), nameof(overlay));
+        int bytes = (int)BytesNeeded(image);
+        if (overlay[..bytes].Overlaps(pixels[..bytes], out int offset) && offset != 0)
+            throw new ArgumentException("overlay overlaps pixels in part; it must be the same memory or another.", nameof(overlay));
+        ClassOverlay.Blend(image, classes, Classes, opacity, overlay);
     }
 
     /// <summary>Waits for a run in progress and frees all memory and threads. Later runs throw.</summary>
@@ -192,7 +226,25 @@ public sealed class Segmenter : IDisposable
         return new Segmentation(image, classes, confidence, Classes);
     }
 
-    private static void RequireSide(int side, string name)
+    private void ThrowIfDisposed() => ObjectDisposedException.ThrowIf(_disposed, this);
+
+    private static ImageView View(ReadOnlySpan<byte> pixels, int width, int height, int rowBytes, PixelFormat format)
+    {
+        RequireSide(width, nameof(width));
+        RequireSide(height, nameof(height));
+        int rowNeeds = width * format.BytesPerPixel();
+        if (rowBytes < rowNeeds)
+            throw new ArgumentException($"rowBytes is {rowBytes}; a row of {width} {format} pixels needs {rowNeeds}.", nameof(rowBytes));
+        var image = new ImageView(pixels, width, height, rowBytes, format);
+        RequireLength(pixels.Length, BytesNeeded(image), nameof(pixels));
+        return image;
+    }
+
+    /// <summary>From the first byte to the end of the last row's last pixel.</summary>
+    private static long BytesNeeded(in ImageView image) =>
+        (image.Height - 1L) * image.RowBytes + image.Width * image.Format.BytesPerPixel();
+
+    internal static void RequireSide(int side, string name)
     {
         if (side is < 1 or > MaxSide) throw new ArgumentOutOfRangeException(name, side, $"1 to {MaxSide} pixels are possible.");
     }

@@ -19,7 +19,10 @@ public sealed record SegmenterOptions
     /// <summary><c>auto</c> (the first that is there, the processor at last), <c>cpu</c>, <c>cuda</c>, <c>cuda:N</c>, <c>emulated</c>.</summary>
     public string Device { get; init; } = "auto";
 
-    /// <summary>Processor threads to use, the caller's included; 0: one per processor.</summary>
+    /// <summary>The largest number of <see cref="Threads"/>.</summary>
+    public const int MaxThreads = 1024;
+
+    /// <summary>Processor threads to use, the caller's included, at most <see cref="MaxThreads"/>; 0: one per processor.</summary>
     public int Threads { get; init; }
 
     /// <summary>The network's input size in pixels, 1 to <see cref="Segmenter.MaxSide"/> each; null: <see cref="SizePolicy"/> decides.</summary>
@@ -27,4 +30,15 @@ public sealed record SegmenterOptions
 
     /// <summary>What decides the network's input size where <see cref="InputSize"/> is null.</summary>
     public SizePolicy SizePolicy { get; init; } = SizePolicy.Trained;
+
+    /// <exception cref="ArgumentException">A value is out of range; the message names it.</exception>
+    internal void Validate()
+    {
+        ArgumentException.ThrowIfNullOrEmpty(Device);
+        if (Threads is < 0 or > MaxThreads) throw new ArgumentOutOfRangeException(nameof(Threads), Threads, $"0 to {MaxThreads} are possible.");
+        if (!Enum.IsDefined(SizePolicy)) throw new ArgumentOutOfRangeException(nameof(SizePolicy), SizePolicy, "There is no such policy.");
+        if (InputSize is not { } size) return;
+        Segmenter.RequireSide(size.Height, "InputSize.Height");
+        Segmenter.RequireSide(size.Width, "InputSize.Width");
+    }
 }

@@ -64,7 +64,7 @@ internal static class AtomicFile
 
     // What the runtime makes of EFBIG in any write, with the name of another method's parameter.
     internal static bool IsTooLarge(ArgumentOutOfRangeException e) =>
-        e.ParamName == "value" && e.ActualValue is null && e.TargetSite?.DeclaringType?.Assembly == typeof(FileStream).Assembly;
+        e.ParamName == "value" && e.ActualValue is null && e.Source == typeof(FileStream).Assembly.GetName().Name;
 
     private static string TemporaryPrefix(string target) => $".{Path.GetFileName(target)}.";
 

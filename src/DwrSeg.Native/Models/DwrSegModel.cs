@@ -59,8 +59,9 @@ internal static class DwrSegModel
         private Tensor Stem(Tensor image, int c)
         {
             Tensor x = ConvBn("stem.conv", image, c / 2, 3, 2, relu: false);
-            Tensor down = ConvBn("stem.down", ConvBn("stem.expand", x, c, 1), c / 2, 3, 2);
+            // First the pool: at inference x is then gone before the expanded map, the largest of all, comes.
             Tensor pool = builder.Add("stem.pool", new MaxPool(), x);
+            Tensor down = ConvBn("stem.down", ConvBn("stem.expand", x, c, 1), c / 2, 3, 2);
             return ConvBn("stem.fuse", builder.Add("stem.concat", new Concat(), down, pool), c, 3);
         }
 

@@ -10,6 +10,7 @@ internal static class ModelWeights
 {
     private const string BatchesTracked = "num_batches_tracked";
     private const string RunningMean = "running_mean";
+    private const string RunningVariance = "running_var";
 
     /// <summary>Shape of a parameter in PyTorch's <c>state_dict</c>.</summary>
     public static ImmutableArray<long> TorchShape(Tensor tensor)
@@ -51,15 +52,18 @@ internal static class ModelWeights
     }
 
     /// <summary>Loads one tensor.</summary>
-    /// <exception cref="WeightsFormatException">It is missing, misshapen or not finite.</exception>
+    /// <exception cref="WeightsFormatException">It is missing, misshapen or not finite, or a negative variance.</exception>
     public static void LoadOne(SafetensorsFile file, string name, Tensor tensor, ITensorStore store)
     {
         file.Expect(name, TorchShape(tensor).AsSpan());
         float[] torch = new float[tensor.Shape.Elements], own = new float[torch.Length];
         file.ReadFloats(name, torch);
+        bool isVariance = tensor.Name.EndsWith(RunningVariance, StringComparison.Ordinal);
         foreach (float value in torch)
         {
             if (!float.IsFinite(value)) throw new WeightsFormatException(file.Name, name, $"holds {value}: the training that wrote it diverged, or the file is damaged");
+            if (isVariance && value < 0)
+                throw new WeightsFormatException(file.Name, name, $"holds {value}, but a variance is not negative: the file is damaged");
         }
         FromTorch(tensor, torch, own);
         store.Add(tensor.Name, tensor.Shape);
@@ -113,7 +117,7 @@ internal static class ModelWeights
     }
 
     private static bool IsOne(string name) =>
-        name.EndsWith(".running_var", StringComparison.Ordinal) || name.EndsWith(".weight", StringComparison.Ordinal);
+        name.EndsWith($".{RunningVariance}", StringComparison.Ordinal) || name.EndsWith(".weight", StringComparison.Ordinal);
 
     // A stream of its own per tensor name: adding or removing a layer leaves the others' values alone.
     private static void FillNormal(Span<float> values, float deviation, ulong seed, string name)

@@ -88,17 +88,13 @@ internal sealed unsafe partial class EmulatedDriver
             memory = null;
             if (!Enter(out EmulatedContext? context, out CUresult status) || !MayWait(out status)) return status;
             if (bytes == 0 || flags > 7) return Fail(CUresult.InvalidValue, $"{bytes} bytes with flags {flags}");
-            try
-            {
-                var pinned = new PinnedMemory(context, bytes);
-                _pinned.Add(pinned);
-                memory = (void*)pinned.Address;
-                return CUresult.Success;
-            }
-            catch (OutOfMemoryException)
-            {
-                return Fail(CUresult.OutOfMemory, $"the host has no {bytes} bytes left");
-            }
+            ulong used = _pinned.Aggregate(0ul, (sum, p) => sum + p.Bytes);
+            if (bytes > _options.PinnableBytes - used)
+                return Fail(CUresult.OutOfMemory, $"{bytes} bytes asked for, {used} of {_options.PinnableBytes} bytes are pinned");
+            var pinned = new PinnedMemory(context, bytes);
+            _pinned.Add(pinned);
+            memory = (void*)pinned.Address;
+            return CUresult.Success;
         }
     }
 
@@ -125,11 +121,12 @@ internal sealed unsafe partial class EmulatedDriver
             if (source is null) return Fail(CUresult.InvalidValue, "the host's address is null");
             if (context.RangeProblem(target.Value, bytes) is string problem) return Fail(CUresult.InvalidValue, problem);
             HostBytes host = Host(source, bytes);
-            // The driver stages pageable memory before the call returns; a graph reads it anew at each launch.
-            if (!host.IsPinned && on.Capture is null)
-                host = host with { Kept = new ReadOnlySpan<byte>(source, checked((int)bytes)).ToArray() };
+            // The driver stages pageable memory, or waits, before the call returns; a graph reads it anew at each launch.
+            bool taken = !host.IsPinned && on.Capture is null;
+            bool kept = taken && bytes <= (ulong)Array.MaxLength;
+            if (kept) host = host with { Kept = new ReadOnlySpan<byte>(source, (int)bytes).ToArray() };
             Submit(on, new UploadWork(target.Value, host, bytes));
-            return CUresult.Success;
+            return taken && !kept ? Await(context, [on.Tail!]) : CUresult.Success;
         }
     }
 

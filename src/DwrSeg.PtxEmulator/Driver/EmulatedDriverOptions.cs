@@ -18,6 +18,9 @@ internal sealed record EmulatedDriverOptions
     /// </summary>
     public double Eagerness { get; init; }
 
+    /// <summary>Host memory that can be pinned.</summary>
+    public ulong PinnableBytes { get; init; } = 2ul << 30;
+
     /// <summary>Looks for races and for reads of unwritten memory.</summary>
     public bool Strict { get; init; } = true;
 

@@ -31,7 +31,7 @@ internal sealed unsafe class BlockRunner : IDisposable
         _warps = [.. Enumerable.Range(0, warps).Select(w => new Warp(this, code, w, warps))];
         _order = [.. Enumerable.Range(0, warps)];
         _barriers = [.. Enumerable.Range(0, 16).Select(_ => new BarrierState(warps))];
-        MaxSteps = launch.Options.MaxWarpInstructions;
+        MaxSteps = launch.Options.MaxSteps;
     }
 
     public KernelCode Code { get; }
@@ -72,8 +72,8 @@ internal sealed unsafe class BlockRunner : IDisposable
 
     public long MaxSteps { get; }
 
-    /// <summary>Some block has used <c>cp.async</c>.</summary>
-    public bool HasAsyncCopies { get; set; }
+    /// <summary>The last block left <c>cp.async</c> copies that it never waited for.</summary>
+    public bool LeftCopies => Array.Exists(_warps, w => w.Copies.Count > 0);
 
     public int Warps => _warps.Length;
 

@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using DwrSeg.PtxEmulator.Memory;
 
 namespace DwrSeg.PtxEmulator.Execution;
@@ -51,6 +52,7 @@ internal sealed unsafe class GlobalUnit
     /// <summary>Hands the count of requests to the worker's next launch.</summary>
     public void EndLaunch() => _memory.Requests[_block.Worker] = _request;
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Load(Warp warp, Op* op, MemoryAccess access, ulong* addresses, uint mask)
     {
         byte** pointers = stackalloc byte*[32];
@@ -78,6 +80,7 @@ internal sealed unsafe class GlobalUnit
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Store(Warp warp, Op* op, MemoryAccess access, ulong* addresses, uint mask)
     {
         byte** pointers = stackalloc byte*[32];
@@ -95,6 +98,7 @@ internal sealed unsafe class GlobalUnit
     }
 
     /// <summary>Pointers to what a read of another kind takes (<c>cp.async</c>), checked and counted.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Read(Warp warp, Op* op, int bytes, int alignment, ulong* addresses, uint mask, byte** pointers)
     {
         for (uint left = mask; left != 0;)
@@ -140,6 +144,7 @@ internal sealed unsafe class GlobalUnit
     }
 
     /// <summary>The span that the first of the lanes accesses, and which other lanes access it too.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private MemorySpan Find(Warp warp, Op* op, ulong* addresses, uint mask, int bytes, bool write, out uint here, int alignment = 0)
     {
         ulong align = (ulong)(alignment > 0 ? alignment : bytes) - 1;
@@ -155,6 +160,11 @@ internal sealed unsafe class GlobalUnit
         if (write) span.WrittenInLaunch = _block.Launch;
         else span.ReadInLaunch = _block.Launch;
         ulong start = span.Start, room = span.End - start - (ulong)bytes;
+        if (mask == uint.MaxValue && (address & align) == 0 && Consecutive(addresses, (ulong)bytes) && addresses[31] - start <= room)
+        {
+            here = mask;
+            return span;
+        }
         here = 0;
         ulong misaligned = 0;
         for (uint left = mask; left != 0; left &= left - 1)
@@ -194,13 +204,21 @@ internal sealed unsafe class GlobalUnit
         return span;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void CheckRead(Warp warp, Op* op, int bytes, bool strong, MemorySpan span, ulong* addresses, uint mask, byte** pointers)
     {
         Allocation allocation = span.Allocation;
         ulong origin = allocation.Base;
         byte* data = allocation.Data;
         uint* written = allocation.Written;
-        uint full = bytes == 32 ? uint.MaxValue : (1u << bytes) - 1;
+        uint full = (1u << bytes) - 1;
+        bool ordered = strong || !_strict || span.WrittenInLaunch != _block.Launch || Acquired;
+        if (ordered && mask == uint.MaxValue && Consecutive(addresses, (ulong)bytes) && WrittenMap.All(written, addresses[0] - origin, (ulong)bytes * 32))
+        {
+            byte* at = data + (addresses[0] - origin);
+            for (int lane = 0; lane < 32; lane++) pointers[lane] = at + lane * bytes;
+            return;
+        }
         for (uint left = mask; left != 0; left &= left - 1)
         {
             int lane = BitOperations.TrailingZeroCount(left);
@@ -208,7 +226,7 @@ internal sealed unsafe class GlobalUnit
             pointers[lane] = data + offset;
             if ((written[offset >> 5] >> (int)(offset & 31) & full) != full && _strict) throw Unwritten(warp, op, lane, span, offset, bytes);
         }
-        if (strong || !_strict || span.WrittenInLaunch != _block.Launch || Acquired) return;
+        if (ordered) return;
         for (uint left = mask; left != 0; left &= left - 1)
         {
             int lane = BitOperations.TrailingZeroCount(left);
@@ -223,9 +241,23 @@ internal sealed unsafe class GlobalUnit
         return warp.Failure(op, FailureKind.UnwrittenRead, 1u << lane, $"byte 0x{address:x} is read but nothing has written it: byte {address - span.Start} of {span}", address, span.Name);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void CheckWrite(Warp warp, Op* op, int bytes, bool strong, MemorySpan span, ulong* addresses, uint mask, byte** pointers)
     {
         Allocation allocation = span.Allocation;
+        ulong first = addresses[0] - allocation.Base;
+        if (mask == uint.MaxValue && (first & 3) == 0 && Consecutive(addresses, (ulong)bytes))
+        {
+            WrittenMap.Set(allocation.Written, first, (ulong)bytes * 32);
+            for (int lane = 0; lane < 32; lane++) pointers[lane] = allocation.Data + first + lane * bytes;
+            if (!_strict || strong) return;
+            for (uint at = 0; at < (uint)bytes * 32; at += 16)
+            {
+                uint owner = BlockOwners.Write(allocation, first + at, 16, _block.Owner);
+                if (owner != 0 && !Acquired) throw Conflict(warp, op, (int)at / bytes, addresses[0] + at, span, owner, "writes", "wrote in this launch");
+            }
+            return;
+        }
         for (uint left = mask; left != 0; left &= left - 1)
         {
             int lane = BitOperations.TrailingZeroCount(left);
@@ -243,6 +275,17 @@ internal sealed unsafe class GlobalUnit
             op, FailureKind.BlockConflict, 1u << lane,
             $"address 0x{address:x} (byte {address - span.Start} of {span}): this block {here} what block {_block.Shape.Grid.At(BlockOwners.Block(other))} {there}; their order is not defined",
             address, span.Name);
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static bool Consecutive(ulong* addresses, ulong bytes)
+    {
+        Vector512<ulong> step = Vector512<ulong>.Indices * bytes + Vector512.Create(addresses[0]), eight = Vector512.Create(bytes * 8);
+        Vector512<ulong> wrong = Vector512.Load(addresses) ^ step;
+        wrong |= Vector512.Load(addresses + 8) ^ (step += eight);
+        wrong |= Vector512.Load(addresses + 16) ^ (step += eight);
+        wrong |= Vector512.Load(addresses + 24) ^ (step + eight);
+        return wrong == Vector512<ulong>.Zero;
+    }
 
     /// <summary>Counts the sectors of a request, and those that are new to the block and to the launch.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -7,9 +7,10 @@ namespace DwrSeg.PtxEmulator.Execution;
 /// <summary>Launches a kernel: checks the launch, runs its blocks on worker threads, and sums up what they counted.</summary>
 /// <remarks>
 /// Blocks start in an order that the seed decides. They run one after the other where their results could depend on their order: when the
-/// kernel has atomics that return a value or add floating-point numbers, and when the first block reads and writes one region. Otherwise
-/// several workers take the next block each, and everything that is counted or reported is the same for any number of them: of several
-/// failures the one of the earliest block in the order counts, and a conflict between blocks is looked for again with the blocks in order.
+/// kernel has atomics that return a value or add floating-point numbers, and once it has read and written one region, in the first block or
+/// in an earlier launch. Otherwise several workers take the next block each, and everything that is counted or reported is the same for any
+/// number of them: of several failures the one of the earliest block in the order counts, and a conflict between blocks is looked for again
+/// with the blocks in order.
 /// </remarks>
 internal static class GridRunner
 {
@@ -140,7 +141,11 @@ internal static class GridRunner
                 }
             }
         });
-        if (failures.Count == 0) return;
+        if (failures.Count == 0)
+        {
+            code.ReadsWhatItWrites = context.Memory.Allocations.Any(x => x.ReadAndWrittenIn(context.Launch));
+            return;
+        }
         throw failures.Find(f => f.Failure.Kind == FailureKind.BlockConflict).Failure ?? failures.MinBy(f => f.At).Failure;
     }
 

@@ -92,6 +92,8 @@ internal sealed unsafe class Warp : IDisposable
         WaitsAt = -1;
         Array.Fill(Clock, time);
         Copies.Clear();
+        // Registers that a kernel reads before it writes them shall not depend on which block ran before.
+        NativeMemory.Clear(Frame + Code.ConstantBytes, (nuint)(Code.FrameBytes - Code.ConstantBytes));
         _stack.Clear();
         _stack.Add(new Level(0, -1, lanes));
         _block = 0;
@@ -187,8 +189,7 @@ internal sealed unsafe class Warp : IDisposable
         int lane = BitOperations.TrailingZeroCount(lanes == 0 ? 1u : lanes);
         PtxInstruction? instruction = Code.Instructions[op->Index];
         var site = new FailureSite(
-            Code.Entry.Name, instruction?.Line ?? 0, instruction?.Text ?? "", instruction?.Source, Block.Position,
-            Block.Shape.Block.At((ulong)(Number * 32 + lane)) is var at ? at : default);
+            Code.Entry.Name, instruction?.Line ?? 0, instruction?.Text ?? "", instruction?.Source, Block.Position, Block.Shape.Block.At((ulong)(Number * 32 + lane)));
         return new EmulatorException(kind, detail, site) { Address = address, MemoryName = memory };
     }
 

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using DwrSeg.PtxEmulator.Execution;
 using DwrSeg.PtxEmulator.Ptx;
 using DwrSeg.PtxEmulator.Translation;
@@ -68,11 +69,11 @@ internal static unsafe class AsyncCopyOps
 
     private static void Wait(Warp warp, Op* op) => warp.Copies.Wait(warp, warp.Mask, op->Small);
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Copy(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
         int bytes = access.ElementBytes;
-        warp.Block.HasAsyncCopies = true;
         uint* offsets = stackalloc uint[32];
         ulong* addresses = stackalloc ulong[32];
         byte** pointers = stackalloc byte*[32];

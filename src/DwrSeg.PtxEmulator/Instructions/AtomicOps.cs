@@ -28,7 +28,7 @@ internal static unsafe class AtomicOps
         PtxType type = r.Type();
         int bytes = type.Bytes(), bits = bytes * 8, first = returns ? 1 : 0;
         if (type.IsFloat() && operation is not ("add" or "min" or "max")) throw r.Error($"no atomic {operation} has type {type}");
-        if (type.IsFloat() && operation is "min" or "max" && type is PtxType.F32 or PtxType.F64 && operation is "min" or "max") throw r.Error($"no atomic {operation} has type {type}");
+        if (type is PtxType.F32 or PtxType.F64 && operation != "add") throw r.Error($"no atomic {operation} has type {type}");
         if (type == PtxType.F64) r.Requires(60);
         if (type is PtxType.F16) r.Requires(70);
         if (type is PtxType.BF16 or PtxType.BF16x2 || elements > 1) r.Requires(90);

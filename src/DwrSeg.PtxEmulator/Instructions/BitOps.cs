@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using DwrSeg.PtxEmulator.Execution;
 using DwrSeg.PtxEmulator.Ptx;
@@ -146,6 +147,7 @@ internal static unsafe class BitOps
 
     private static void NotPredicate(Warp warp, Op* op) => MoveOps.SetPredicate(warp, op->D, ~*(uint*)(warp.Frame + op->A));
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ShiftLeftBy<T>(Warp warp, Op* op)
         where T : unmanaged
     {
@@ -153,6 +155,7 @@ internal static unsafe class BitOps
         for (int i = 0; i < 32; i += Vector512<T>.Count) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) << op->Small << (int)op->Immediate);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ShiftRightBy<T>(Warp warp, Op* op)
         where T : unmanaged
     {
@@ -160,18 +163,21 @@ internal static unsafe class BitOps
         for (int i = 0; i < 32; i += Vector512<T>.Count) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) >>> op->Small >>> (int)op->Immediate);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ShiftRightSigned32By(Warp warp, Op* op)
     {
         int* a = (int*)(warp.Frame + op->A), d = (int*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) >> op->Small);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ShiftRightSigned64By(Warp warp, Op* op)
     {
         long* a = (long*)(warp.Frame + op->A), d = (long*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 8) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) >> op->Small);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Lop3(Warp warp, Op* op)
     {
         uint* a = (uint*)(warp.Frame + op->A), b = (uint*)(warp.Frame + op->B), c = (uint*)(warp.Frame + op->C), d = (uint*)(warp.Frame + op->D);

@@ -88,6 +88,7 @@ internal static unsafe class ConvertOps
     private static int BitsOf(InstructionReader r, int operand) =>
         r.Operand(operand) is { Kind: OperandKind.Register, Register: { } register } ? register.Type.Bytes() * 8 : Math.Max(16, r.Instruction.Modifiers.Select(m => PtxTypes.TryParse(m, out PtxType t) ? t.Bytes() * 8 : 0).Last());
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void WidenUnsigned(Warp warp, Op* op)
     {
         var a = (uint*)(warp.Frame + op->A);
@@ -100,6 +101,7 @@ internal static unsafe class ConvertOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void WidenSigned(Warp warp, Op* op)
     {
         var a = (int*)(warp.Frame + op->A);
@@ -112,6 +114,7 @@ internal static unsafe class ConvertOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Narrow(Warp warp, Op* op)
     {
         var a = (ulong*)(warp.Frame + op->A);
@@ -119,18 +122,21 @@ internal static unsafe class ConvertOps
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.Narrow(Vector512.Load(a + i), Vector512.Load(a + i + 8)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Low16(Warp warp, Op* op)
     {
         uint* a = (uint*)(warp.Frame + op->A), d = (uint*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) & Vector512.Create(0xffffu));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void HalfToFloat(Warp warp, Op* op)
     {
         uint* a = (uint*)(warp.Frame + op->A), d = (uint*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, FloatOps.OneNaN(HalfOps.ToFloat(Vector512.Load(a + i))).AsUInt32());
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FloatToHalf(Warp warp, Op* op)
     {
         float* a = (float*)(warp.Frame + op->A);
@@ -138,12 +144,14 @@ internal static unsafe class ConvertOps
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, HalfOps.FromFloat(Vector512.Load(a + i)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void BrainToFloat(Warp warp, Op* op)
     {
         uint* a = (uint*)(warp.Frame + op->A), d = (uint*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, FloatOps.OneNaN((Vector512.Load(a + i) << 16).AsSingle()).AsUInt32());
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FloatToBrain(Warp warp, Op* op)
     {
         float* a = (float*)(warp.Frame + op->A);
@@ -159,6 +167,7 @@ internal static unsafe class ConvertOps
         return Vector512.ConditionalSelect(Vector512.Equals(value, value).AsUInt32(), rounded, Vector512.Create(0x7fffu));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void SignedToFloat(Warp warp, Op* op)
     {
         var a = (int*)(warp.Frame + op->A);
@@ -177,6 +186,7 @@ internal static unsafe class ConvertOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FloatToSignedTruncated(Warp warp, Op* op)
     {
         var a = (float*)(warp.Frame + op->A);
@@ -184,6 +194,7 @@ internal static unsafe class ConvertOps
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.ConvertToInt32(Vector512.Load(a + i)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FloatToSignedNearest(Warp warp, Op* op)
     {
         var a = (float*)(warp.Frame + op->A);
@@ -191,6 +202,7 @@ internal static unsafe class ConvertOps
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.ConvertToInt32(Vector512.Round(Vector512.Load(a + i), MidpointRounding.ToEven)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackHalf(Warp warp, Op* op)
     {
         float* a = (float*)(warp.Frame + op->A), b = (float*)(warp.Frame + op->B);
@@ -204,6 +216,7 @@ internal static unsafe class ConvertOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackBrain(Warp warp, Op* op)
     {
         float* a = (float*)(warp.Frame + op->A), b = (float*)(warp.Frame + op->B);

@@ -140,7 +140,20 @@ internal static unsafe class HalfOps
     {
         if ((op->Small & Packed) == 0) (keep, flip) = (keep & 0xffff, flip & 0xffff);
         uint* a = (uint*)(warp.Frame + op->A), d = (uint*)(warp.Frame + op->D);
-        for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, (Vector512.Load(a + i) & Vector512.Create(keep)) ^ Vector512.Create(flip));
+        bool flush = (op->Small & Ftz) != 0;
+        for (int i = 0; i < 32; i += 16)
+        {
+            Vector512<uint> x = Vector512.Load(a + i);
+            if (flush) x &= Kept(x, 0) | Kept(x, 16);
+            Shell.Store(d, i, warp.Mask, (x & Vector512.Create(keep)) ^ Vector512.Create(flip));
+        }
+    }
+
+    /// <summary>The bits that flushing leaves of the half at a place: all, or the sign where it is subnormal.</summary>
+    private static Vector512<uint> Kept(Vector512<uint> x, int place)
+    {
+        Vector512<uint> subnormal = Vector512.Equals(x & Vector512.Create(0x7c00u << place), Vector512<uint>.Zero);
+        return Vector512.ConditionalSelect(subnormal, Vector512.Create(0x8000u << place), Vector512.Create(0xffffu << place));
     }
 
     private interface IExact

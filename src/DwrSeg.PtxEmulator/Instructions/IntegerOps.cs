@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using DwrSeg.PtxEmulator.Execution;
 using DwrSeg.PtxEmulator.Ptx;
@@ -232,6 +233,7 @@ internal static unsafe class IntegerOps
     private static delegate*<Warp, Op*, void> Only32(InstructionReader r, PtxType type, delegate*<Warp, Op*, void> run) =>
         type == PtxType.S32 ? run : throw r.Error(".sat goes with .s32 only");
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void WideMultiplySigned(Warp warp, Op* op)
     {
         int* a = (int*)(warp.Frame + op->A), b = (int*)(warp.Frame + op->B);
@@ -245,6 +247,7 @@ internal static unsafe class IntegerOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void WideMultiplyUnsigned(Warp warp, Op* op)
     {
         uint* a = (uint*)(warp.Frame + op->A), b = (uint*)(warp.Frame + op->B);

@@ -99,7 +99,7 @@ internal static unsafe class MatrixOps
     {
         if (!r.Flag("sync") | !r.Flag("aligned")) throw r.Error("this form is not known to the emulator");
         string shape = r.OneOf("m16n8k4", "m16n8k8", "m16n8k16", "m16n8k32") ?? throw r.Error("this shape of mma is not known to the emulator");
-        int k = int.Parse(shape[5..], System.Globalization.CultureInfo.InvariantCulture);
+        int k = int.Parse(shape[6..], System.Globalization.CultureInfo.InvariantCulture);
         if (!r.Flag("row") | !r.Flag("col")) throw r.Error("mma takes .row.col");
         bool saturate = r.Flag("satfinite");
         PtxType d = r.Type(), a = r.Type(), b = r.Type(), c = r.Type();

@@ -135,7 +135,7 @@ internal static unsafe class MemoryOps
         };
         r.Operation.Access = access;
         if (space is StateSpace.Shared or StateSpace.Generic) r.Translator.SharedGranule = Math.Min(r.Translator.SharedGranule, BitOperations.Log2((uint)bytes));
-        if (store && space is StateSpace.Parameter or StateSpace.Constant && store) throw r.Error($"stores to this space are not possible");
+        if (store && space is StateSpace.Parameter or StateSpace.Constant) throw r.Error("nothing can be stored to this space");
         delegate*<Warp, Op*, void> run = space switch
         {
             StateSpace.Global => store ? &StoreGlobal : &LoadGlobal,
@@ -176,6 +176,7 @@ internal static unsafe class MemoryOps
         if (op->Small != 0) warp.Block.Global.Acquired = true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void LoadGlobal(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
@@ -184,6 +185,7 @@ internal static unsafe class MemoryOps
         warp.Block.Global.Load(warp, op, access, addresses, warp.Mask);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void StoreGlobal(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
@@ -200,6 +202,7 @@ internal static unsafe class MemoryOps
         warp.Block.Global.LoadConstant(warp, op, access, addresses, warp.Mask);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void LoadShared(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
@@ -208,6 +211,7 @@ internal static unsafe class MemoryOps
         warp.Block.Shared.Load(warp, op, access, offsets, warp.Mask);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void StoreShared(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
@@ -247,6 +251,7 @@ internal static unsafe class MemoryOps
         else LaneData.Load(warp, op, access, pointers, mask);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void LoadParameter(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;

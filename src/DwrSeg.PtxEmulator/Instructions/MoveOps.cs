@@ -95,7 +95,6 @@ internal static unsafe class MoveOps
             r.Emit(bits == 64 ? &Pack64 : &Pack32, Kind, d, small: each);
             return;
         }
-        if (value.Kind == OperandKind.Symbol && value.Variable!.Space == StateSpace.Parameter) r.Operation.Small = 0;
         int to = r.Destination(0, bits), from = r.Source(1, bits);
         r.Emit(bits == 64 ? &Copy<ulong> : &Copy<uint>, Kind, to, from);
     }
@@ -127,6 +126,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddImmediate<T>(Warp warp, Op* op)
         where T : unmanaged, INumberBase<T>
     {
@@ -147,6 +147,7 @@ internal static unsafe class MoveOps
         SetPredicate(warp, op->D, result);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Unpack32(Warp warp, Op* op)
     {
         var a = (uint*)(warp.Frame + op->A);
@@ -159,6 +160,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Unpack64(Warp warp, Op* op)
     {
         var a = (ulong*)(warp.Frame + op->A);
@@ -175,6 +177,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Pack32(Warp warp, Op* op)
     {
         var d = (uint*)(warp.Frame + op->D);
@@ -186,6 +189,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Pack64(Warp warp, Op* op)
     {
         var d = (ulong*)(warp.Frame + op->D);

@@ -90,6 +90,7 @@ internal static unsafe class WarpOps
         if (warp.Mask != uint.MaxValue) throw warp.Failure(op, FailureKind.SyncMask, warp.Mask, $"all 32 lanes have to execute the instruction, but only 0x{warp.Mask:x8} do");
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Shuffle(Warp warp, Op* op)
     {
         CheckMembers(warp, op, op->E);

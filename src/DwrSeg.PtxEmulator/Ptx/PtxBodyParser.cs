@@ -103,6 +103,7 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
         // Three numbers, and where the code was inlined the place of the call; both end with the line.
         string[] words = parser.Line(line).Split((char[])[' ', '\t', ','], StringSplitOptions.RemoveEmptyEntries);
         int at = Array.IndexOf(words, ".loc");
+        if (at < 0 || at + 2 >= words.Length) throw parser.Error(line, ".loc needs a file and a line");
         _source = $"{parser.FileName(int.Parse(words[at + 1], CultureInfo.InvariantCulture))}:{words[at + 2]}";
         while (parser.Token.Line == line && parser.Token.Kind != TokenKind.End) parser.Advance();
     }

@@ -31,6 +31,7 @@ internal sealed class PtxParser
                 case ".version":
                     Advance();
                     string[] parts = Take(TokenKind.Number).Split('.');
+                    if (parts.Length != 2) throw Error("a version has two numbers");
                     version = int.Parse(parts[0], CultureInfo.InvariantCulture) * 10 + int.Parse(parts[1], CultureInfo.InvariantCulture);
                     break;
                 case ".target":
@@ -322,6 +323,7 @@ internal sealed class PtxParser
         {
             string directive = Take(TokenKind.Word);
             uint[] values = [.. Bounds()];
+            if (values.Length == 0 && directive is (".maxntid" or ".reqntid" or ".minnctapersm")) throw Error($"{directive} needs a number");
             switch (directive)
             {
                 case ".maxntid":

@@ -105,7 +105,7 @@ internal sealed unsafe class Translator
 
         var code = new KernelCode(Entry, _operations.Count)
         {
-            BlockStarts = [.. starts], Joins = _flow.Joins, FrameBytes = end, OrderedAtomics = OrderedAtomics, SharedGranule = SharedGranule,
+            BlockStarts = [.. starts], Joins = _flow.Joins, FrameBytes = end, ConstantBytes = place, OrderedAtomics = OrderedAtomics, SharedGranule = SharedGranule,
         };
         code.Constants.AddRange(constantPlaces);
         code.TargetLists.AddRange(TargetLists);

@@ -72,18 +72,18 @@ public sealed class KernelCacheTests : IDisposable
     }
 
     [Fact]
-    public void ManyThreadsThatWantTheSameKernelCompileItOnce()
+    public async Task ManyThreadsThatWantTheSameKernelCompileItOnce()
     {
         using KernelCache cache = Cache();
         using var start = new Barrier(8);
-        var kernels = new CudaKernel?[8];
-        Thread[] threads = [.. Enumerable.Range(0, 8).Select(i => new Thread(() =>
-        {
-            start.SignalAndWait();
-            kernels[i] = cache.Get(SmallKernels.Scale);
-        }))];
-        foreach (Thread thread in threads) thread.Start();
-        foreach (Thread thread in threads) thread.Join();
+        // Threads of their own: the pool would start them one after another.
+        CudaKernel[] kernels = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => Task.Factory.StartNew(
+            () =>
+            {
+                start.SignalAndWait();
+                return cache.Get(SmallKernels.Scale);
+            },
+            CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
         Assert.All(kernels, k => Assert.Same(kernels[0], k));
         Assert.Equal(1, cache.Compiled);
         Assert.Equal(1, _driver.Live.Modules);

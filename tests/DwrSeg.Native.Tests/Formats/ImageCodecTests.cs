@@ -86,7 +86,7 @@ public sealed class ImageCodecTests
         // Six blocks of 16 x 16 pixels, A to F from dark to light in reading order: whole JPEG blocks, so their grey is nearly exact.
         RgbImage stored = new(48, 32);
         for (int i = 0; i < stored.Pixels.Length; i++) stored.Pixels[i] = (byte)(i / 3 / 48 / 16 * 120 + i / 3 % 48 / 16 * 40 + 20);
-        RgbImage read = ImageCodec.Decode(WithOrientation(Encode(stored, SKEncodedImageFormat.Jpeg), orientation), "x");
+        RgbImage read = ImageCodec.Decode(RawJpeg.WithOrientation(Encode(stored, SKEncodedImageFormat.Jpeg), orientation), "x");
         Assert.Equal(columns * 16, read.Width);
         string found = "";
         for (int block = 0; block < 6; block++)
@@ -95,6 +95,17 @@ public sealed class ImageCodecTests
             found += (char)('A' + read.Pixels[(y * read.Width + x) * 3] / 40);
         }
         Assert.Equal(expected, found);
+    }
+
+    [Fact]
+    public void CmykBecomesRgb()
+    {
+        RgbImage read = ImageCodec.Decode(RawJpeg.InvertedCmyk(228, 100, 28, 200), "x");
+        // Inverted inks multiply: red = cyan · black / 255. Decoders round differently.
+        Assert.Equal((8, 8), (read.Width, read.Height));
+        Assert.InRange(read.Pixels[0], 228 * 200 / 255 - 2, 228 * 200 / 255 + 2);
+        Assert.InRange(read.Pixels[1], 100 * 200 / 255 - 2, 100 * 200 / 255 + 2);
+        Assert.InRange(read.Pixels[2], 28 * 200 / 255 - 2, 28 * 200 / 255 + 2);
     }
 
     [Theory]
@@ -195,16 +206,6 @@ public sealed class ImageCodecTests
         }
         using SKData data = bitmap.Encode(format, 95);
         return data.ToArray();
-    }
-
-    // A minimal EXIF segment behind the start-of-image marker: one directory with the orientation tag alone.
-    private static byte[] WithOrientation(byte[] jpeg, int orientation)
-    {
-        byte[] exif =
-        [
-            .. "Exif\0\0"u8, .. "MM\0*"u8, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, (byte)orientation, 0, 0, 0, 0, 0, 0,
-        ];
-        return [.. jpeg[..2], 0xFF, 0xE1, 0, (byte)(exif.Length + 2), .. exif, .. jpeg[2..]];
     }
 
     private sealed class NotSeekable(Stream inner) : Stream

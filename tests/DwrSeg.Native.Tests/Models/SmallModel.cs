@@ -26,6 +26,23 @@ internal static class SmallModel
         return path;
     }
 
+    /// <summary>Writes fresh weights in which the first value of one tensor is another.</summary>
+    public static string SaveWith(string path, string tensor, float value)
+    {
+        using var store = new CpuStore();
+        LayerGraph graph = DwrSegModel.Inference(Config, 1, 32, 32);
+        ModelWeights.Initialize(graph, store, seed: 3);
+        float[] values = new float[graph[tensor].Shape.Elements];
+        store.Read(tensor, values);
+        values[0] = value;
+        store.Write(tensor, values);
+        var writer = new SafetensorsWriter();
+        writer.Metadata[ModelMetadata.Key] = new ModelMetadata { Config = Config, Classes = Classes }.ToJson();
+        ModelWeights.Save(writer, graph, store, batchesTracked: 0);
+        writer.Save(path);
+        return path;
+    }
+
     /// <summary>Pixels with structure at several scales, so that the classes differ over the image.</summary>
     public static byte[] Picture(int width, int height, int seed = 0)
     {

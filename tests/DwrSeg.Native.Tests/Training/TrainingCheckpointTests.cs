@@ -14,6 +14,9 @@ namespace DwrSeg.Native.Tests.Training;
 
 public sealed class TrainingCheckpointTests : IDisposable
 {
+    // A quotation mark in JSON that is itself a JSON string.
+    private const string Quote = @"(?:\\u0022|\\"")";
+
     private readonly TemporaryFolder _folder = new();
     private readonly RunFiles _run;
 
@@ -77,7 +80,7 @@ public sealed class TrainingCheckpointTests : IDisposable
         Assert.Contains("the data", Refused<TrainingException>(training: new GeneratedDataset(1, 6, 64, 48)).Message);
         DwrSegConfig wider = SmallTraining.Model with { BaseChannels = 16 };
         Assert.Contains("another network", Refused<TrainingException>(SmallTraining.Options with { Model = wider }).Message);
-        ReplaceField("class_names", @"(class_names[\\u0022"":]+\[[\\u0022""]+)sky", "${1}sea");
+        ReplaceField("class_names", $@"(class_names{Quote}:\[{Quote})sky", "${1}sea");
         Assert.Contains("the classes", Refused<TrainingException>().Message);
     }
 
@@ -113,7 +116,7 @@ public sealed class TrainingCheckpointTests : IDisposable
     [InlineData("epoch_loss", "null")]
     public void AStateThatNoRunReaches_IsRefusedByField(string field, string value)
     {
-        ReplaceField(field, $@"({field}[\\u0022"":]+)[-0-9.eE+]+", "${1}" + value);
+        ReplaceField(field, $@"({field}{Quote}:)[-0-9.eE+]+", "${1}" + value);
         Assert.Contains(field, Refused<WeightsFormatException>().Message);
     }
 

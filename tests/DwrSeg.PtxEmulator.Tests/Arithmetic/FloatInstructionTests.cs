@@ -26,10 +26,31 @@ public class FloatInstructionTests
     [MemberData(nameof(Instructions))]
     public void EachInstructionIsTheExactResultRounded(string instruction) => InstructionSweep.Check(Cases[instruction]);
 
+    [Theory]
+    [InlineData("fma.rn.f16 %d, %a, %b, %c;", 11)]
+    [InlineData("fma.rn.bf16 %d, %a, %b, %c;", 8)]
+    [InlineData("fma.rn.f32 %d, %a, %b, %c;", 24)]
+    public void AFusedMultiplyAddRoundsOnce(string instruction, int precision)
+    {
+        FloatFormat f = Scalars.Single(s => s.Format.Precision == precision).Format;
+        // Odd products of one bit more than the format has lie halfway between two numbers; the smallest addend decides.
+        ulong[] factors = [3, 5, 7, 9, 11];
+        BigInteger half = BigInteger.One << precision;
+        IReadOnlyList<ulong> Numbers(IEnumerable<BigInteger> values) =>
+            [.. values.Select(v => f.Round(new Exact(false, v, 0), Rounding.Nearest))];
+        IReadOnlyList<ulong> others = Numbers(
+            factors.SelectMany(p => Enumerable.Range(0, 9).Select(i => (half / p + 1 + i * half / p / 9) | 1)));
+        IReadOnlyList<ulong> addends = [0, f.SignBit, 1, f.SignBit | 1, f.One, f.SignBit | f.One];
+        InstructionSweep.Check(Case(instruction, f, 3, (x, y, z) => f.MultiplyAdd(x, y, z, Rounding.Nearest)) with
+        {
+            Inputs = [Numbers(factors.Select(p => (BigInteger)p)), others, addends],
+        });
+    }
+
     private static IEnumerable<InstructionCase> All() =>
     [
-        .. Single(), .. Double(), .. Half(), .. Packed(), .. MinMax(), .. Comparisons(), .. FloatToFloat(), .. FloatToInteger(),
-        .. IntegerToFloat(), .. PackedConversions(),
+        .. Single(), .. Double(), .. Half(), .. Packed(), .. PackedSaturation(), .. MinMax(), .. Comparisons(), .. FloatToFloat(),
+        .. FloatToInteger(), .. IntegerToFloat(), .. PackedConversions(),
     ];
 
     private static IEnumerable<InstructionCase> Single()
@@ -105,6 +126,14 @@ public class FloatInstructionTests
         yield return Case("mul.ftz.f16 %d, %a, %b;", h, 2, (x, y, _) => h.Flush(h.Multiply(h.Flush(x), h.Flush(y), Rounding.Nearest)));
         yield return Case("add.sat.f16 %d, %a, %b;", h, 2, (x, y, _) => h.Saturate(h.Add(x, y, Rounding.Nearest)));
         yield return Case("fma.rn.sat.f16 %d, %a, %b, %c;", h, 3, (x, y, z) => h.Saturate(h.MultiplyAdd(x, y, z, Rounding.Nearest)));
+        yield return Case("sub.sat.f16 %d, %a, %b;", h, 2, (x, y, _) => h.Saturate(h.Add(x, Negate(h, y), Rounding.Nearest)));
+        yield return Case("mul.ftz.sat.f16 %d, %a, %b;", h, 2,
+            (x, y, _) => h.Saturate(h.Flush(h.Multiply(h.Flush(x), h.Flush(y), Rounding.Nearest))));
+        yield return Case("fma.rn.ftz.f16 %d, %a, %b, %c;", h, 3,
+            (x, y, z) => h.Flush(h.MultiplyAdd(h.Flush(x), h.Flush(y), h.Flush(z), Rounding.Nearest)));
+        yield return Case("neg.ftz.f16 %d, %a;", h, 1, (x, _, _) => Negate(h, h.Flush(x)));
+        yield return Pair("abs.ftz.f16x2 %d, %a;", h, 1, (x, _, _) => h.Flush(x) & ~h.SignBit);
+        yield return Case("max.ftz.f16 %d, %a, %b;", h, 2, (x, y, _) => Maximum(h, h.Flush(x), h.Flush(y), false));
     }
 
     // Two halves of a word; the second operands are paired crosswise so that a mix-up shows.
@@ -122,8 +151,25 @@ public class FloatInstructionTests
             yield return Pair($"abs.{type}x2 %d, %a;", f, 1, (x, _, _) => x & ~f.SignBit);
             yield return Pair($"min.{type}x2 %d, %a, %b;", f, 2, (x, y, _) => Minimum(f, x, y, false));
             yield return Pair($"max.{type}x2 %d, %a, %b;", f, 2, (x, y, _) => Maximum(f, x, y, false));
+            yield return Pair($"min.NaN.{type}x2 %d, %a, %b;", f, 2, (x, y, _) => Minimum(f, x, y, true));
             yield return Pair($"max.NaN.{type}x2 %d, %a, %b;", f, 2, (x, y, _) => Maximum(f, x, y, true));
         }
+    }
+
+    private static IEnumerable<InstructionCase> PackedSaturation()
+    {
+        FloatFormat h = FloatFormat.F16;
+        yield return Pair("add.sat.f16x2 %d, %a, %b;", h, 2, (x, y, _) => h.Saturate(h.Add(x, y, Rounding.Nearest)));
+        yield return Pair("mul.sat.f16x2 %d, %a, %b;", h, 2, (x, y, _) => h.Saturate(h.Multiply(x, y, Rounding.Nearest)));
+        yield return Pair("fma.rn.sat.f16x2 %d, %a, %b, %c;", h, 3, (x, y, z) => h.Saturate(h.MultiplyAdd(x, y, z, Rounding.Nearest)));
+        yield return Pair("add.ftz.f16x2 %d, %a, %b;", h, 2, (x, y, _) => h.Flush(h.Add(h.Flush(x), h.Flush(y), Rounding.Nearest)));
+        bool Greater(ulong x, ulong y) => !h.IsNaN(x) && !h.IsNaN(y) && Compare(h, x, y) > 0;
+        InstructionCase both = Pair("setp.gt.f16x2 %d|%q, %a, %b;", h, 2, (x, y, _) => Greater(x, y) ? 1ul : 0);
+        yield return both with { Result = "pred", Expected = (x, y, z) => both.Expected(x, y, z) & 1, Agrees = null };
+        yield return both with
+        {
+            Text = "setp.gt.f16x2 %q|%d, %a, %b;", Result = "pred", Expected = (x, y, z) => both.Expected(x, y, z) >> 16, Agrees = null,
+        };
     }
 
     private static IEnumerable<InstructionCase> MinMax()
@@ -210,6 +256,34 @@ public class FloatInstructionTests
                 Inputs = singles, Agrees = Same(s),
             };
         }
+        FloatFormat h = FloatFormat.F16, d = FloatFormat.F64;
+        foreach ((string r, Rounding rounding) in ToIntegers)
+        {
+            yield return Case($"cvt.{r}.ftz.f32.f32 %d, %a;", s, 1, (x, _, _) => RoundToInteger(s, s.Flush(x), rounding));
+            yield return Case($"cvt.{r}.f16.f16 %d, %a;", h, 1, (x, _, _) => RoundToInteger(h, x, rounding));
+            yield return Case($"cvt.{r}.f64.f64 %d, %a;", d, 1, (x, _, _) => RoundToInteger(d, x, rounding));
+        }
+        yield return Case("cvt.ftz.f32.f32 %d, %a;", s, 1, (x, _, _) => s.Flush(x));
+        yield return new("cvt.rn.ftz.f32.f64 %d, %a;", "b32", "d", (x, _, _) => s.Flush(d.Convert(x, s, Rounding.Nearest)))
+        {
+            Inputs = [[.. InstructionSweep.Floats(d), .. Ties(d, s)]], Agrees = Same(s),
+        };
+        yield return new("cvt.rn.ftz.f16.f32 %d, %a;", "b16", "w", (x, _, _) => s.Convert(s.Flush(x), h, Rounding.Nearest))
+        {
+            Inputs = singles, Agrees = Same(h),
+        };
+        yield return new("cvt.rn.sat.f16.f32 %d, %a;", "b16", "w", (x, _, _) => h.Saturate(s.Convert(x, h, Rounding.Nearest)))
+        {
+            Inputs = singles,
+        };
+        yield return new("cvt.rzi.ftz.s32.f32 %d, %a;", "b32", "w", (x, _, _) => ToInteger(s, s.Flush(x), Rounding.Zero, 32, true, 32))
+        {
+            Inputs = singles,
+        };
+        yield return new("cvt.rpi.ftz.s32.f32 %d, %a;", "b32", "w", (x, _, _) => ToInteger(s, s.Flush(x), Rounding.Up, 32, true, 32))
+        {
+            Inputs = singles,
+        };
         yield return new("cvt.sat.f32.f32 %d, %a;", "b32", "w", (x, _, _) => s.Saturate(x)) { Inputs = singles };
         yield return new("cvt.rn.relu.bf16.f32 %d, %a;", "b16", "w", (x, _, _) =>
             Relu(FloatFormat.BF16, s.Convert(x, FloatFormat.BF16, Rounding.Nearest)))

@@ -93,7 +93,8 @@ public class MemoryInstructionTests
 
     /// <summary>What an instruction leaves in memory that held the first source.</summary>
     private static InstructionCase Left(string instruction, int bits, Func<ulong, ulong, ulong> result) =>
-        new($"{Place(bits)}{instruction}\nld.global.b{bits} %d, [%at];", $"b{bits}", new string(bits == 32 ? 'w' : 'd', 2), (x, y, _) => result(x, y));
+        new($"{Place(bits)}{instruction}\nld.global.b{bits} %d, [%at];", $"b{bits}", new string(bits == 32 ? 'w' : 'd', 2),
+            (x, y, _) => result(x, y));
 
     /// <summary>It returns what the memory held before.</summary>
     private static InstructionCase Returned(string instruction, int bits) =>

@@ -15,6 +15,7 @@ public class RefusedInstructionTests
     [InlineData("add.rz.f64 %l0, %l1, %l2;")]
     [InlineData("sqrt.rp.f64 %l0, %l1;")]
     [InlineData("min.xorsign.abs.f32 %w0, %w1, %w2;")]
+    [InlineData("set.gt.f16x2.f16x2 %w0, %w1, %w2;")]
     [InlineData("frobnicate.b32 %w0, %w1;")]
     public void AFormThatIsNotEmulatedFailsTheLoad_InsteadOfComputingSomethingElse(string instruction)
     {

@@ -23,6 +23,18 @@ public unsafe class MemoryTests
     }
 
     [Fact]
+    public void PinnedMemoryRunsOutAndComesBack()
+    {
+        using var rig = new DriverRig(new EmulatedDriverOptions { PinnableBytes = 1000 });
+        DriverRig.Pinned pinned = rig.Pin(200);
+        rig.Fails(CUresult.OutOfMemory, rig.Driver.MemHostAlloc(out void* memory, 201, 0));
+        Assert.True(memory is null);
+        rig.Fails(CUresult.OutOfMemory, rig.Driver.MemHostAlloc(out _, ulong.MaxValue, 0));
+        rig.Ok(rig.Driver.MemFreeHost(pinned.Pointer));
+        rig.Pin(250);
+    }
+
+    [Fact]
     public void FreesThatCannotBeAreRefused()
     {
         using var rig = new DriverRig();

@@ -20,6 +20,7 @@ internal sealed unsafe class CpuPlan : IPlan
     private readonly HashSet<Tensor> _kept;
     private byte* _arena;
 
+    /// <exception cref="InsufficientMemoryException">The arena is larger than this machine's memory.</exception>
     public CpuPlan(LayerGraph graph, CpuStore store, WorkerPool pool, PlanOptions options)
     {
         (Graph, _store, _pool, _guarded) = (graph, store, pool, options.Guarded);
@@ -32,6 +33,14 @@ internal sealed unsafe class CpuPlan : IPlan
         List<IReadOnlyCollection<Tensor>> touched = [.. covers.Select(c => c.Touched())];
         touched.Insert(0, [.. graph.Inputs]);
         _memory = MemoryPlan.Create(touched, BytesOf, lasting.Contains, _guarded ? GuardBytes : 0);
+        // Systems that promise more memory than they have would end the process when the pages are touched.
+        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (_memory.Bytes > available)
+        {
+            throw new InsufficientMemoryException(
+                $"The activations at input {graph.Inputs.First().Shape} need {_memory.Bytes >> 20} MiB, this machine has {available >> 20} MiB; " +
+                "choose a smaller input size or batch.");
+        }
         _arena = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(_memory.Bytes, 1), (nuint)MemoryPlan.Alignment);
         // Touches every page now, and makes a value that nothing wrote a visible NaN.
         for (long i = 0; i + sizeof(uint) <= _memory.Bytes; i += sizeof(uint)) *(uint*)(_arena + i) = Poison;

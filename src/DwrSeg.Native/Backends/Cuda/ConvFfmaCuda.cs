@@ -1,39 +1,61 @@
+using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 
 namespace DwrSeg.Native.Backends.Cuda;
 
-/// <summary>Launches <c>conv_ffma.cu</c>: dense convolutions in exact fp32, for every type, size and architecture.</summary>
+/// <summary>Launches <c>conv_ffma.cu</c>: dense convolutions in exact fp32.</summary>
 internal static class ConvFfmaCuda
 {
-    private const int Threads = 256, Block = 64, Width = 4;
+    private const int TileK = 16, Side = 8;
 
-    private static readonly int[] Widths = [Width, 1];
+    private static readonly ConvTile[] Tiles = [Tile(128, 64), Tile(64, 64)];
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
     public static IEnumerable<KernelVariant> Variants =>
-        from element in Enum.GetValues<CudaElement>() from loads in Widths from stores in Widths select Variant(element, loads, stores);
+        Tiles.SelectMany(t => new[] { Variant(t, true, false), Variant(t, true, true) }).Append(Variant(Tiles[^1], false, false));
 
-    /// <summary>Settles a launch.</summary>
-    /// <exception cref="ArgumentException">The views do not fit each other.</exception>
-    public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution conv)
+    /// <summary>The workspace that would let the launch be as fast as it can be.</summary>
+    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in CudaConvolution c)
     {
-        (DeviceMap x, DeviceMap y) = (conv.X, conv.Y);
-        conv.Validate("conv_ffma");
-        if (conv.Weights.Value % 4 != 0) throw new ArgumentException($"conv_ffma: weights at {conv.Weights} are not fp32.");
-        bool loads = IsVector(x) && conv.Weights.Value % CudaElements.VectorBytes == 0;
-        bool stores = IsVector(y);
-        return new CudaLaunch<ConvolutionArguments>(
-            kernels, Variant(y.Element, loads ? Width : 1, stores ? Width : 1),
-            new Grid(Grid.Blocks(y.Pixels, Block), Grid.Blocks(y.C, Block)), Threads, 0, conv.ToArguments())
+        (ConvTile tile, int splits) = Choose(device, c, SplitWorkspace.Unlimited);
+        long tiles = tile.TilesOf(c);
+        return splits == 1 ? (0, 0) : (tiles * splits * tile.SumBytes, (int)tiles);
+    }
+
+    /// <summary>Settles a launch. Weights are fp32 in the order <see cref="WeightOrder.Columns"/>.</summary>
+    /// <exception cref="ArgumentException">The convolution is malformed or not of fp32 maps.</exception>
+    public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default)
+    {
+        CudaDevice device = kernels.Context.Device;
+        c.Validate("conv_ffma");
+        if (c.X.Element != CudaElement.Float32) throw new ArgumentException($"conv_ffma: takes fp32 maps, not {c.X.Element.KernelName()}: use conv_mma.");
+        (ConvTile tile, int splits) = Choose(device, c, workspace);
+        ConvArguments arguments = new()
         {
-            Bytes = conv.Bytes(weightBytes: 4),
-            Flops = conv.Flops,
+            X = c.X.Data, Weights = c.Weights, Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
+            ChannelTiles = (int)Grid.Blocks(c.Y.C, tile.Channels), Splits = splits,
+        };
+        return new CudaLaunch<ConvArguments>(
+            kernels, Variant(tile, c.X.IsVector, splits > 1), new Grid(tile.TilesOf(c), splits), tile.Threads, 0, arguments)
+        {
+            Bytes = c.Bytes,
+            Flops = c.Flops,
         };
     }
 
-    private static bool IsVector(in DeviceMap map) =>
-        map.C % Width == 0 && map.PixelStride % Width == 0 && map.Data.Value % (ulong)(Width * map.Element.Bytes()) == 0;
+    private static (ConvTile Tile, int Splits) Choose(CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace)
+    {
+        // Unaligned channels are read one by one: what bounds them is no matter of tiles.
+        if (!c.X.IsVector) return (Tiles[^1], 1);
+        return ConvTile.Choose(c, Tiles, device, Rate(device.ComputeCapability), workspace);
+    }
 
-    private static KernelVariant Variant(CudaElement element, int loads, int stores) =>
-        KernelVariant.Of("conv_ffma", $"ELEMENT={element.KernelName()} LOADS={loads} STORES={stores}", element);
+    private static ConvTile Tile(int pixels, int channels) =>
+        new(pixels, channels, TileK, pixels * channels / (Side * Side), 2 * (pixels * (TileK + 4) + TileK * channels) * 4, 168);
+
+    private static KernelVariant Variant(in ConvTile tile, bool aligned, bool split) => KernelVariant.Of(
+        "conv_ffma", $"TILE_M={tile.Pixels} TILE_N={tile.Channels} SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}");
+
+    // Multiply-adds a cycle and multiprocessor: its fp32 units.
+    private static double Rate(ComputeCapability architecture) => architecture.Number is 75 or 80 ? 64 : 128;
 }

@@ -3,56 +3,120 @@ using DwrSeg.Native.Cuda.Compilation;
 
 namespace DwrSeg.Native.Backends.Cuda;
 
-/// <summary>Launches <c>conv_mma.cu</c>: dense convolutions of 16-bit types on tensor cores.</summary>
+/// <summary>Launches <c>conv_mma.cu</c>: dense convolutions of fp16 and bf16 maps on tensor cores.</summary>
 internal static class ConvMmaCuda
 {
-    private const int Threads = 128, OutputWidth = 4;
+    private static readonly ComputeCapability FirstAsync = new(8, 0);
 
-    private static readonly CudaElement[] Elements = [CudaElement.Float16, CudaElement.BFloat16];
+    // Large tiles take less from L2 for each product, small ones give more multiprocessors work. A warp's part is at most 64x32: more would
+    // take its registers.
+    private static readonly Division[] Divisions =
+    [
+        new(128, 128, 64, 3, 2, 4, 128), new(128, 64, 64, 3, 2, 2, 128), new(64, 128, 64, 3, 2, 4, 84), new(64, 64, 64, 4, 2, 2, 84),
+        new(64, 32, 64, 4, 4, 1, 72), new(32, 64, 64, 4, 2, 2, 72),
+    ];
 
-    // Large tiles read inputs and weights less often, small ones give small maps more blocks.
-    private static readonly (int Pixels, int Outputs)[] Tiles = [(128, 64), (64, 64), (64, 32)];
+    // Without asynchronous copies more stages only cost shared memory; registers hold the copies under way.
+    private static readonly Division[] PlainDivisions = [new(128, 64, 32, 2, 2, 2, 168), new(64, 64, 32, 2, 2, 2, 112), new(64, 32, 32, 2, 4, 1, 96)];
 
-    /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
-    public static IEnumerable<KernelVariant> Variants => from element in Elements from tile in Tiles select Variant(element, tile);
+    // Unaligned channels are read one by one: what bounds them is no matter of tiles.
+    private static readonly Division Unaligned = new(64, 64, 32, 2, 2, 2, 112);
 
-    /// <summary>
-    /// Whether the kernel takes this convolution on this architecture: 16-bit maps, inputs in whole vectors of 16 bytes, outputs in
-    /// vectors of 4. Everything else is for <see cref="ConvFfmaCuda"/>.
-    /// </summary>
-    public static bool Takes(in CudaConvolution conv, ComputeCapability architecture) =>
-        conv.X.Element != CudaElement.Float32 && architecture >= new ComputeCapability(8, 0) && conv.X.IsVector
-        && IsOutputVector(conv.Y) && (conv.Residual is not { } residual || IsOutputVector(residual)) && conv.Weights.Value % CudaElements.VectorBytes == 0;
-
-    /// <summary>Settles a launch. Weights are of the maps' type.</summary>
-    /// <exception cref="ArgumentException">The views do not fit each other, or <see cref="Takes"/> says no.</exception>
-    public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution conv)
+    /// <summary>How a block divides its tile; the values that the kernel is specialised by.</summary>
+    private sealed record Division(int TileM, int TileN, int TileK, int Stages, int WarpsM, int WarpsN, int Registers)
     {
-        conv.Validate("conv_mma");
-        if (!Takes(conv, kernels.Context.Device.ComputeCapability))
-            throw new ArgumentException($"conv_mma: {conv.X} to {conv.Y} is not for tensor cores of {kernels.Context.Device}: take conv_ffma.");
-        (int Pixels, int Outputs) tile = Tiles[^1];
-        foreach (var candidate in Tiles)
-        {
-            if (BlocksOf(conv, candidate) < kernels.Context.Device.MultiprocessorCount) continue;
-            tile = candidate;
-            break;
-        }
-        var grid = new Grid(Grid.Blocks(conv.Y.Pixels, tile.Pixels), Grid.Blocks(conv.Y.C, tile.Outputs));
-        return new CudaLaunch<ConvolutionArguments>(kernels, Variant(conv.X.Element, tile), grid, Threads, 0, conv.ToArguments())
-        {
-            Bytes = conv.Bytes(conv.X.Element.Bytes()),
-            Flops = conv.Flops,
-        };
+        public ConvTile Tile { get; } = new(
+            TileM, TileN, TileK, 32 * WarpsM * WarpsN, Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * (TileN + 8) * 4), Registers);
+
+        public KernelVariant Variant(CudaElement element, bool aligned, bool split) => KernelVariant.Of(
+            "conv_mma",
+            $"ELEMENT={element.KernelName()} TILE_M={TileM} TILE_N={TileN} TILE_K={TileK} STAGES={Stages} WARPS_M={WarpsM} WARPS_N={WarpsN} " +
+            $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}",
+            element);
     }
 
-    private static long BlocksOf(in CudaConvolution conv, (int Pixels, int Outputs) tile) =>
-        Grid.Blocks(conv.Y.Pixels, tile.Pixels) * Grid.Blocks(conv.Y.C, tile.Outputs);
+    /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
+    public static IEnumerable<KernelVariant> Variants =>
+        from element in new[] { CudaElement.Float16, CudaElement.BFloat16 }
+        from variant in Divisions.Concat(element == CudaElement.Float16 ? PlainDivisions : [])
+            .SelectMany(d => new[] { d.Variant(element, true, false), d.Variant(element, true, true) }).Append(Unaligned.Variant(element, false, false))
+        select variant;
 
-    private static bool IsOutputVector(in DeviceMap map) =>
-        map.C % OutputWidth == 0 && map.PixelStride % OutputWidth == 0 && map.Data.Value % (ulong)(OutputWidth * map.Element.Bytes()) == 0;
+    /// <summary>The workspace that would let the launch be as fast as it can be.</summary>
+    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in CudaConvolution c)
+    {
+        (Division division, int splits) = Choose(device, c, SplitWorkspace.Unlimited);
+        long tiles = division.Tile.TilesOf(c);
+        return splits == 1 ? (0, 0) : (tiles * splits * division.Tile.SumBytes, (int)tiles);
+    }
 
-    // No tensor cores before sm_75, and there no cp.async and no product this deep.
-    private static KernelVariant Variant(CudaElement element, (int Pixels, int Outputs) tile) => new(
-        "conv_mma", $"ELEMENT={element.KernelName()} TILE_M={tile.Pixels} TILE_N={tile.Outputs}", new ComputeCapability(8, 0));
+    /// <summary>Settles the launch that the model of <see cref="ConvTile"/> finds cheapest. Weights are in the order <see cref="WeightOrder.Rows"/>.</summary>
+    /// <exception cref="ArgumentException">The convolution is malformed, or of a type or on a device that the kernel is not for.</exception>
+    public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default)
+    {
+        Validate(kernels, c);
+        (Division division, int splits) = Choose(kernels.Context.Device, c, workspace);
+        return Launch(kernels, c, workspace, division, splits);
+    }
+
+    /// <summary>The best launch of each tile, for choosing by time on a device.</summary>
+    /// <exception cref="ArgumentException">As <see cref="Prepare"/>.</exception>
+    public static IReadOnlyList<CudaLaunch> Candidates(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default)
+    {
+        Validate(kernels, c);
+        CudaDevice device = kernels.Context.Device;
+        var launches = new List<CudaLaunch>();
+        foreach (Division division in DivisionsFor(device, c))
+        {
+            if (division.Tile.SharedBytes > device.MaxSharedBytesPerBlock) continue;
+            int splits = c.X.IsVector ? ConvTile.Choose(c, [division.Tile], device, Rate(device.ComputeCapability), workspace).Splits : 1;
+            launches.Add(Launch(kernels, c, workspace, division, splits));
+        }
+        return launches;
+    }
+
+    private static CudaLaunch Launch(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace, Division division, int splits)
+    {
+        ConvTile tile = division.Tile;
+        ConvArguments arguments = new()
+        {
+            X = c.X.Data, Weights = c.Weights, Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
+            ChannelTiles = (int)Grid.Blocks(c.Y.C, tile.Channels), Splits = splits,
+        };
+        var launch = new CudaLaunch<ConvArguments>(
+            kernels, division.Variant(c.X.Element, c.X.IsVector, splits > 1), new Grid(tile.TilesOf(c), splits), tile.Threads, tile.SharedBytes, arguments)
+        {
+            Bytes = c.Bytes,
+            Flops = c.Flops,
+        };
+        launch.Kernel.AllowDynamicShared(tile.SharedBytes);
+        return launch;
+    }
+
+    private static void Validate(KernelCache kernels, in CudaConvolution c)
+    {
+        ComputeCapability architecture = kernels.Context.Device.ComputeCapability;
+        c.Validate("conv_mma");
+        if (c.X.Element == CudaElement.Float32 || c.X.Element.FirstArchitecture() > architecture)
+            throw new ArgumentException($"conv_mma: no tensor cores of {architecture} take {c.X.Element.KernelName()}: use conv_ffma with fp32.");
+    }
+
+    private static Division[] DivisionsFor(CudaDevice device, in CudaConvolution c) =>
+        !c.X.IsVector ? [Unaligned] : device.ComputeCapability < FirstAsync ? PlainDivisions : Divisions;
+
+    private static (Division Division, int Splits) Choose(CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace)
+    {
+        if (!c.X.IsVector) return (Unaligned, 1);
+        Division[] divisions = DivisionsFor(device, c);
+        (ConvTile tile, int splits) = ConvTile.Choose(c, [.. divisions.Select(d => d.Tile)], device, Rate(device.ComputeCapability), workspace);
+        return (divisions.First(d => d.Tile == tile), splits);
+    }
+
+    // Multiply-adds with fp32 sums a cycle and multiprocessor. On sm_90 mma.sync reaches about 62 % of what wgmma does.
+    private static double Rate(ComputeCapability architecture) => architecture.Number switch
+    {
+        90 => 1270,
+        80 => 1024,
+        _ => 256,
+    };
 }

@@ -4,75 +4,114 @@ using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;
 
-/// <summary>Where a convolution's ReLU stands to its residual sum. The numbers are those of <c>conv_ffma.cu</c> and <c>conv_mma.cu</c>.</summary>
-internal enum ConvRelu
+/// <summary>Where a convolution's ReLU stands. The numbers are those of <c>conv.cuh</c>.</summary>
+internal enum CudaRelu
 {
     None,
-    BeforeResidual,
-    AfterResidual,
+
+    /// <summary>On the convolution itself, before a residual is added.</summary>
+    First,
+
+    /// <summary>On the sum with the residual.</summary>
+    Last,
 }
 
-/// <summary>A dense convolution with its epilogue.</summary>
-/// <param name="X">The input slice.</param>
-/// <param name="Y">The output slice.</param>
-/// <param name="Weights">In the type that the kernel takes, [channels of Y][Kernel²][channels of X].</param>
-/// <param name="Bias">fp32, [channels of Y], or with <paramref name="HasBorderBias"/> [<see cref="Conv2d.BorderCases"/>][channels of Y]; 0 for none.</param>
-/// <param name="HasBorderBias">Whether each output pixel takes the row of its place on the map.</param>
-/// <param name="Residual">Added to the result; has Y's size and may be Y. Null for none.</param>
-/// <param name="Relu">The ReLU.</param>
+/// <summary>
+/// A dense convolution as the kernels take it: kernel 1 or 3, stride 1 or 2, zero padding kernel / 2,
+/// y = [relu](residual + [relu](conv(x) + bias)). All maps are of one type.
+/// </summary>
+/// <param name="X">The input.</param>
+/// <param name="Y">The output; must not overlap <paramref name="X"/>.</param>
+/// <param name="Weights">In the kernel's order and type (<see cref="PackWeightsCuda"/>), on 16 bytes.</param>
 /// <param name="Kernel">1 or 3.</param>
 /// <param name="Stride">1 or 2.</param>
-internal readonly record struct CudaConvolution(
-    DeviceMap X, DeviceMap Y, CUdeviceptr Weights, CUdeviceptr Bias, bool HasBorderBias, DeviceMap? Residual, ConvRelu Relu, int Kernel, int Stride)
+internal readonly record struct CudaConvolution(DeviceMap X, DeviceMap Y, CUdeviceptr Weights, int Kernel, int Stride = 1)
 {
-    private long WeightCount => (long)Kernel * Kernel * X.C * Y.C;
+    private const int MostWeightBytes = 4;
 
-    /// <summary>A multiply-add counts two.</summary>
-    public long Flops => 2 * WeightCount / Y.C * Y.Elements;
+    /// <summary>fp32, [outputs], or with <see cref="BorderBias"/> [16][outputs]; 0 for none.</summary>
+    public CUdeviceptr Bias { get; init; }
 
-    /// <summary>Compulsory traffic.</summary>
-    public long Bytes(int weightBytes)
+    /// <summary>The bias depends on which taps lie inside the map (<see cref="Conv2d.BorderCases"/> rows).</summary>
+    public bool BorderBias { get; init; }
+
+    /// <summary>A map of the output's size to add; may be the output itself, which then accumulates.</summary>
+    public DeviceMap? Residual { get; init; }
+
+    public CudaRelu Relu { get; init; }
+
+    public int Taps => Kernel * Kernel;
+
+    /// <summary>Multiply-adds of real values, counted as two operations each.</summary>
+    public long Flops => 2 * Y.Elements * Taps * X.C;
+
+    /// <summary>Compulsory traffic: all maps, weights and biases once.</summary>
+    public long Bytes =>
+        X.Bytes + Y.Bytes + (Residual?.Bytes ?? 0) + (long)Y.C * Taps * X.C * X.Element.Bytes()
+            + (Bias.Value == 0 ? 0 : (BorderBias ? Conv2d.BorderCases : 1) * 4L * Y.C);
+
+    /// <summary>Checks sizes, types and addresses.</summary>
+    /// <exception cref="ArgumentException">They do not make a convolution; the message names what is wrong.</exception>
+    public void Validate(string name)
     {
-        long biasRows = Bias.Value == 0 ? 0 : HasBorderBias ? Conv2d.BorderCases : 1;
-        return X.Bytes + Y.Bytes + (Residual?.Bytes ?? 0) + weightBytes * WeightCount + 4 * biasRows * Y.C;
+        X.Validate($"{name}, x");
+        Y.Validate($"{name}, y");
+        if (Kernel is not (1 or 3) || Stride is not (1 or 2))
+            throw new ArgumentException($"{name}: kernel {Kernel} with stride {Stride}; kernels are 1 or 3, strides 1 or 2.");
+        if ((Y.N, Y.H, Y.W, Y.Element) != (X.N, (X.H + Stride - 1) / Stride, (X.W + Stride - 1) / Stride, X.Element))
+            throw new ArgumentException($"{name}: stride {Stride} does not make {Y} of {X}.");
+        if (Y.Pixels > int.MaxValue) throw new ArgumentException($"{name}: {Y} has more than 2^31 - 1 pixels: split the batch.");
+        if ((long)Y.C * Taps * (X.C + 8) * MostWeightBytes > int.MaxValue) throw new ArgumentException($"{name}: {Y.C} outputs of {X.C} inputs are too many.");
+        if (Weights.Value == 0 || Weights.Value % 16 != 0) throw new ArgumentException($"{name}: weights at {Weights} are not on 16 bytes.");
+        if (Bias.Value % 4 != 0) throw new ArgumentException($"{name}: the bias at {Bias} is not an fp32 vector.");
+        if (BorderBias && (Bias.Value == 0 || Kernel != 3 || Stride != 1))
+            throw new ArgumentException($"{name}: a border bias goes with a bias, a 3x3 kernel and stride 1.");
+        if (Residual is not { } residual) return;
+        residual.Validate($"{name}, residual");
+        if ((residual.N, residual.H, residual.W, residual.C, residual.Element) != (Y.N, Y.H, Y.W, Y.C, Y.Element))
+            throw new ArgumentException($"{name}: the residual {residual} does not fit y {Y}.");
     }
 
-    public ConvolutionArguments ToArguments() => new()
+    /// <summary>The sizes as <c>conv.cuh</c> has them.</summary>
+    public ConvShape Shape => new()
     {
-        X = X.Data, Weights = Weights, Bias = Bias, Residual = Residual?.Data ?? default, Y = Y.Data, Pixels = Y.Pixels,
-        XStride = X.PixelStride, ResidualStride = Residual?.PixelStride ?? 0, YStride = Y.PixelStride,
-        Height = X.H, Width = X.W, Inputs = X.C, OutHeight = Y.H, OutWidth = Y.W, Outputs = Y.C,
-        Kernel = Kernel, Stride = Stride, BorderBias = HasBorderBias ? 1 : 0, Relu = Relu,
+        Height = X.H, Width = X.W, Inputs = X.C, XStride = X.PixelStride, OutHeight = Y.H, OutWidth = Y.W, Outputs = Y.C,
+        Pixels = (int)Y.Pixels, Kernel = Kernel, Stride = Stride,
     };
 
-    /// <summary>Checks what every convolution kernel takes for granted.</summary>
-    /// <exception cref="ArgumentException">The views do not fit each other; the message names the kernel.</exception>
-    public void Validate(string kernel)
+    /// <summary>The epilogue as <c>conv.cuh</c> has it.</summary>
+    public ConvEpilogue Epilogue => new()
     {
-        (DeviceMap x, DeviceMap y) = (X, Y);
-        x.Validate($"{kernel}, x");
-        y.Validate($"{kernel}, y");
-        Residual?.Validate($"{kernel}, residual");
-        if (Kernel is not (1 or 3) || Stride is not (1 or 2))
-            throw new ArgumentException($"{kernel}: kernel {Kernel} with stride {Stride} (1 or 3; 1 or 2).");
-        int height = (x.H + Stride - 1) / Stride, width = (x.W + Stride - 1) / Stride;
-        if ((y.N, y.H, y.W, y.Element) != (x.N, height, width, x.Element))
-            throw new ArgumentException($"{kernel}: {x} does not give {y} with stride {Stride}.");
-        if (Residual is { } r && (r.N, r.H, r.W, r.C, r.Element) != (y.N, y.H, y.W, y.C, y.Element))
-            throw new ArgumentException($"{kernel}: residual {r} differs from {y}.");
-        if (Weights.Value == 0 || Bias.Value % 4 != 0 || (HasBorderBias && Bias.Value == 0))
-            throw new ArgumentException($"{kernel}: there are no weights, or the bias at {Bias} is no fp32 vector.");
-        if ((long)Kernel * Kernel * x.C > int.MaxValue / 2) throw new ArgumentException($"{kernel}: {x.C} input channels are too many.");
-    }
+        Bias = Bias, Residual = Residual?.Data ?? default, Y = Y.Data, ResidualStride = Residual?.PixelStride ?? 0, YStride = Y.PixelStride,
+        Relu = Relu, BorderCases = BorderBias ? 1 : 0,
+        IsVector = Y.IsVector && (Residual?.IsVector ?? true) && Bias.Value % CudaElements.VectorBytes == 0 ? 1 : 0,
+    };
 }
 
-/// <summary>The arguments of <c>conv_ffma.cu</c> and <c>conv_mma.cu</c>.</summary>
+/// <summary><c>ConvShape</c> of <c>conv.cuh</c>.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal struct ConvolutionArguments
+internal struct ConvShape
 {
-    public CUdeviceptr X, Weights, Bias, Residual, Y;
-    public long Pixels;
-    public int XStride, ResidualStride, YStride, Height, Width, Inputs, OutHeight, OutWidth, Outputs, Kernel, Stride, BorderBias;
-    public ConvRelu Relu;
-    public int Padding;
+    public int Height, Width, Inputs, XStride, OutHeight, OutWidth, Outputs, Pixels, Kernel, Stride;
+}
+
+/// <summary><c>Epilogue</c> of <c>conv.cuh</c>.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ConvEpilogue
+{
+    public CUdeviceptr Bias, Residual, Y;
+    public int ResidualStride, YStride;
+    public CudaRelu Relu;
+    public int BorderCases, IsVector, Padding;
+}
+
+/// <summary>The argument struct that <c>conv_mma.cu</c> and <c>conv_ffma.cu</c> have in common.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct ConvArguments
+{
+    public CUdeviceptr X, Weights;
+    public ConvShape Shape;
+    public ConvEpilogue Epilogue;
+    public CUdeviceptr Partials, Arrivals;
+    public int ChannelTiles, Splits;
 }

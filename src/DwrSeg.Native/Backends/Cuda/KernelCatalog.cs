@@ -8,8 +8,9 @@ internal static class KernelCatalog
     public static IReadOnlyList<KernelVariant> All { get; } =
     [
         .. DepthwiseConvCuda.Variants, .. UpsampleCuda.Variants, .. MaxPoolCuda.Variants, .. ScaledCopyCuda.Variants,
-        .. ConvFfmaCuda.Variants, .. ConvMmaCuda.Variants,
         .. PreprocessCuda.Variants, .. ArgMaxHeadCuda.Variants, FoldBatchNormCuda.Variant, FoldPointwiseCuda.Variant,
+        .. PackWeightsCuda.Variants, .. ConvFirstCuda.Variants, .. ConvMmaCuda.Variants, .. ConvFfmaCuda.Variants,
+        .. SirMmaCuda.Variants, .. DwrSrMmaCuda.Variants,
     ];
 
     /// <summary>Those that run on an architecture.</summary>

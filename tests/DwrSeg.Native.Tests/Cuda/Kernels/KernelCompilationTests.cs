@@ -31,8 +31,9 @@ public sealed partial class KernelCompilationTests
             if (assembler is null) return;
             Usage usage = Assemble(assembler, kernel.Image, architecture);
             Assert.True(usage.LocalBytes == 0, $"{variant} for sm_{architecture}: {usage.LocalBytes} bytes of local memory or spills.");
-            // Three blocks of 128 threads must fit a multiprocessor's 64 Ki registers.
-            Assert.InRange(usage.Registers, 1, 168);
+            // Two blocks must fit a multiprocessor's 64 Ki registers, or one of the few kernels that keep a large tile's sums in them.
+            int blocks = variant.Name is "sir_mma" ? 1 : 2;
+            Assert.InRange(usage.Registers * ThreadsOf(kernel), 1, 65536 / blocks);
         });
     }
 
@@ -75,6 +76,12 @@ public sealed partial class KernelCompilationTests
             $"{variant.Name}.cu", text, KernelFiles.Embedded.Headers(text), variant.Source.Name, variant.Source.CommandLine,
             new NvrtcTarget(ComputeCapability.FromNumber(architecture), IsPtx: true));
     }
+
+    private static int ThreadsOf(CompiledKernel kernel) =>
+        int.Parse(BlockBound().Match(Encoding.ASCII.GetString(kernel.Image)).Groups[1].Value, CultureInfo.InvariantCulture);
+
+    [GeneratedRegex(@"\.maxntid (\d+)")]
+    private static partial Regex BlockBound();
 
     private static string? FindAssembler()
     {

@@ -1,0 +1,146 @@
+// What all dense convolutions share: where an output pixel's taps lie in the input, and what happens to a sum before it is stored.
+#pragma once
+#include "types.cuh"
+
+// Sizes of a convolution of kernel 1 or 3, stride 1 or 2 and zero padding kernel / 2 over NHWC maps.
+struct ConvShape
+{
+    i32 height, width, inputs, x_stride;
+    i32 out_height, out_width, outputs;
+    // Of all images together.
+    i32 pixels;
+    i32 kernel, stride;
+};
+
+// Where an output pixel reads.
+struct Window
+{
+    // Elements from x to the pixel of its first tap, which may lie outside the map.
+    i64 corner;
+    // Bit ky * 3 + kx: the tap lies inside the map. (Bit 0 for the only tap of a 1x1 kernel.)
+    u32 taps;
+};
+
+__device__ inline Window window_of(const ConvShape &s, i32 pixel)
+{
+    Window w = {};
+    if (pixel >= s.pixels) return w;
+    i32 line = pixel / s.out_width, column = pixel % s.out_width;
+    i32 image = line / s.out_height, row = line % s.out_height;
+    i32 y = row * s.stride - s.kernel / 2, x = column * s.stride - s.kernel / 2;
+    w.corner = ((i64(image) * s.height + y) * s.width + x) * s.x_stride;
+    // The middle tap is inside always; rows stand at bits 0, 3, 6, so the product with the columns has no carry.
+    u32 rows = (y >= 0 ? 1u : 0u) | 8u | (y + 2 < s.height ? 64u : 0u);
+    u32 columns = (x >= 0 ? 1u : 0u) | 2u | (x + 2 < s.width ? 4u : 0u);
+    w.taps = s.kernel == 1 ? 1u : rows * columns;
+    return w;
+}
+
+enum Relu : i32
+{
+    NO_RELU,
+    // On the convolution itself, before the residual is added.
+    RELU_FIRST,
+    // On the sum with the residual.
+    RELU_LAST,
+};
+
+// y = [relu](residual + [relu](sum + bias)). The residual may be y itself: each element is read and written by one thread.
+template <class T>
+struct Epilogue
+{
+    // null, [outputs], or with border_cases [16][outputs].
+    const f32 *bias;
+    // null for none.
+    const T *residual;
+    T *y;
+    i32 residual_stride, y_stride;
+    Relu relu;
+    i32 border_cases;
+    // Every pixel of y and residual, and bias, can be accessed 16 bytes at a time.
+    i32 is_vector;
+    i32 padding;
+};
+
+// {inner, top, bottom, both} of an axis.
+__device__ inline i32 border_case(i32 index, i32 extent)
+{
+    return (index == 0 ? 1 : 0) | (index == extent - 1 ? 2 : 0);
+}
+
+template <class T>
+__device__ inline i32 bias_row(const Epilogue<T> &e, const ConvShape &s, i32 pixel)
+{
+    if (!e.border_cases) return 0;
+    i32 line = pixel / s.out_width;
+    return border_case(line % s.out_height, s.out_height) * 4 + border_case(pixel % s.out_width, s.out_width);
+}
+
+__device__ inline f32 rectified(f32 value)
+{
+    return value < 0 ? 0 : value;
+}
+
+// Stores N neighbouring channels of a pixel: whole vectors of 16 bytes, or one element.
+template <class T, int N>
+__device__ inline void finish(const Epilogue<T> &e, const ConvShape &s, i32 pixel, i32 channel, f32 (&values)[N])
+{
+    if (e.bias)
+    {
+        f32 bias[N];
+        load(e.bias + bias_row(e, s, pixel) * s.outputs + channel, bias);
+#pragma unroll
+        for (int i = 0; i < N; i++) values[i] += bias[i];
+    }
+    if (e.relu == RELU_FIRST)
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) values[i] = rectified(values[i]);
+    }
+    if (e.residual)
+    {
+        // A plain load, for the residual may be y.
+        const T *from = e.residual + i64(pixel) * e.residual_stride + channel;
+        u32 words[words_of<T, N>];
+        if constexpr (N == 1)
+        {
+            values[0] += to_float(*from);
+        }
+        else
+        {
+#pragma unroll
+            for (int i = 0; i < words_of<T, N>; i += 4)
+            {
+                uint4 v = *(const uint4 *)((const u32 *)from + i);
+                words[i] = v.x, words[i + 1] = v.y, words[i + 2] = v.z, words[i + 3] = v.w;
+            }
+            f32 residual[N];
+            widen<T, N>(words, residual);
+#pragma unroll
+            for (int i = 0; i < N; i++) values[i] += residual[i];
+        }
+    }
+    if (e.relu == RELU_LAST)
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) values[i] = rectified(values[i]);
+    }
+    store(e.y + i64(pixel) * e.y_stride + channel, values);
+}
+
+// Up to N channels from `channel` on, of which those at or beyond s.outputs do not exist.
+template <class T, int N>
+__device__ inline void finish_any(const Epilogue<T> &e, const ConvShape &s, i32 pixel, i32 channel, f32 (&values)[N])
+{
+    if (e.is_vector)
+    {
+        if (channel < s.outputs) finish(e, s, pixel, channel, values);
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++)
+    {
+        f32 value[1] = {values[i]};
+        if (channel + i < s.outputs) finish(e, s, pixel, channel + i, value);
+    }
+}

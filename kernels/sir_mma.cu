@@ -1,0 +1,292 @@
+// The Simple Inverted Residual of the paper in one launch, on tensor cores with fp32 sums:
+//
+//   m[p, j] = max(0, bias[j] + sum over ky, kx, i of x[S row - 1 + ky, S column - 1 + kx, i] * w[j, ky, kx, i])        3x3, stride S
+//   y[p, o] = epilogue(sum over j of m[p, j] * v[o, j])                                                                1x1
+//
+// x, y and the residual (the shortcut) are NHWC channel slices of one type, w is [middle][9][inputs] and v is [outputs][middle], both of that
+// type (pack_weights.cu, ROWS), biases are fp32. m is rounded to the maps' type, as if it were stored, but it exists only in shared memory:
+// its 3 c channels would otherwise be six times the bytes of x and y, and a launch. y must overlap no x, but the residual may be x.
+//
+// Defines   ELEMENT   f16 or bf16
+//           CHANNELS  inputs rounded up to 64
+//           OUTPUTS   outputs rounded up to 64
+//           STRIDE    1 or 2
+//           STAGES    tiles of weights in flight
+// Launch    grid (tiles of 8x8 pixels of y, 1, n), block 256
+// Shared    (CHANNELS / 64 * HALO + MIDDLE * STAGES + MIDDLE) * 128 bytes with HALO = (8 S + 3 - S)^2, MIDDLE = 192, dynamic
+// Requires  sm_80; x, y and residual on 16 bytes with channels and pixel strides of whole 16 bytes
+//
+// A block copies its input with halo once, all channels of it, and then streams weights: a step is a tile of 192 rows of 64 values. For each
+// tap and 64 channels the rows are 192 channels of m; when all taps are summed, m goes to shared memory, and the next steps' rows are 64
+// outputs of three times 64 values of v. Where m has more than 192 channels that repeats, and y's sums stay in registers.
+//
+// The fragment of m that a warp holds could be the operand of its next product as it stands (mma.cuh). But the eight warps share the 192
+// channels of m (each has 32 pixels of 48), so each could only make a part of y's sums, and adding four of those up takes 64 KiB of fp32
+// through shared memory where passing m on takes 24 KiB of 16 bits. Warps that each held all of m for 16 pixels would read every weight eight
+// times from shared memory instead of twice, and weights are what this kernel mostly reads.
+//
+// Rows of 64 values keep their vectors in the order vector ^ key, the key being the row's number, or, for the input, that of the halo's pixel
+// divided by S: the eight pixels of a fragment's row are S apart.
+//
+// Bytes: x once plus 56 % of halo, weights once a tile of pixels from L2; residual and y once. Flops: 2 * (9 inputs + outputs) * middle a pixel.
+#include "conv.cuh"
+#include "copy_batch.cuh"
+#include "mma.cuh"
+
+constexpr int VECTOR = 8, ROW = 64, ROW_VECTORS = ROW / VECTOR, THREADS = 256, WARPS_M = 2, WARPS_N = 4;
+constexpr int SIDE = 8, PIXELS = SIDE * SIDE, HALO_SIDE = SIDE * STRIDE + 3 - STRIDE, HALO = HALO_SIDE * HALO_SIDE;
+constexpr int MIDDLE = 192, CHUNKS = CHANNELS / ROW, OUTPUT_STEPS = OUTPUTS / ROW, TAP_STEPS = 9 * CHUNKS, PASS_STEPS = TAP_STEPS + OUTPUT_STEPS;
+constexpr int FRAGMENTS_M = PIXELS / WARPS_M / 16, FRAGMENTS_N = MIDDLE / WARPS_N / 8, OUTPUT_FRAGMENTS = ROW / WARPS_N / 8;
+constexpr int COPY_ROWS = THREADS / ROW_VECTORS, W_COPIES = MIDDLE / COPY_ROWS, STAGE_VECTORS = MIDDLE * ROW_VECTORS;
+constexpr int STAGED_PITCH = OUTPUTS + 8;
+static_assert(PIXELS * STAGED_PITCH * 4 <= STAGES * STAGE_VECTORS * 16, "the staged sums fit in the weights' place");
+
+struct Arguments
+{
+    const ELEMENT *x;
+    const ELEMENT *weights;
+    const f32 *bias;
+    const ELEMENT *project;
+    // Of y, with the inputs of x.
+    ConvShape shape;
+    Epilogue<ELEMENT> epilogue;
+    i32 middle, tiles_across;
+};
+
+// The next step to copy.
+struct Position
+{
+    i32 pass, step;
+};
+
+__device__ inline void begin_weights(const Arguments &a, Position &next, uint4 *stage)
+{
+    CopyBatch<W_COPIES, true> copies;
+    i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS;
+    i32 inputs = (a.shape.inputs + VECTOR - 1) / VECTOR * VECTOR, middle = (a.middle + VECTOR - 1) / VECTOR * VECTOR;
+    uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
+#pragma unroll
+    for (int i = 0; i < W_COPIES; i++)
+    {
+        const ELEMENT *from;
+        bool is_valid;
+        if (next.step < TAP_STEPS)
+        {
+            i32 j = next.pass * MIDDLE + row + i * COPY_ROWS, channel = next.step % CHUNKS * ROW + vector * VECTOR;
+            is_valid = j < a.middle && channel < inputs;
+            from = a.weights + (i64(j) * 9 + next.step / CHUNKS) * inputs + channel;
+        }
+        else
+        {
+            i32 part = (row + i * COPY_ROWS) / ROW, output = (next.step - TAP_STEPS) * ROW + (row + i * COPY_ROWS) % ROW;
+            i32 j = next.pass * MIDDLE + part * ROW + vector * VECTOR;
+            is_valid = output < a.shape.outputs && j < middle;
+            from = a.project + i64(output) * middle + j;
+        }
+        copies.begin(i, to + i * COPY_ROWS * ROW_VECTORS, is_valid ? from : a.weights, is_valid);
+    }
+    if (++next.step == PASS_STEPS)
+    {
+        next.step = 0;
+        next.pass++;
+    }
+}
+
+__device__ inline i32 halo_key(i32 pixel)
+{
+    return pixel / STRIDE & 7;
+}
+
+// [chunk][pixel][64], zero outside the map and the channels.
+__device__ inline void begin_halo(const Arguments &a, const ELEMENT *image, i32 first_row, i32 first_column, uint4 *halo)
+{
+    CopyBatch<1, true> copy;
+    const ConvShape &s = a.shape;
+    i32 vector = threadIdx.x % ROW_VECTORS;
+    for (i32 pixel = threadIdx.x / ROW_VECTORS; pixel < HALO; pixel += COPY_ROWS)
+    {
+        i32 y = first_row + pixel / HALO_SIDE, x = first_column + pixel % HALO_SIDE;
+        bool is_inside = y >= 0 && y < s.height && x >= 0 && x < s.width;
+        const ELEMENT *from = image + (i64(y) * s.width + x) * s.x_stride + vector * VECTOR;
+#pragma unroll
+        for (int chunk = 0; chunk < CHUNKS; chunk++)
+        {
+            bool is_valid = is_inside && chunk * ROW + vector * VECTOR < s.inputs;
+            uint4 *to = halo + (chunk * HALO + pixel) * ROW_VECTORS + (vector ^ halo_key(pixel));
+            copy.begin(0, to, is_valid ? from + chunk * ROW : a.x, is_valid);
+        }
+    }
+}
+
+// Pairs of this warp's weights: 16 rows from `row` on, 16 values from vector `k` on.
+__device__ inline void load_weights(const uint4 *stage, i32 row, i32 k, u32 (&w)[4])
+{
+    i32 lane = threadIdx.x % 32, own = row + lane % 8 + lane / 16 * 8;
+    load_matrices(shared_address(stage + own * ROW_VECTORS + ((k + lane / 8 % 2) ^ row_key<ROW_VECTORS>(own))), w);
+}
+
+__device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, i32 chunk, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
+{
+    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    u32 bases[FRAGMENTS_M];
+    i32 keys[FRAGMENTS_M];
+#pragma unroll
+    for (int m = 0; m < FRAGMENTS_M; m++)
+    {
+        i32 pixel = warp / WARPS_N * (PIXELS / WARPS_M) + m * 16 + lane % 16;
+        i32 place = (pixel / SIDE * STRIDE + tap / 3) * HALO_SIDE + pixel % SIDE * STRIDE + tap % 3;
+        bases[m] = shared_address(halo + (chunk * HALO + place) * ROW_VECTORS);
+        keys[m] = halo_key(place) ^ lane / 16;
+    }
+#pragma unroll
+    for (int k = 0; k < ROW_VECTORS; k += 2)
+    {
+        u32 x[FRAGMENTS_M][4], w[FRAGMENTS_N / 2][4];
+#pragma unroll
+        for (int m = 0; m < FRAGMENTS_M; m++) load_matrices(bases[m] + ((keys[m] ^ k) << 4), x[m]);
+#pragma unroll
+        for (int n = 0; n < FRAGMENTS_N / 2; n++) load_weights(stage, warp % WARPS_N * (MIDDLE / WARPS_N) + n * 16, k, w[n]);
+#pragma unroll
+        for (int m = 0; m < FRAGMENTS_M; m++)
+        {
+#pragma unroll
+            for (int n = 0; n < FRAGMENTS_N; n++) multiply_add<ELEMENT>(sums[m][n], x[m], w[n / 2][n % 2 * 2], w[n / 2][n % 2 * 2 + 1]);
+        }
+    }
+}
+
+// To [part][pixel][64], and the sums to zero.
+__device__ inline void store_middle(const Arguments &a, i32 pass, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4], uint4 *middle)
+{
+    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+    for (int n = 0; n < FRAGMENTS_N; n++)
+    {
+        i32 own = warp % WARPS_N * (MIDDLE / WARPS_N) + n * 8, channel = pass * MIDDLE + own + lane % 4 * 2;
+        f32 first = a.bias && channel < a.middle ? load_one(a.bias + channel) : 0;
+        f32 second = a.bias && channel + 1 < a.middle ? load_one(a.bias + channel + 1) : 0;
+#pragma unroll
+        for (int m = 0; m < FRAGMENTS_M; m++)
+        {
+#pragma unroll
+            for (int half = 0; half < 2; half++)
+            {
+                i32 pixel = warp / WARPS_N * (PIXELS / WARPS_M) + m * 16 + half * 8 + lane / 4;
+                i32 vector = (own / ROW * PIXELS + pixel) * ROW_VECTORS + (own % ROW / VECTOR ^ row_key<ROW_VECTORS>(pixel));
+                ((u32 *)(middle + vector))[lane % 4] =
+                    narrow_pair<ELEMENT>(rectified(sums[m][n][half * 2] + first), rectified(sums[m][n][half * 2 + 1] + second));
+                sums[m][n][half * 2] = sums[m][n][half * 2 + 1] = 0;
+            }
+        }
+    }
+}
+
+__device__ inline void add_projection(const uint4 *middle, const uint4 *stage, f32 (&sums)[FRAGMENTS_M][OUTPUT_FRAGMENTS][4])
+{
+    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = warp / WARPS_N * (PIXELS / WARPS_M) + lane % 16;
+#pragma unroll
+    for (int part = 0; part < MIDDLE / ROW; part++)
+    {
+#pragma unroll
+        for (int k = 0; k < ROW_VECTORS; k += 2)
+        {
+            u32 x[FRAGMENTS_M][4], w[4];
+            load_weights(stage, part * ROW + warp % WARPS_N * (ROW / WARPS_N), k, w);
+#pragma unroll
+            for (int m = 0; m < FRAGMENTS_M; m++)
+            {
+                i32 pixel = first + m * 16;
+                load_matrices(
+                    shared_address(middle + (part * PIXELS + pixel) * ROW_VECTORS + ((k + lane / 16) ^ row_key<ROW_VECTORS>(pixel))), x[m]);
+                multiply_add<ELEMENT>(sums[m][0], x[m], w[0], w[1]);
+                multiply_add<ELEMENT>(sums[m][1], x[m], w[2], w[3]);
+            }
+        }
+    }
+}
+
+__device__ inline void stage_sums(const f32 (&sums)[OUTPUT_STEPS][FRAGMENTS_M][OUTPUT_FRAGMENTS][4], f32 *staged)
+{
+    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    f32 *corner = staged + (warp / WARPS_N * (PIXELS / WARPS_M) + lane / 4) * STAGED_PITCH + warp % WARPS_N * (ROW / WARPS_N) + lane % 4 * 2;
+#pragma unroll
+    for (int step = 0; step < OUTPUT_STEPS; step++)
+    {
+#pragma unroll
+        for (int m = 0; m < FRAGMENTS_M; m++)
+        {
+#pragma unroll
+            for (int n = 0; n < OUTPUT_FRAGMENTS; n++)
+            {
+                f32 *to = corner + m * 16 * STAGED_PITCH + step * ROW + n * 8;
+                *(float2 *)to = make_float2(sums[step][m][n][0], sums[step][m][n][1]);
+                *(float2 *)(to + 8 * STAGED_PITCH) = make_float2(sums[step][m][n][2], sums[step][m][n][3]);
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) sir_mma(KERNEL_ARGUMENTS(Arguments) a)
+{
+    extern __shared__ uint4 shared_memory[];
+    uint4 *weights = shared_memory, *halo = weights + STAGES * STAGE_VECTORS, *middle = halo + CHUNKS * HALO * ROW_VECTORS;
+    const ConvShape &s = a.shape;
+    i32 first_row = i32(blockIdx.x) / a.tiles_across * SIDE, first_column = i32(blockIdx.x) % a.tiles_across * SIDE;
+    i32 steps = (a.middle + MIDDLE - 1) / MIDDLE * PASS_STEPS;
+
+    begin_halo(a, a.x + i64(blockIdx.z) * s.height * s.width * s.x_stride, first_row * STRIDE - 1, first_column * STRIDE - 1, halo);
+    Position next = {};
+#pragma unroll
+    for (int i = 0; i < STAGES - 1; i++)
+    {
+        if (i < steps) begin_weights(a, next, weights + i * STAGE_VECTORS);
+        close_copies();
+    }
+
+    f32 sums[FRAGMENTS_M][FRAGMENTS_N][4] = {}, outputs[OUTPUT_STEPS][FRAGMENTS_M][OUTPUT_FRAGMENTS][4] = {};
+    i32 reading = 0, writing = STAGES - 1;
+    auto advance = [&](i32 step) {
+        wait_for_copies<STAGES - 2>();
+        __syncthreads();
+        if (step + STAGES - 1 < steps) begin_weights(a, next, weights + writing * STAGE_VECTORS);
+        close_copies();
+        const uint4 *stage = weights + reading * STAGE_VECTORS;
+        reading = reading == STAGES - 1 ? 0 : reading + 1;
+        writing = writing == STAGES - 1 ? 0 : writing + 1;
+        return stage;
+    };
+    for (i32 step = 0, pass = 0; step < steps; pass++)
+    {
+        for (i32 tap_step = 0; tap_step < TAP_STEPS; tap_step++)
+        {
+            const uint4 *stage = advance(step++);
+            add_tap(halo, stage, tap_step / CHUNKS, tap_step % CHUNKS, sums);
+        }
+        store_middle(a, pass, sums, middle);
+#pragma unroll
+        for (int i = 0; i < OUTPUT_STEPS; i++)
+        {
+            const uint4 *stage = advance(step++);
+            add_projection(middle, stage, outputs[i]);
+        }
+    }
+    wait_for_copies<0>();
+    __syncthreads();
+
+    f32 *staged = (f32 *)weights;
+    stage_sums(outputs, staged);
+    __syncthreads();
+    // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.
+    i32 half = threadIdx.x / 4 % 2 * 4;
+    for (i32 item = threadIdx.x; item < PIXELS * (OUTPUTS / VECTOR); item += THREADS)
+    {
+        i32 pixel = item / (OUTPUTS / VECTOR), channel = item % (OUTPUTS / VECTOR) * VECTOR;
+        i32 row = first_row + pixel / SIDE, column = first_column + pixel % SIDE;
+        if (row >= s.out_height || column >= s.out_width || channel >= s.outputs) continue;
+        const f32 *from = staged + pixel * STAGED_PITCH + channel;
+        float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
+        float4 low = half ? second : first, high = half ? first : second;
+        f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+        finish(a.epilogue, s, (i32(blockIdx.z) * s.out_height + row) * s.out_width + column, channel, values);
+    }
+}

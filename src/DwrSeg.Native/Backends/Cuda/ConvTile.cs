@@ -1,0 +1,73 @@
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Driver;
+
+namespace DwrSeg.Native.Backends.Cuda;
+
+/// <summary>How a convolution kernel divides its work, and what that costs.</summary>
+/// <param name="Pixels">Output pixels of a block.</param>
+/// <param name="Channels">Output channels of a block.</param>
+/// <param name="Depth">Input channels of one tap that a step takes.</param>
+/// <param name="Threads">Threads of a block.</param>
+/// <param name="SharedBytes">Its shared memory.</param>
+/// <param name="Registers">Registers of a thread, as the assembler reports them for the greediest variant.</param>
+internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, int Threads, int SharedBytes, int Registers)
+{
+    // Cycles before the first product and after the last one: launch, addresses, the pipeline's first copies, the epilogue's latency.
+    private const double Overhead = 2500;
+
+    // What an L2 delivers to one multiprocessor in a cycle, in bytes, when all ask.
+    private const double L2Bytes = 48;
+
+    /// <summary>Bytes of a tile's fp32 sums.</summary>
+    public int SumBytes => Pixels * Channels * 4;
+
+    public long TilesOf(in CudaConvolution c) => Grid.Blocks(c.Y.Pixels, Pixels) * Grid.Blocks(c.Y.C, Channels);
+
+    public int StepsOf(in CudaConvolution c) => c.Taps * (int)Grid.Blocks(c.X.C, Depth);
+
+    /// <summary>
+    /// Cycles of a launch: the busiest multiprocessor's blocks, each as slow as the slower of arithmetic and L2, and the traffic of shared
+    /// sums. Few warps cannot hide the latency of their own products, so arithmetic counts in full only from twelve warps on.
+    /// </summary>
+    /// <param name="c">The convolution.</param>
+    /// <param name="splits">Blocks that share a tile's sum.</param>
+    /// <param name="device">The device.</param>
+    /// <param name="rate">Multiply-adds a cycle and multiprocessor.</param>
+    public double Cycles(in CudaConvolution c, int splits, CudaDevice device, double rate)
+    {
+        int resident = Math.Min(
+            device[CUdeviceAttribute.MaxSharedMemoryPerMultiprocessor] / (SharedBytes + 1024),
+            device[CUdeviceAttribute.MaxRegistersPerMultiprocessor] / (Registers * Threads));
+        if (resident == 0) return double.PositiveInfinity;
+        int multiprocessors = device.MultiprocessorCount;
+        double blocks = (double)TilesOf(c) * splits, most = Math.Ceiling(blocks / multiprocessors);
+        double warps = Math.Min(most, resident) * Threads / 32, share = Math.Min(1, 0.35 + 0.055 * warps);
+        double steps = Math.Ceiling((double)StepsOf(c) / splits);
+        double arithmetic = (double)Pixels * Channels * Depth / (rate * share);
+        double copies = (double)(Pixels + Channels) * Depth * c.X.Element.Bytes() / L2Bytes;
+        double ends = (double)Pixels * Channels * c.Y.Element.Bytes() * (c.Residual is null ? 1 : 2) / L2Bytes;
+        if (splits > 1) ends += SumBytes * (1.0 + splits) / L2Bytes;
+        return Overhead * Math.Ceiling(most / resident) + most * (steps * Math.Max(arithmetic, copies) + ends);
+    }
+
+    /// <summary>The cheapest of these tiles and numbers of splits that the workspace has room for.</summary>
+    public static (ConvTile Tile, int Splits) Choose(
+        in CudaConvolution c, IReadOnlyList<ConvTile> tiles, CudaDevice device, double rate, in SplitWorkspace workspace)
+    {
+        const int MostSplits = 16, LeastSteps = 2;
+        (ConvTile Tile, int Splits) best = (tiles[^1], 1);
+        double least = double.PositiveInfinity;
+        foreach (ConvTile tile in tiles)
+        {
+            if (tile.SharedBytes > device.MaxSharedBytesPerBlock) continue;
+            int most = Math.Clamp(tile.StepsOf(c) / LeastSteps, 1, MostSplits);
+            for (int splits = 1; splits <= most; splits++)
+            {
+                if (splits > 1 && !workspace.Holds(tile.TilesOf(c), splits, tile.SumBytes)) break;
+                double cycles = tile.Cycles(c, splits, device, rate);
+                if (cycles < least) (best, least) = ((tile, splits), cycles);
+            }
+        }
+        return best;
+    }
+}

@@ -1,0 +1,51 @@
+using DwrSeg.Native.Tests.Formats;
+using DwrSeg.Native.Tests.Models;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Cli;
+
+public sealed class CheckCommandTests
+{
+    private static string Golden(string name) => Path.Combine(AppContext.BaseDirectory, "golden", name);
+
+    [Fact]
+    public void EachFilePassesWithItsWorstErrors()
+    {
+        DwrsegResult result = DwrsegProcess.Run("check", Golden("eval.safetensors"), Golden("train.safetensors")).Succeeded();
+        Assert.Equal(3, result.Lines.Length);
+        Assert.Matches(@"^PASS .*eval\.safetensors: logits \d\.\de[-+]\d+$", result.Lines[0]);
+        Assert.Matches(@"^PASS .*train\.safetensors: logits \d\.\de[-+]\d+, loss .+, gradients .+, updated", result.Lines[1]);
+        Assert.Equal("2 passed, 0 failed", result.Lines[^1]);
+    }
+
+    [Fact]
+    public void NothingPassesAToleranceOfZero()
+    {
+        DwrsegResult result = DwrsegProcess.Run("check", Golden("eval.safetensors"), "--tolerance", "0");
+        Assert.Equal((1, ""), (result.ExitCode, result.Error));
+        Assert.StartsWith("FAIL ", result.Lines[0], StringComparison.Ordinal);
+        Assert.Contains(" above 0", result.Lines[0], StringComparison.Ordinal);
+        Assert.Equal("0 passed, 1 failed", result.Lines[^1]);
+    }
+
+    [Fact]
+    public void UnreadableFileFailsAndTheOthersAreChecked()
+    {
+        using TemporaryFolder folder = new();
+        string model = SmallModel.Save(folder.File("model.safetensors"));
+        DwrsegResult result = DwrsegProcess.Run("check", folder.File("none.safetensors"), Golden("eval.safetensors"), "--threads", "1")
+            .Failed(1, "none.safetensors");
+        Assert.StartsWith("PASS ", result.Lines[1], StringComparison.Ordinal);
+        Assert.Equal("1 passed, 1 failed", result.Lines[^1]);
+        // A sound weights file, but no golden one.
+        DwrsegProcess.Run("check", model).Failed(1, model);
+    }
+
+    [Theory]
+    [InlineData("--tolerance", "-1")]
+    [InlineData("--tolerance", "NaN")]
+    [InlineData("--precision", "fp8")]
+    [InlineData("--device", "gpu")]
+    public void WrongOptionIsNamed(string option, string value) =>
+        Assert.Equal("", DwrsegProcess.Run("check", Golden("eval.safetensors"), option, value).Failed(2, option == "--device" ? "'gpu'" : option[2..] == "precision" ? "fp8" : option).Output);
+}
