@@ -114,6 +114,7 @@ internal sealed unsafe class InstructionReader
     public int Predicate(PtxOperand operand, out bool negated)
     {
         negated = operand.Negated;
+        if (operand.Kind == OperandKind.Immediate) return Read(_translator.Constant(operand.Value == 0 ? 0 : uint.MaxValue, false));
         if (operand.Kind != OperandKind.Register || operand.Register!.Type != PtxType.Pred) throw Error("a predicate is asked for");
         return Read(operand.Register.Index);
     }
