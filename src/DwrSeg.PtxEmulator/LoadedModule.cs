@@ -18,7 +18,8 @@ internal sealed class LoadedModule : IDisposable
     public LoadedModule(PtxModule module, DeviceMemory memory, int architecture)
     {
         if (module.Architecture > architecture)
-            throw new EmulatorException(FailureKind.Architecture, $"the module is for sm_{module.Architecture}, the device is an sm_{architecture}");
+            throw new EmulatorException(FailureKind.Architecture,
+                $"the module is for sm_{module.Architecture}, the device is an sm_{architecture}");
         Module = module;
         Memory = memory;
         Architecture = architecture;
@@ -30,7 +31,8 @@ internal sealed class LoadedModule : IDisposable
         try
         {
             foreach (PtxVariable variable in module.Variables) Initialise(variable);
-            foreach (PtxEntry entry in module.Entries) _kernels.Add(entry, Translator.Translate(module, entry, name => Variable(name)?.Address));
+            foreach (PtxEntry entry in module.Entries) _kernels.Add(entry,
+                Translator.Translate(module, entry, name => Variable(name)?.Address));
         }
         catch
         {
@@ -75,7 +77,8 @@ internal sealed class LoadedModule : IDisposable
             foreach ((int offset, string symbol, long added) in variable.Addresses)
             {
                 if (!_variables.TryGetValue(symbol, out (ulong Address, ulong) named) || offset > bytes.Length - sizeof(ulong))
-                    throw new PtxLoadException(1, variable.Name, $"its initial value names {symbol}, which is no 64-bit address of a variable");
+                    throw new PtxLoadException(1, variable.Name,
+                        $"its initial value names {symbol}, which is no 64-bit address of a variable");
                 BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(offset), named.Address + (ulong)added);
             }
             Memory.CopyIn<byte>(address, bytes);

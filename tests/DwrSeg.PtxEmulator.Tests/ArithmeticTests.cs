@@ -7,7 +7,8 @@ namespace DwrSeg.PtxEmulator.Tests;
 public sealed class ArithmeticTests
 {
     private static readonly uint[] Edges =
-        [0, 1, 2, 3, 31, 32, 33, 63, 64, 127, 128, 255, 256, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0x80000001, 0xfffffffe, 0xffffffff, 0xdeadbeef, 0x12345678];
+        [0, 1, 2, 3, 31, 32, 33, 63, 64, 127, 128, 255, 256, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0x80000001,
+            0xfffffffe, 0xffffffff, 0xdeadbeef, 0x12345678];
 
     public static TheoryData<string, Func<uint, uint, uint>> Integers => new()
     {
@@ -33,7 +34,8 @@ public sealed class ArithmeticTests
         { "clz.b32 d, a;", (a, _) => (uint)(32 - (a == 0 ? 0 : Convert.ToString(a, 2).Length)) },
         { "brev.b32 d, a;", (a, _) => Convert.ToUInt32(new string([.. Convert.ToString(a, 2).PadLeft(32, '0').Reverse()]), 2) },
         { "prmt.b32 d, a, b, 0x7362;", (a, b) => (a >> 16 & 255) | (b >> 16 & 255) << 8 | (a >> 24) << 16 | (b >> 24) << 24 },
-        { "prmt.b32 d, a, b, 0x0098;", (a, _) => ((a & 128) != 0 ? 255u : 0) | ((a & 32768) != 0 ? 65280u : 0) | (a & 255) << 16 | (a & 255) << 24 },
+        { "prmt.b32 d, a, b, 0x0098;", (a, _) => ((a & 128) != 0 ? 255u : 0) | ((a & 32768) != 0 ? 65280u : 0) | (a & 255) << 16
+            | (a & 255) << 24 },
         { "shf.l.wrap.b32 d, a, b, 9;", (a, b) => b << 9 | a >> 23 },
         { "shf.r.clamp.b32 d, a, b, 40;", (_, b) => b },
         { "bfe.u32 d, a, 5, 9;", (a, _) => a >> 5 & 511 },
@@ -46,7 +48,8 @@ public sealed class ArithmeticTests
         { "setp.hs.u32 p, a, b;\n@p mov.u32 d, 9;", (a, b) => a >= b ? 9u : 0 },
         { "cvt.u16.u32 h0, a;\ncvt.s32.s16 d, h0;", (a, _) => (uint)(short)a },
         { "cvt.sat.u8.s32 h0, a;\ncvt.u32.u8 d, h0;", (a, _) => (uint)Math.Clamp((int)a, 0, 255) },
-        { "cvt.u16.u32 h0, a;\ncvt.u16.u32 h1, b;\nmin.s16 h2, h0, h1;\ncvt.u32.u16 d, h2;", (a, b) => (ushort)Math.Min((short)a, (short)b) },
+        { "cvt.u16.u32 h0, a;\ncvt.u16.u32 h1, b;\nmin.s16 h2, h0, h1;\ncvt.u32.u16 d, h2;",
+            (a, b) => (ushort)Math.Min((short)a, (short)b) },
         { "mul.wide.s32 w0, a, b;\nshr.u64 w0, w0, 20;\ncvt.u32.u64 d, w0;", (a, b) => (uint)((ulong)((long)(int)a * (int)b) >> 20) },
         { "mov.b64 w0, {a, b};\nmov.b64 {t0, t1}, w0;\nsub.u32 d, t1, t0;", (a, b) => b - a },
         { "mad.wide.u32 w0, a, b, 99;\nmov.b64 {t0, d}, w0;", (a, b) => (uint)(((ulong)a * b + 99) >> 32) },
@@ -58,7 +61,8 @@ public sealed class ArithmeticTests
     {
         (ulong[] a, ulong[] b) = Pairs(Edges);
         ulong[] result = PtxSnippet.Run(instructions, "b32", "b32", a, b);
-        for (int i = 0; i < a.Length; i++) Assert.True(expected((uint)a[i], (uint)b[i]) == result[i], $"{instructions} of 0x{a[i]:x} and 0x{b[i]:x} gave 0x{result[i]:x}");
+        for (int i = 0; i < a.Length; i++)
+            Assert.True(expected((uint)a[i], (uint)b[i]) == result[i], $"{instructions} of 0x{a[i]:x} and 0x{b[i]:x} gave 0x{result[i]:x}");
     }
 
     [Fact]
@@ -97,8 +101,10 @@ public sealed class ArithmeticTests
     public void HalfFmaRoundsTheExactResultOnce()
     {
         var random = new Random(9);
-        ushort Pick() => (ushort)(random.Next(4) == 0 ? random.Next(0x400) | random.Next(2) << 15 : random.Next(0x7c00) | random.Next(2) << 15);
-        ulong[] a = [.. Enumerable.Range(0, 16384).Select(_ => (ulong)(Pick() | (uint)Pick() << 16))], b = [.. a.Select(_ => (ulong)(Pick() | (uint)Pick() << 16))];
+        ushort Pick() => (ushort)(random.Next(4) == 0 ? random.Next(0x400) | random.Next(2) << 15 : random.Next(0x7c00)
+            | random.Next(2) << 15);
+        ulong[] a = [.. Enumerable.Range(0, 16384).Select(_ => (ulong)(Pick() | (uint)Pick() << 16))],
+            b = [.. a.Select(_ => (ulong)(Pick() | (uint)Pick() << 16))];
         // Addends near the product's ties are where rounding twice would show.
         ulong[] c = [.. a.Select((x, i) => (ulong)((i % 2 == 0 ? (ushort)random.Next(1, 64) : Pick()) | (uint)Pick() << 16))];
         ulong[] result = PtxSnippet.Run("fma.rn.f16x2 d, a, b, c;", "b32", "b32", a, b, c);
@@ -106,8 +112,10 @@ public sealed class ArithmeticTests
         {
             for (int part = 0; part < 32; part += 16)
             {
-                ushort expected = ExactFma((ushort)(a[i] >> part), (ushort)(b[i] >> part), (ushort)(c[i] >> part)), got = (ushort)(result[i] >> part);
-                Assert.True(expected == got || ((expected | got) & 0x7fff) == 0, $"{a[i]:x} {b[i]:x} {c[i]:x}: {got:x4}, exactly {expected:x4}");
+                ushort expected = ExactFma((ushort)(a[i] >> part), (ushort)(b[i] >> part), (ushort)(c[i] >> part)),
+                    got = (ushort)(result[i] >> part);
+                Assert.True(expected == got || ((expected | got) & 0x7fff) == 0,
+                    $"{a[i]:x} {b[i]:x} {c[i]:x}: {got:x4}, exactly {expected:x4}");
             }
         }
     }
@@ -123,14 +131,18 @@ public sealed class ArithmeticTests
     {
         var random = new Random(3);
         // Exponents so close that sums and products are exact as doubles.
-        ulong[] a = [.. Enumerable.Range(0, 1024).Select(_ => (ulong)BitConverter.SingleToUInt32Bits((random.NextSingle() - 0.5f) * 16))], b = [.. a.Select(_ => (ulong)BitConverter.SingleToUInt32Bits((random.NextSingle() - 0.5f) * 16))];
+        ulong[] a = [.. Enumerable.Range(0, 1024).Select(_ => (ulong)BitConverter.SingleToUInt32Bits((random.NextSingle() - 0.5f) * 16))],
+            b = [.. a.Select(_ => (ulong)BitConverter.SingleToUInt32Bits((random.NextSingle() - 0.5f) * 16))];
         ulong[] result = PtxSnippet.Run($"{instruction} d, a, b;", "b32", "b32", a, b);
         for (int i = 0; i < a.Length; i++)
         {
-            double x = BitConverter.UInt32BitsToSingle((uint)a[i]), y = BitConverter.UInt32BitsToSingle((uint)b[i]), exact = instruction[0] == 'a' ? x + y : x * y;
+            double x = BitConverter.UInt32BitsToSingle((uint)a[i]), y = BitConverter.UInt32BitsToSingle((uint)b[i]),
+                exact = instruction[0] == 'a' ? x + y : x * y;
             float got = BitConverter.UInt32BitsToSingle((uint)result[i]);
-            bool down = instruction.Contains(".rm", StringComparison.Ordinal) || (instruction.Contains(".rz", StringComparison.Ordinal) && exact > 0);
-            Assert.True(down ? got <= exact && MathF.BitIncrement(got) > exact : got >= exact && MathF.BitDecrement(got) < exact, $"{x} {y}: {got:r}");
+            bool down = instruction.Contains(".rm", StringComparison.Ordinal)
+                || (instruction.Contains(".rz", StringComparison.Ordinal) && exact > 0);
+            Assert.True(down ? got <= exact && MathF.BitIncrement(got) > exact : got >= exact && MathF.BitDecrement(got) < exact,
+                $"{x} {y}: {got:r}");
         }
     }
 
@@ -153,19 +165,23 @@ public sealed class ArithmeticTests
     [InlineData("rcp.rn.f32 d, a;", 0x80000000u, 0u, 0xff800000u)]
     [InlineData("ex2.approx.f32 d, a;", 0x40400000u, 0u, 0x41000000u)]
     [InlineData("copysign.f32 d, a, b;", 0x80000000u, 0x40000000u, 0xc0000000u)]
-    public void SpecialFloats(string instruction, uint a, uint b, uint expected) => Assert.Equal(expected, (uint)PtxSnippet.Run1(instruction, "b32", "b32", a, b));
+    public void SpecialFloats(string instruction, uint a, uint b, uint expected) =>
+        Assert.Equal(expected, (uint)PtxSnippet.Run1(instruction, "b32", "b32", a, b));
 
     [Fact]
     public void WideIntegersBecomeFloatsWithOneRounding()
     {
-        ulong[] values = [0, 1, ulong.MaxValue, ulong.MaxValue - 1024, 0x8000_0080_0000_0001, 0x8000_0080_0000_0000, 0x0100_0001_0000_0001, 16777217, 0x8000_0000_0000_0000, 0x7fff_ffff_ffff_ffff];
+        ulong[] values = [0, 1, ulong.MaxValue, ulong.MaxValue - 1024, 0x8000_0080_0000_0001, 0x8000_0080_0000_0000, 0x0100_0001_0000_0001,
+            16777217, 0x8000_0000_0000_0000, 0x7fff_ffff_ffff_ffff];
         ulong[] result = PtxSnippet.Run("cvt.rn.f32.u64 d, a;", "b32", "b64", values);
         for (int i = 0; i < values.Length; i++)
         {
             // The two neighbours among the floats, and which of them is nearer, in whole numbers.
             float got = BitConverter.UInt32BitsToSingle((uint)result[i]);
             BigInteger error = BigInteger.Abs(new BigInteger(got) - values[i]);
-            foreach (float other in (float[])[MathF.BitIncrement(got), MathF.BitDecrement(got)]) Assert.True(error <= BigInteger.Abs(new BigInteger(other) - values[i]), $"{values[i]} became {got:r}");
+            foreach (float other in (float[])[MathF.BitIncrement(got),
+                MathF.BitDecrement(got)]) Assert.True(error <= BigInteger.Abs(new BigInteger(other) - values[i]),
+                    $"{values[i]} became {got:r}");
         }
     }
 
@@ -174,11 +190,15 @@ public sealed class ArithmeticTests
     {
         ulong[] lanes = [.. Enumerable.Range(0, 64).Select(i => (ulong)i * 3)];
         ulong From(int i, int lane) => lanes[i / 32 * 32 + lane];
-        Assert.Equal([.. lanes.Select((_, i) => From(i, i % 32 ^ 5))], PtxSnippet.Run("shfl.sync.bfly.b32 d, a, 5, 31, -1;", "b32", "b32", lanes));
-        Assert.Equal([.. lanes.Select((_, i) => From(i, i % 32 >= 3 ? i % 32 - 3 : i % 32))], PtxSnippet.Run("shfl.sync.up.b32 d, a, 3, 0, -1;", "b32", "b32", lanes));
-        Assert.Equal([.. lanes.Select((_, i) => i % 8 < 6 ? From(i, i % 32 + 2) : From(i, i % 32) + 1000)], PtxSnippet.Run("shfl.sync.down.b32 d|p, a, 2, 0x181f, -1;\n@!p add.u32 d, d, 1000;", "b32", "b32", lanes));
+        Assert.Equal([.. lanes.Select((_, i) => From(i, i % 32 ^ 5))],
+            PtxSnippet.Run("shfl.sync.bfly.b32 d, a, 5, 31, -1;", "b32", "b32", lanes));
+        Assert.Equal([.. lanes.Select((_, i) => From(i, i % 32 >= 3 ? i % 32 - 3 : i % 32))],
+            PtxSnippet.Run("shfl.sync.up.b32 d, a, 3, 0, -1;", "b32", "b32", lanes));
+        Assert.Equal([.. lanes.Select((_, i) => i % 8 < 6 ? From(i, i % 32 + 2) : From(i, i % 32) + 1000)],
+            PtxSnippet.Run("shfl.sync.down.b32 d|p, a, 2, 0x181f, -1;\n@!p add.u32 d, d, 1000;", "b32", "b32", lanes));
         Assert.Equal([.. lanes.Select((_, i) => From(i, 9))], PtxSnippet.Run("shfl.sync.idx.b32 d, a, 9, 31, -1;", "b32", "b32", lanes));
-        Assert.All(PtxSnippet.Run("and.b32 t0, a, 1;\nsetp.eq.u32 p, t0, 1;\nvote.sync.ballot.b32 d, p, -1;", "b32", "b32", lanes), v => Assert.Equal(0xaaaaaaaau, v));
+        Assert.All(PtxSnippet.Run("and.b32 t0, a, 1;\nsetp.eq.u32 p, t0, 1;\nvote.sync.ballot.b32 d, p, -1;", "b32", "b32", lanes),
+            v => Assert.Equal(0xaaaaaaaau, v));
         Assert.Equal([.. lanes.Select((_, i) => i < 32 ? 93ul : 189)], PtxSnippet.Run("redux.sync.max.u32 d, a, -1;", "b32", "b32", lanes));
     }
 

@@ -55,7 +55,8 @@ public sealed class DeviceMemoryTests
             memory.Fill(b, 0, 300);
             int from = random.Next(100), to = random.Next(100), count = random.Next(1, 200);
             memory.CopyWithin(b + (ulong)to, a + (ulong)from, (ulong)count);
-            for (int i = 0; i < 300; i++) Assert.Equal(i < to || i >= to + count || written[i - to + from], memory.IsWritten(b + (ulong)i, 1));
+            for (int i = 0; i < 300; i++)
+                Assert.Equal(i < to || i >= to + count || written[i - to + from], memory.IsWritten(b + (ulong)i, 1));
         }
     }
 }

@@ -63,7 +63,8 @@ internal sealed unsafe class AsyncCopies : IDisposable
         for (int i = 0; i < _count; i++)
         {
             Copy* copy = _copies + i;
-            bool done = (lanes >> copy->Lane & 1) != 0 && (pending < 0 || (copy->Group != NotCommitted && copy->Group < _groups[copy->Lane] - pending));
+            bool done = (lanes >> copy->Lane & 1) != 0
+                && (pending < 0 || (copy->Group != NotCommitted && copy->Group < _groups[copy->Lane] - pending));
             if (done) warp.Block.Shared.Arrive(warp, copy);
             else if (kept++ != i) _copies[kept - 1] = *copy;
         }

@@ -122,7 +122,8 @@ internal sealed unsafe class GlobalUnit
                 {
                     int lane = BitOperations.TrailingZeroCount(lanes);
                     uint other = BlockOwners.Other(span.Allocation, addresses[lane] - span.Allocation.Base, (uint)bytes, _block.Owner);
-                    if (other != 0 && !Acquired) throw Conflict(warp, op, lane, addresses[lane], span, other, "changes with an atomic", "wrote without one");
+                    if (other != 0 && !Acquired)
+                        throw Conflict(warp, op, lane, addresses[lane], span, other, "changes with an atomic", "wrote without one");
                 }
             }
             CheckRead(warp, op, bytes, true, span, addresses, here, pointers);
@@ -176,7 +177,8 @@ internal sealed unsafe class GlobalUnit
         if (misaligned == 0) return span;
         int bad = first;
         while ((mask >> bad & 1) == 0 || (addresses[bad] & align) == 0) bad++;
-        throw warp.Failure(op, FailureKind.Misaligned, 1u << bad, $"address 0x{addresses[bad]:x} is no multiple of {align + 1}: {_memory.Describe(addresses[bad])}", addresses[bad], span.Name);
+        throw warp.Failure(op, FailureKind.Misaligned, 1u << bad,
+            $"address 0x{addresses[bad]:x} is no multiple of {align + 1}: {_memory.Describe(addresses[bad])}", addresses[bad], span.Name);
     }
 
     private MemorySpan Lookup(Warp warp, Op* op, int lane, ulong address, int bytes, bool write)
@@ -188,19 +190,22 @@ internal sealed unsafe class GlobalUnit
         if (allocation is null || address < allocation.Base || address + (ulong)bytes > allocation.Base + allocation.Bytes)
             throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane, $"{what}: {_memory.Describe(address)}", address, allocation?.Name);
         if (write && allocation.ReadOnly)
-            throw warp.Failure(op, FailureKind.ReadOnly, 1u << lane, $"{what}: {_memory.Describe(address)}, which is constant", address, allocation.Name);
+            throw warp.Failure(op, FailureKind.ReadOnly, 1u << lane, $"{what}: {_memory.Describe(address)}, which is constant", address,
+                allocation.Name);
         MemorySpan? span = allocation.SpanAt(address);
         if (span is null)
         {
             MemorySpan? dead = allocation.DeadAt(address), near = allocation.NearestTo(address);
             string was = dead is null ? "no region is there" : $"region {dead} has died";
-            string beside = near is null ? "" : address >= near.End ? $"; {address - near.End} bytes after the end of {near}" : $"; {near.Start - address} bytes before {near}";
+            string beside = near is null ? "" : address >= near.End ? $"; {address - near.End} bytes after the end of {near}"
+                : $"; {near.Start - address} bytes before {near}";
             throw warp.Failure(op, FailureKind.DeadRegion, 1u << lane, $"{what}: {was}{beside}", address, dead?.Name ?? near?.Name);
         }
         if (address + (ulong)bytes > span.End)
             throw warp.Failure(op, FailureKind.RegionOverrun, 1u << lane, $"{what} runs over the end of {span}", address, span.Name);
         if (allocation.HasRegions && allocation.PointedByLaunch == _block.Launch && span.PointedByLaunch != _block.Launch)
-            throw warp.Failure(op, FailureKind.RegionOverrun, 1u << lane, $"{what} hits {span} at byte {address - span.Start}, which no parameter of the launch points into", address, span.Name);
+            throw warp.Failure(op, FailureKind.RegionOverrun, 1u << lane,
+                $"{what} hits {span} at byte {address - span.Start}, which no parameter of the launch points into", address, span.Name);
         return span;
     }
 
@@ -213,7 +218,8 @@ internal sealed unsafe class GlobalUnit
         uint* written = allocation.Written;
         uint full = (1u << bytes) - 1;
         bool ordered = strong || !_strict || span.WrittenInLaunch != _block.Launch || Acquired;
-        if (ordered && mask == uint.MaxValue && Consecutive(addresses, (ulong)bytes) && WrittenMap.All(written, addresses[0] - origin, (ulong)bytes * 32))
+        if (ordered && mask == uint.MaxValue && Consecutive(addresses, (ulong)bytes)
+            && WrittenMap.All(written, addresses[0] - origin, (ulong)bytes * 32))
         {
             byte* at = data + (addresses[0] - origin);
             for (int lane = 0; lane < 32; lane++) pointers[lane] = at + lane * bytes;
@@ -224,7 +230,8 @@ internal sealed unsafe class GlobalUnit
             int lane = BitOperations.TrailingZeroCount(left);
             ulong offset = addresses[lane] - origin;
             pointers[lane] = data + offset;
-            if ((written[offset >> 5] >> (int)(offset & 31) & full) != full && _strict) throw Unwritten(warp, op, lane, span, offset, bytes);
+            if ((written[offset >> 5] >> (int)(offset & 31) & full) != full && _strict)
+                throw Unwritten(warp, op, lane, span, offset, bytes);
         }
         if (ordered) return;
         for (uint left = mask; left != 0; left &= left - 1)
@@ -238,7 +245,8 @@ internal sealed unsafe class GlobalUnit
     private static EmulatorException Unwritten(Warp warp, Op* op, int lane, MemorySpan span, ulong offset, int bytes)
     {
         ulong address = WrittenMap.FirstUnwritten(span.Allocation.Written, offset, (ulong)bytes) + span.Allocation.Base;
-        return warp.Failure(op, FailureKind.UnwrittenRead, 1u << lane, $"byte 0x{address:x} is read but nothing has written it: byte {address - span.Start} of {span}", address, span.Name);
+        return warp.Failure(op, FailureKind.UnwrittenRead, 1u << lane,
+            $"byte 0x{address:x} is read but nothing has written it: byte {address - span.Start} of {span}", address, span.Name);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -254,7 +262,8 @@ internal sealed unsafe class GlobalUnit
             for (uint at = 0; at < (uint)bytes * 32; at += 16)
             {
                 uint owner = BlockOwners.Write(allocation, first + at, 16, _block.Owner);
-                if (owner != 0 && !Acquired) throw Conflict(warp, op, (int)at / bytes, addresses[0] + at, span, owner, "writes", "wrote in this launch");
+                if (owner != 0 && !Acquired)
+                    throw Conflict(warp, op, (int)at / bytes, addresses[0] + at, span, owner, "writes", "wrote in this launch");
             }
             return;
         }
@@ -270,7 +279,8 @@ internal sealed unsafe class GlobalUnit
         }
     }
 
-    private EmulatorException Conflict(Warp warp, Op* op, int lane, ulong address, MemorySpan span, uint other, string here, string there) =>
+    private EmulatorException Conflict(Warp warp, Op* op, int lane, ulong address, MemorySpan span, uint other, string here,
+        string there) =>
         warp.Failure(
             op, FailureKind.BlockConflict, 1u << lane,
             $"address 0x{address:x} (byte {address - span.Start} of {span}): this block {here} what block {_block.Shape.Grid.At(BlockOwners.Block(other))} {there}; their order is not defined",

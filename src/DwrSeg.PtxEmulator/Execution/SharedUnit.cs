@@ -81,7 +81,8 @@ internal sealed unsafe class SharedUnit : IDisposable
     /// <returns>The time that has ended.</returns>
     public uint Tick()
     {
-        if (Time >= (1u << 26) - 2) throw new EmulatorException(FailureKind.LaunchLimit, "a block synchronises more often than the race detector can count");
+        if (Time >= (1u << 26) - 2)
+            throw new EmulatorException(FailureKind.LaunchLimit, "a block synchronises more often than the race detector can count");
         return Time++;
     }
 
@@ -114,7 +115,9 @@ internal sealed unsafe class SharedUnit : IDisposable
                 return;
             }
         }
-        else if (_strict) for (uint left = mask; left != 0; left &= left - 1) CheckRead(warp, op, BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
+        else if (_strict)
+            for (uint left = mask; left != 0; left &= left - 1)
+                CheckRead(warp, op, BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
         byte** pointers = stackalloc byte*[32];
         for (int lane = 0; lane < 32; lane++) pointers[lane] = Data + (mask >> lane & 1) * offsets[lane];
         LaneData.Load(warp, op, access, pointers, mask);
@@ -136,7 +139,9 @@ internal sealed unsafe class SharedUnit : IDisposable
                 return;
             }
         }
-        else if (_strict) for (uint left = mask; left != 0; left &= left - 1) CheckWrite(warp, op, (uint)BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
+        else if (_strict)
+            for (uint left = mask; left != 0; left &= left - 1)
+                CheckWrite(warp, op, (uint)BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
         byte** pointers = stackalloc byte*[32];
         for (int lane = 0; lane < 32; lane++) pointers[lane] = Data + (mask >> lane & 1) * offsets[lane];
         LaneData.Store(warp, op, access, pointers, mask);
@@ -209,7 +214,8 @@ internal sealed unsafe class SharedUnit : IDisposable
     }
 
     /// <summary>Counts passes over the banks: 8- and 16-byte accesses go by half and quarter warps, equal words are one.</summary>
-    public void Count(Op* op, uint* offsets, uint mask, int bytes) => Count(op, offsets, mask, bytes, mask == uint.MaxValue && Consecutive(offsets, (uint)bytes));
+    public void Count(Op* op, uint* offsets, uint mask, int bytes) =>
+        Count(op, offsets, mask, bytes, mask == uint.MaxValue && Consecutive(offsets, (uint)bytes));
 
     private void Count(Op* op, uint* offsets, uint mask, int bytes, bool consecutive)
     {
@@ -275,7 +281,8 @@ internal sealed unsafe class SharedUnit : IDisposable
     private bool ReadWords(Warp warp, nuint g)
     {
         Vector512<uint> start = Vector512.Create(_start + 1), span = Vector512.Create(_full - _start);
-        Vector512<uint> first = (Vector512.Load(_writeTime + g) >>> 6) - start, second = (Vector512.Load(_writeTime + g + 16) >>> 6) - start;
+        Vector512<uint> first = (Vector512.Load(_writeTime + g) >>> 6) - start,
+            second = (Vector512.Load(_writeTime + g + 16) >>> 6) - start;
         if (!Vector512.LessThanAll(first, span) || !Vector512.LessThanAll(second, span)) return false;
         uint* by = _readBy[warp.Number];
         Vector512<uint> now = Vector512.Create(Time << 6), entry = now | Vector512<uint>.Indices;
@@ -319,9 +326,11 @@ internal sealed unsafe class SharedUnit : IDisposable
     private void CheckLane(Warp warp, Op* op, int lane, uint offset, int bytes)
     {
         if (offset > Bytes || (uint)bytes > Bytes - offset)
-            throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane, $"{bytes} bytes at shared address 0x{offset:x}, of {Bytes} bytes ({Variable(offset)})", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane,
+                $"{bytes} bytes at shared address 0x{offset:x}, of {Bytes} bytes ({Variable(offset)})", offset, Variable(offset));
         if ((offset & (uint)(bytes - 1)) != 0)
-            throw warp.Failure(op, FailureKind.Misaligned, 1u << lane, $"shared address 0x{offset:x} is no multiple of {bytes} ({Variable(offset)})", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.Misaligned, 1u << lane,
+                $"shared address 0x{offset:x} is no multiple of {bytes} ({Variable(offset)})", offset, Variable(offset));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -361,7 +370,9 @@ internal sealed unsafe class SharedUnit : IDisposable
         if (time <= _start)
         {
             uint offset = (uint)(g << _granule);
-            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed, $"shared address 0x{offset:x} ({Variable(offset)}) is read but nothing in the block has written it", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed,
+                $"shared address 0x{offset:x} ({Variable(offset)}) is read but nothing in the block has written it", offset,
+                    Variable(offset));
         }
         int writer = _writeWarp[g];
         if (time <= warp.Clock[writer] || (writer == warp.Number && (written & 63) == (uint)lane)) return;
@@ -379,7 +390,8 @@ internal sealed unsafe class SharedUnit : IDisposable
     private void WriteGranule(Warp warp, Op* op, uint entryLane, nuint g, int lane, bool requireWritten)
     {
         uint written = _writeTime[g];
-        if (written >> 6 > _full || _readTime[g] >> 6 > _full || requireWritten) CheckWriteSlowly(warp, op, entryLane, g, lane, requireWritten);
+        if (written >> 6 > _full || _readTime[g] >> 6 > _full || requireWritten)
+            CheckWriteSlowly(warp, op, entryLane, g, lane, requireWritten);
         _writeTime[g] = Time << 6 | entryLane;
         _writeWarp[g] = (byte)warp.Number;
     }
@@ -392,14 +404,17 @@ internal sealed unsafe class SharedUnit : IDisposable
         if (requireWritten && time <= _start)
         {
             uint offset = (uint)(g << _granule);
-            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed, $"shared address 0x{offset:x} ({Variable(offset)}) takes an atomic but nothing in the block has written it", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed,
+                $"shared address 0x{offset:x} ({Variable(offset)}) takes an atomic but nothing in the block has written it", offset,
+                    Variable(offset));
         }
         if (time > _full)
         {
             int writer = _writeWarp[g];
             uint writerLane = written & 63;
             bool ordered = time <= warp.Clock[writer] || (writer == warp.Number && writerLane == (uint)lane && entryLane != AtomicLane)
-                || (entryLane == AtomicLane && writerLane == AtomicLane) || (entryLane == AtomicLane && writer == warp.Number && writerLane == (uint)lane);
+                || (entryLane == AtomicLane && writerLane == AtomicLane)
+                || (entryLane == AtomicLane && writer == warp.Number && writerLane == (uint)lane);
             if (!ordered) throw Race(warp, op, blamed, g, writer, writerLane, "written", "wrote");
         }
         if (_readTime[g] >> 6 <= _full) return;
@@ -414,7 +429,9 @@ internal sealed unsafe class SharedUnit : IDisposable
     private EmulatorException NotAwaited(Warp warp, Op* op, uint lanes, nuint g)
     {
         uint offset = (uint)(g << _granule);
-        return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes, $"shared address 0x{offset:x} ({Variable(offset)}) is touched while a cp.async into it is under way: the thread that issued it has to wait for its group, and a barrier has to follow", offset, Variable(offset));
+        return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes,
+            $"shared address 0x{offset:x} ({Variable(offset)}) is touched while a cp.async into it is under way: the thread that issued it has to "
+            + "wait for its group, and a barrier has to follow", offset, Variable(offset));
     }
 
     private EmulatorException Race(Warp warp, Op* op, uint lanes, nuint g, int otherWarp, uint otherLane, string now, string before)
@@ -433,8 +450,10 @@ internal sealed unsafe class SharedUnit : IDisposable
     private string Variable(uint offset)
     {
         PtxEntry entry = _block.Code.Entry;
-        PtxVariable? found = _block.Code.SharedVariables.Where(v => !v.Extern).FirstOrDefault(v => offset >= v.Offset && offset < v.Offset + v.Bytes);
+        PtxVariable? found = _block.Code.SharedVariables.Where(v => !v.Extern).FirstOrDefault(v => offset >= v.Offset
+            && offset < v.Offset + v.Bytes);
         if (found is not null) return $"{found.Name}+{offset - found.Offset}";
-        return offset >= entry.DynamicSharedOffset ? $"dynamic shared memory+{offset - entry.DynamicSharedOffset}" : "between shared variables";
+        return offset >= entry.DynamicSharedOffset ? $"dynamic shared memory+{offset - entry.DynamicSharedOffset}"
+            : "between shared variables";
     }
 }

@@ -61,7 +61,8 @@ internal static unsafe class AsyncCopyOps
         if (hint) r.Source(r.Operands - 1, 64);
         if (targetAdded is > int.MaxValue or < int.MinValue) throw r.Error("an offset that large is not possible");
         r.Operation.E = ignore;
-        r.Operation.Access = new MemoryAccess { Space = StateSpace.Shared, ElementBytes = bytes, WideAddress = wideSource, DataBits = (int)targetAdded };
+        r.Operation.Access = new MemoryAccess { Space = StateSpace.Shared, ElementBytes = bytes, WideAddress = wideSource,
+            DataBits = (int)targetAdded };
         r.Emit(&Copy, InstructionClass.CpAsync, a: target, b: source, c: size, small: (wideTarget ? 1 : 0) | negated << 1);
     }
 
@@ -86,7 +87,8 @@ internal static unsafe class AsyncCopyOps
         {
             int lane = BitOperations.TrailingZeroCount(left);
             uint size = (ignored >> lane & 1) != 0 ? 0 : op->C >= 0 ? ((uint*)(warp.Frame + op->C))[lane] : (uint)bytes;
-            if (size > (uint)bytes) throw warp.Failure(op, FailureKind.InvalidOperation, 1u << lane, $"a source of {size} bytes for a copy of {bytes}");
+            if (size > (uint)bytes)
+                throw warp.Failure(op, FailureKind.InvalidOperation, 1u << lane, $"a source of {size} bytes for a copy of {bytes}");
             sizes[lane] = (int)size;
             if (size == (uint)bytes) whole |= 1u << lane;
             else if (size > 0) warp.Block.Global.Read(warp, op, (int)size, bytes, addresses, 1u << lane, pointers);

@@ -42,15 +42,18 @@ internal static unsafe class MoveOps
             bool toSpace = r.Flag("to");
             string space = r.OneOf("global", "shared", "shared::cta", "local", "const", "param") ?? throw r.Error("cvta of which space?");
             int bits = r.Type().Bytes() * 8;
-            ulong window = space switch { "shared" or "shared::cta" => SharedWindow, "local" => LocalWindow, "param" => throw r.Error("generic addresses of parameters are not emulated"), _ => 0 };
+            ulong window = space switch { "shared" or "shared::cta" => SharedWindow, "local" => LocalWindow,
+                "param" => throw r.Error("generic addresses of parameters are not emulated"), _ => 0 };
             if (bits != 64 && window != 0) throw r.Error("32-bit generic addresses are not emulated");
             r.Operation.Immediate = (long)(toSpace ? (ulong)-(long)window : window);
-            r.Emit(bits == 64 ? &AddImmediate<ulong> : &AddImmediate<uint>, InstructionClass.Integer, r.Destination(0, bits), r.Source(1, bits));
+            r.Emit(bits == 64 ? &AddImmediate<ulong> : &AddImmediate<uint>, InstructionClass.Integer, r.Destination(0, bits),
+                r.Source(1, bits));
         };
         table["isspacep"] = r =>
         {
             string space = r.OneOf("global", "shared", "shared::cta", "local", "const") ?? throw r.Error("isspacep of which space?");
-            r.Emit(&IsSpace, InstructionClass.Integer, r.Destination(0, 1), r.Source(1, 64), small: space switch { "global" => 0, "local" => 2, "const" => 3, _ => 1 });
+            r.Emit(&IsSpace, InstructionClass.Integer, r.Destination(0, 1), r.Source(1, 64),
+                small: space switch { "global" => 0, "local" => 2, "const" => 3, _ => 1 });
         };
     }
 
@@ -110,7 +113,8 @@ internal static unsafe class MoveOps
         T* a = (T*)(warp.Frame + op->A), b = (T*)(warp.Frame + op->B), d = (T*)(warp.Frame + op->D);
         uint p = *(uint*)(warp.Frame + op->C);
         for (int i = 0; i < 32; i += Vector512<T>.Count)
-            Shell.Store(d, i, warp.Mask, Vector512.ConditionalSelect(Shell.LaneMask<T>(p >> i), Vector512.Load(a + i), Vector512.Load(b + i)));
+            Shell.Store(d, i, warp.Mask,
+                Vector512.ConditionalSelect(Shell.LaneMask<T>(p >> i), Vector512.Load(a + i), Vector512.Load(b + i)));
     }
 
     private static void SelectBySign<T>(Warp warp, Op* op)
@@ -156,7 +160,8 @@ internal static unsafe class MoveOps
         {
             if (op->Extra[e] < 0) continue;
             var d = (uint*)(warp.Frame + op->Extra[e]);
-            for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, (Vector512.Load(a + i) >>> (e * op->Small)) & Vector512.Create(mask));
+            for (int i = 0; i < 32; i += 16)
+                Shell.Store(d, i, warp.Mask, (Vector512.Load(a + i) >>> (e * op->Small)) & Vector512.Create(mask));
         }
     }
 

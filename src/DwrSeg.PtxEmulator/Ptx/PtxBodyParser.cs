@@ -111,7 +111,8 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
     private void DeclareRegisters()
     {
         string typeName = parser.Take(TokenKind.Word);
-        if (!PtxTypes.TryParse(typeName.TrimStart('.'), out PtxType type) || type == PtxType.B128) throw parser.Error($"unknown register type {typeName}");
+        if (!PtxTypes.TryParse(typeName.TrimStart('.'), out PtxType type) || type == PtxType.B128)
+            throw parser.Error($"unknown register type {typeName}");
         do
         {
             string name = parser.Take(TokenKind.Word);
@@ -182,7 +183,8 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
         var operands = new List<PtxOperand>();
         if (!parser.Accept(";"))
         {
-            if (parts[0] == "call") throw parser.Error(line, "calls of functions are not emulated; have the function inlined (__forceinline__)");
+            if (parts[0] == "call")
+                throw parser.Error(line, "calls of functions are not emulated; have the function inlined (__forceinline__)");
             do operands.Add(Operand()); while (parser.Accept(","));
             if (!parser.Accept(";")) throw parser.Error($"expected \",\" or \";\", found \"{parser.Token.Text}\"");
         }
@@ -204,7 +206,8 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
     }
 
     /// <summary>A label's name with the scopes it could be found in, innermost first; resolved at the body's end.</summary>
-    private string Reference(string name) => string.Join('\n', Enumerable.Range(0, _scopes.Count).Reverse().Select(i => _scopes[i].Label(name)));
+    private string Reference(string name) =>
+        string.Join('\n', Enumerable.Range(0, _scopes.Count).Reverse().Select(i => _scopes[i].Label(name)));
 
     private void ResolveLabels()
     {
@@ -217,7 +220,8 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
             if (instruction.Operands.All(o => o.Kind != OperandKind.Label)) continue;
             _instructions[i] = instruction with
             {
-                Operands = [.. instruction.Operands.Select(o => o.Kind == OperandKind.Label ? o with { Name = Resolve(o.Name, instruction.Line) } : o)],
+                Operands = [.. instruction.Operands.Select(o => o.Kind == OperandKind.Label
+                    ? o with { Name = Resolve(o.Name, instruction.Line) } : o)],
             };
         }
         foreach (string list in _branchTargets.Keys.ToArray()) _branchTargets[list] = [.. _branchTargets[list].Select(t => Resolve(t, 0))];
