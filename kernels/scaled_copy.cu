@@ -28,26 +28,6 @@ struct Arguments
     f32 factor;
 };
 
-// y may be x, so these loads must not go through the read-only path.
-__device__ inline void load_plain(const SOURCE *from, f32 (&values)[WIDTH])
-{
-    constexpr int BYTES = WIDTH * int(sizeof(SOURCE));
-    u32 words[words_of<SOURCE, WIDTH>];
-    if constexpr (BYTES == 2) words[0] = *(const u16 *)from;
-    else if constexpr (BYTES == 4) words[0] = *(const u32 *)from;
-    else if constexpr (BYTES == 8)
-    {
-        uint2 v = *(const uint2 *)from;
-        words[0] = v.x, words[1] = v.y;
-    }
-    else
-    {
-        uint4 v = *(const uint4 *)from;
-        words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
-    }
-    widen<SOURCE, WIDTH>(words, values);
-}
-
 extern "C" __global__ void __launch_bounds__(256) scaled_copy(KERNEL_ARGUMENTS(Arguments) a)
 {
     i64 step = i64(gridDim.x) * blockDim.y;

@@ -210,6 +210,28 @@ __device__ inline void store_words(void *to, const u32 (&words)[(BYTES + 3) / 4]
     }
 }
 
+// N neighbouring elements as fp32, from memory that the kernel may also write: not through the read-only path.
+template <class T, int N>
+__device__ inline void load_plain(const T *from, f32 (&values)[N])
+{
+    constexpr int BYTES = N * int(sizeof(T));
+    u32 words[words_of<T, N>];
+    if constexpr (BYTES == 2) words[0] = *(const u16 *)from;
+    else if constexpr (BYTES == 4) words[0] = *(const u32 *)from;
+    else if constexpr (BYTES == 8)
+    {
+        uint2 v = *(const uint2 *)from;
+        words[0] = v.x, words[1] = v.y;
+    }
+    else
+    {
+        static_assert(BYTES == 16, "vectors are of 2, 4, 8 or 16 bytes");
+        uint4 v = *(const uint4 *)from;
+        words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
+    }
+    widen<T, N>(words, values);
+}
+
 // N neighbouring elements as fp32, from memory that nothing writes meanwhile.
 template <class T, int N>
 __device__ inline void load(const T *from, f32 (&values)[N])

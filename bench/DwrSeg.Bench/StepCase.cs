@@ -33,7 +33,7 @@ public sealed class StepCase : IWork, IComparable<StepCase>, IComparable
 
     /// <summary>One step of each kind and shape, in the order of the plan.</summary>
     internal static IEnumerable<StepCase> Of(LayerGraph graph) =>
-        CpuCover.Of(graph, fuse: true).Where(c => !c.IsConstant).Select((c, i) => new StepCase(i, c.Summarize())).DistinctBy(c => c.Kind);
+        CpuCover.Of(graph, fuse: true).Where(c => !c.IsConstant).Select((c, i) => new StepCase(i, c.Summarize(sizeof(float)))).DistinctBy(c => c.Kind);
 
     private string Kind => $"{_step.Name} {string.Join(' ', _step.Nodes.SelectMany(n => n.Inputs.Append(n.Output)).Select(v => v.Shape))}";
 }

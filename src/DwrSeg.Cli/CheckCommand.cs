@@ -17,13 +17,11 @@ internal static class CheckCommand
         };
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
-        Option<string> precision = new("--precision") { Description = "Arithmetic: fp32.", HelpName = "P", DefaultValueFactory = _ => "fp32" };
-        precision.AcceptOnlyFromAmong("fp32");
-        Option<double> tolerance = new("--tolerance")
+        Option<Precision> precision = CommonOptions.Precision();
+        Option<double?> tolerance = new("--tolerance")
         {
-            Description = "Largest relative error of logits, loss, updated parameters and running statistics; gradients may have ten times it.",
+            Description = "Largest relative error of logits, loss, updated parameters and running statistics; gradients may have ten times it. 1e-4 in fp32, 1e-2 in fp16, 3e-2 in bf16.",
             HelpName = "T",
-            DefaultValueFactory = _ => new GoldenTolerance().Logits,
         };
         var command = new Command(
             "check",
@@ -34,13 +32,14 @@ internal static class CheckCommand
             files, device, threads, precision, tolerance.NotNegative(),
         };
         command.SetAction(result => Run(
-            result.GetValue(files)!, result.GetValue(device)!, result.GetValue(threads), result.GetValue(tolerance)));
+            result.GetValue(files)!, result.GetValue(device)!, result.GetValue(threads), result.GetValue(precision), result.GetValue(tolerance)));
         return ExampleHelp.WithExamples(command, "dwrseg check tests/golden/*.safetensors", "dwrseg check tests/golden/train.safetensors --device cpu --tolerance 1e-5");
     }
 
-    private static int Run(string[] files, string device, int threads, double tolerance)
+    private static int Run(string[] files, string device, int threads, Precision precision, double? wanted)
     {
-        using IBackend backend = Devices.Open(device, threads, out _);
+        using IBackend backend = Devices.Open(device, threads, out _, precision);
+        double tolerance = wanted ?? ToleranceOf(backend.Precision);
         var tolerances = new GoldenTolerance(Logits: tolerance, Loss: tolerance, Gradients: 10 * tolerance, Updated: tolerance);
         int failed = 0;
         foreach (string path in files)
@@ -64,6 +63,14 @@ internal static class CheckCommand
         Console.Out.WriteLine($"{files.Length - failed} passed, {failed} failed");
         return failed > 0 ? ExitCode.Failed : ExitCode.Ok;
     }
+
+    // The reference is fp32; storing activations in 11 or 8 significant bits moves logits by about as much.
+    private static double ToleranceOf(Precision precision) => precision switch
+    {
+        Precision.Float16 => 1e-2,
+        Precision.BFloat16 => 3e-2,
+        _ => new GoldenTolerance().Logits,
+    };
 
     private static string Describe(GoldenError error) => error.Passes
         ? $"{error.Quantity} {error.Error:0.0e+0}"

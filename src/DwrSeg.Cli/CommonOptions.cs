@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using DwrSeg.Native;
+using DwrSeg.Native.Backends;
 
 namespace DwrSeg.Cli;
 
@@ -10,9 +11,40 @@ internal static class CommonOptions
 {
     public static Option<string> Device() => new("--device")
     {
-        Description = "Where to compute: auto or cpu.",
+        Description = "Where to compute: auto, cpu, cuda, cuda:N or emulated (CUDA kernels on the CPU, slow and strict).",
         HelpName = "NAME",
         DefaultValueFactory = _ => "auto",
+    };
+
+    /// <summary>fp32, fp16, bf16 or auto.</summary>
+    public static Option<Precision> Precision()
+    {
+        Option<Precision> option = new("--precision")
+        {
+            Description = "Arithmetic: auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16.",
+            HelpName = "P",
+            DefaultValueFactory = _ => Native.Backends.Precision.Automatic,
+            CustomParser = result =>
+            {
+                string text = result.Tokens[0].Value;
+                foreach (Precision precision in Enum.GetValues<Precision>())
+                {
+                    if (NameOf(precision) == text) return precision;
+                }
+                result.AddError($"--precision '{text}' is not auto, fp32, fp16 or bf16.");
+                return Native.Backends.Precision.Automatic;
+            },
+        };
+        return option;
+    }
+
+    /// <summary>What the command line calls it.</summary>
+    public static string NameOf(Precision precision) => precision switch
+    {
+        Native.Backends.Precision.Automatic => "auto",
+        Native.Backends.Precision.Float32 => "fp32",
+        Native.Backends.Precision.Float16 => "fp16",
+        _ => "bf16",
     };
 
     public static Option<int> Threads()
@@ -52,12 +84,12 @@ internal static class CommonOptions
         return option;
     }
 
-    /// <summary>Refuses negative values and what is no number.</summary>
-    public static Option<double> NotNegative(this Option<double> option)
+    /// <summary>Refuses negative values and what is no number; none at all is fine.</summary>
+    public static Option<double?> NotNegative(this Option<double?> option)
     {
         option.Validators.Add(result =>
         {
-            if (result.GetValueOrDefault<double>() is not (>= 0 and < double.PositiveInfinity))
+            if (result.GetValueOrDefault<double?>() is { } value and not (>= 0 and < double.PositiveInfinity))
                 result.AddError($"{option.Name} must be a number, 0 or more.");
         });
         return option;

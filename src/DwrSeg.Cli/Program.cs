@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using DwrSeg.Cli;
+using DwrSeg.PtxEmulator;
 
 RootCommand root = new(
     "Real-time semantic segmentation with DWRSeg (arXiv 2212.01173): image in, one class per pixel out.\n\n" + ExitCode.Documentation)
@@ -14,6 +15,7 @@ RootCommand root = new(
     BenchCommand.Create(),
 };
 ExampleHelp.Install(root);
+EmulatedDevice.Register();
 
 // No "did you mean" dump with the whole help: one line on stderr, like every other error.
 ParseResult parsed;

@@ -7,7 +7,8 @@ namespace DwrSeg.PtxEmulator;
 /// <param name="ThreadsPerMultiprocessor">Resident threads of a multiprocessor.</param>
 /// <param name="BlocksPerMultiprocessor">Resident blocks of a multiprocessor.</param>
 internal sealed record DeviceLimits(
-    int Architecture, uint SharedBytesPerBlock, uint SharedBytesPerMultiprocessor, uint ThreadsPerMultiprocessor, uint BlocksPerMultiprocessor)
+    int Architecture, uint SharedBytesPerBlock, uint SharedBytesPerMultiprocessor, uint ThreadsPerMultiprocessor,
+        uint BlocksPerMultiprocessor)
 {
     public const uint ThreadsPerBlock = 1024;
 
@@ -27,5 +28,6 @@ internal sealed record DeviceLimits(
     /// <summary>The limits of an architecture; those of the newest known one before it where it is not known itself.</summary>
     public static DeviceLimits Of(int architecture) =>
         Known.LastOrDefault(l => l.Architecture <= architecture)
-        ?? throw new EmulatorException(FailureKind.Architecture, $"sm_{architecture} is not emulated; choose sm_{Known[0].Architecture} or newer");
+        ?? throw new EmulatorException(FailureKind.Architecture,
+            $"sm_{architecture} is not emulated; choose sm_{Known[0].Architecture} or newer");
 }

@@ -18,6 +18,6 @@ internal sealed record EmulatorOptions
     /// <summary>Looks for races in shared memory and between blocks, and for reads of unwritten memory.</summary>
     public bool Strict { get; init; } = true;
 
-    /// <summary>Instructions that a warp may execute before the launch is given up as endless.</summary>
-    public long MaxWarpInstructions { get; init; } = 20_000_000_000;
+    /// <summary>Basic blocks that the warps of one block may run, all together, before the launch is given up as endless.</summary>
+    public long MaxSteps { get; init; } = 2_000_000_000;
 }

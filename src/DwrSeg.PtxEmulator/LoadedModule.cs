@@ -18,7 +18,8 @@ internal sealed class LoadedModule : IDisposable
     public LoadedModule(PtxModule module, DeviceMemory memory, int architecture)
     {
         if (module.Architecture > architecture)
-            throw new EmulatorException(FailureKind.Architecture, $"the module is for sm_{module.Architecture}, the device is an sm_{architecture}");
+            throw new EmulatorException(FailureKind.Architecture,
+                $"the module is for sm_{module.Architecture}, the device is an sm_{architecture}");
         Module = module;
         Memory = memory;
         Architecture = architecture;
@@ -27,10 +28,11 @@ internal sealed class LoadedModule : IDisposable
             ulong address = memory.Allocate(Math.Max(1, variable.Bytes), variable.Name);
             _variables.Add(variable.Name, (address, variable.Bytes));
         }
-        foreach (PtxVariable variable in module.Variables) Initialise(variable);
         try
         {
-            foreach (PtxEntry entry in module.Entries) _kernels.Add(entry, Translator.Translate(module, entry, name => Variable(name)?.Address));
+            foreach (PtxVariable variable in module.Variables) Initialise(variable);
+            foreach (PtxEntry entry in module.Entries) _kernels.Add(entry,
+                Translator.Translate(module, entry, name => Variable(name)?.Address));
         }
         catch
         {
@@ -73,7 +75,12 @@ internal sealed class LoadedModule : IDisposable
         {
             byte[] bytes = [.. variable.Initial];
             foreach ((int offset, string symbol, long added) in variable.Addresses)
-                BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(offset), _variables[symbol].Address + (ulong)added);
+            {
+                if (!_variables.TryGetValue(symbol, out (ulong Address, ulong) named) || offset > bytes.Length - sizeof(ulong))
+                    throw new PtxLoadException(1, variable.Name,
+                        $"its initial value names {symbol}, which is no 64-bit address of a variable");
+                BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(offset), named.Address + (ulong)added);
+            }
             Memory.CopyIn<byte>(address, bytes);
         }
         if (variable.Space == StateSpace.Constant) Memory.SetReadOnly(address);

@@ -101,7 +101,8 @@ public sealed class ControlFlowTests
         uint[] start = [.. Enumerable.Repeat(9u, 32)];
         ulong result = device.Upload<uint>(start, "result");
         // Lanes 2, 6, … wait at OUT while the others vote, so a full member mask is wrong there.
-        Assert.Equal(FailureKind.SyncMask, Assert.Throws<EmulatorException>(() => device.Launch("kernel", new LaunchShape(new Index3(1), new Index3(32)), result)).Kind);
+        Assert.Equal(FailureKind.SyncMask,
+            Assert.Throws<EmulatorException>(() => device.Launch("kernel", new LaunchShape(new Index3(1), new Index3(32)), result)).Kind);
         using var right = new TestDevice(PtxSnippet.Kernel(
             """
             mul.wide.u32 %a0, %tid, 4;

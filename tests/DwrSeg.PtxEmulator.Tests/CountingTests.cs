@@ -121,12 +121,15 @@ public sealed class CountingTests
         foreach (int threads in (int[])[1, 2, 4, 2])
         {
             using var device = new TestDevice(PtxSnippet.Kernel(body, 3)) { Options = new EmulatorOptions { Threads = threads, Seed = 7 } };
-            ulong from = device.Upload<uint>([.. Enumerable.Range(0, 64 * 32).Select(i => (uint)i)], "from"), to = device.Memory.Allocate(64 * 128, "to"), sum = device.Upload<uint>([0], "sum");
+            ulong from = device.Upload<uint>([.. Enumerable.Range(0, 64 * 32).Select(i => (uint)i)], "from"),
+                to = device.Memory.Allocate(64 * 128, "to"), sum = device.Upload<uint>([0], "sum");
             LaunchStatistics s = device.Launch("kernel", new LaunchShape(new Index3(64), new Index3(32)), from, to, sum);
-            seen.Add(string.Join(' ', s.Lines.Select(l => $"{l.Line}:{l.Counters.WarpInstructions},{l.Counters.GlobalLoadSectors},{l.Counters.GlobalStoreSectors}"))
+            seen.Add(string.Join(' ',
+                s.Lines.Select(l => $"{l.Line}:{l.Counters.WarpInstructions},{l.Counters.GlobalLoadSectors},{l.Counters.GlobalStoreSectors}"))
                 + $" {s.LaunchLoadSectors} {s.BlockLoadSectors} {s.LaunchStoreSectors} {device.Download<uint>(sum, 1)[0]} {string.Join(',', device.Download<uint>(to, 2048))}");
             // Blocks 20 and up miss the target: of all that fail, the first in the seed's order is named.
-            seen[^1] += Assert.Throws<EmulatorException>(() => device.Launch("kernel", new LaunchShape(new Index3(64), new Index3(32)), from, device.Memory.Allocate(20 * 128, "short"), sum)).Message;
+            seen[^1] += Assert.Throws<EmulatorException>(() => device.Launch("kernel", new LaunchShape(new Index3(64), new Index3(32)),
+                from, device.Memory.Allocate(20 * 128, "short"), sum)).Message;
         }
         Assert.All(seen, text => Assert.Equal(seen[0], text));
     }
@@ -161,7 +164,8 @@ public sealed class CountingTests
             ld.global.u32 %r1, [%a0];
             st.global.u32 [%a1], %r1;
             """, 2));
-        ulong from = device.Upload<uint>(new uint[Math.Max(8, blocks * threads * stride / 4)], "from"), to = device.Memory.Allocate(blocks * threads * 4, "to");
+        ulong from = device.Upload<uint>(new uint[Math.Max(8, blocks * threads * stride / 4)], "from"),
+            to = device.Memory.Allocate(blocks * threads * 4, "to");
         return device.Launch("kernel", new LaunchShape(new Index3(blocks), new Index3(threads)), from, to);
     }
 }

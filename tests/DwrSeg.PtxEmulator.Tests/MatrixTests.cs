@@ -33,7 +33,8 @@ public sealed class MatrixTests
             {
                 int row = group + (r & 1) * 8;
                 if (single) words.Add(Bits(a[row * k + within + (r >> 1) * 4], type));
-                else words.Add(Bits(a[row * k + within * 2 + (r >> 1) * 8], type) | Bits(a[row * k + within * 2 + 1 + (r >> 1) * 8], type) << 16);
+                else words.Add(Bits(a[row * k + within * 2 + (r >> 1) * 8], type)
+                    | Bits(a[row * k + within * 2 + 1 + (r >> 1) * 8], type) << 16);
             }
             for (int r = 0; r < bCount; r++)
             {

@@ -21,7 +21,8 @@ internal static class PtxSnippet
     /// <param name="c">Third input; empty for zeros.</param>
     /// <param name="target">The module's target.</param>
     public static ulong[] Run(
-        string instructions, string resultType, string inputType, ReadOnlySpan<ulong> a, ReadOnlySpan<ulong> b = default, ReadOnlySpan<ulong> c = default, string target = "sm_90")
+        string instructions, string resultType, string inputType, ReadOnlySpan<ulong> a, ReadOnlySpan<ulong> b = default,
+            ReadOnlySpan<ulong> c = default, string target = "sm_90")
     {
         string text = Module(
             $$"""
@@ -68,11 +69,13 @@ internal static class PtxSnippet
     }
 
     /// <summary>The same for one lane.</summary>
-    public static ulong Run1(string instructions, string resultType, string inputType, ulong a, ulong b = 0, ulong c = 0, string target = "sm_90") =>
+    public static ulong Run1(string instructions, string resultType, string inputType, ulong a, ulong b = 0, ulong c = 0,
+        string target = "sm_90") =>
         Run(instructions, resultType, inputType, [a], [b], [c], target)[0];
 
     /// <summary>A module of one kernel with this body, whose parameters are pointers <c>p0</c>, <c>p1</c>, … loaded into <c>%p0</c>, ….</summary>
-    public static string Kernel(string body, int pointers = 1, string target = "sm_90", string directives = "", string globals = "") => Module(
+    public static string Kernel(string body, int pointers = 1, string target = "sm_90", string directives = "", string globals = "") =>
+        Module(
         $$"""
         {{globals}}
         .visible .entry kernel({{string.Join(", ", Enumerable.Range(0, pointers).Select(i => $".param .u64 p{i}"))}})

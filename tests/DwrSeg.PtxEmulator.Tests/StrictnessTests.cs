@@ -64,20 +64,24 @@ public sealed class StrictnessTests
     public void UnwrittenSharedMemoryIsNotRead()
     {
         using TestDevice device = Device("ld.shared.u32 %r0, [tile+64];", SharedTile);
-        Assert.Equal("tile+64", Fails(FailureKind.UnwrittenRead, () => device.Launch("kernel", Threads(1), device.Upload<uint>([0], "x"))).MemoryName);
+        Assert.Equal("tile+64",
+            Fails(FailureKind.UnwrittenRead, () => device.Launch("kernel", Threads(1), device.Upload<uint>([0], "x"))).MemoryName);
     }
 
     [Fact]
     public void SharedMemoryOfTheBlockBeforeCountsAsUnwritten()
     {
-        using TestDevice device = Device("setp.ne.u32 %q0, %cta, 1;\n@%q0 st.shared.u32 [tile], %tid;\nld.shared.u32 %r0, [tile];", SharedTile);
-        Fails(FailureKind.UnwrittenRead, () => device.Launch("kernel", new LaunchShape(new Index3(8), new Index3(1)), device.Upload<uint>([0], "x")));
+        using TestDevice device = Device("setp.ne.u32 %q0, %cta, 1;\n@%q0 st.shared.u32 [tile], %tid;\nld.shared.u32 %r0, [tile];",
+            SharedTile);
+        Fails(FailureKind.UnwrittenRead,
+            () => device.Launch("kernel", new LaunchShape(new Index3(8), new Index3(1)), device.Upload<uint>([0], "x")));
     }
 
     [Fact]
     public void UnwrittenLocalMemoryIsNotRead()
     {
-        using TestDevice device = Device("mov.u64 %a0, stack;\nst.local.u32 [%a0], %tid;\nld.local.u32 %r0, [%a0+4];", ".local .align 4 .b8 stack[16];");
+        using TestDevice device = Device("mov.u64 %a0, stack;\nst.local.u32 [%a0], %tid;\nld.local.u32 %r0, [%a0+4];",
+            ".local .align 4 .b8 stack[16];");
         Fails(FailureKind.UnwrittenRead, () => device.Launch("kernel", Threads(1), device.Upload<uint>([0], "x")));
     }
 
@@ -112,6 +116,26 @@ public sealed class StrictnessTests
     }
 
     [Fact]
+    public void ReadOfWhatAnotherWarpWroteSinceTheBarrierIsARace()
+    {
+        using TestDevice device = Device(
+            """
+            shl.b32 %r0, %lane, 2;
+            setp.lt.u32 %q0, %tid, 32;
+            @%q0 st.shared.u32 [%r0], %tid;
+            bar.sync 0;
+            @%q0 st.shared.u32 [%r0], 5;
+            @!%q0 ld.shared.u32 %r2, [%r0];
+            """, SharedTile);
+        ulong x = device.Upload<uint>([0], "x");
+        for (int seed = 0; seed < 8; seed++)
+        {
+            device.Options = device.Options with { Seed = seed };
+            Fails(FailureKind.SharedRace, () => device.Launch("kernel", Threads(64), x));
+        }
+    }
+
+    [Fact]
     public void WriteAfterReadWithoutBarrierIsARace()
     {
         using TestDevice device = Device(
@@ -123,7 +147,8 @@ public sealed class StrictnessTests
             ld.shared.u32 %r2, [%r1];
             st.shared.u32 [%r0], %r2;
             """, SharedTile);
-        EmulatorException failure = Fails(FailureKind.SharedRace, () => device.Launch("kernel", Threads(64), device.Upload<uint>([0], "x")));
+        EmulatorException failure = Fails(FailureKind.SharedRace,
+            () => device.Launch("kernel", Threads(64), device.Upload<uint>([0], "x")));
         Assert.Contains("tile+", failure.MemoryName, StringComparison.Ordinal);
     }
 
@@ -174,7 +199,8 @@ public sealed class StrictnessTests
         right.Launch("kernel", Threads(96), result);
         Assert.Equal(96u, right.Download<uint>(result, 1)[0]);
         using TestDevice wrong = Device(body.Replace("BARRIER", "", StringComparison.Ordinal), SharedTile);
-        EmulatorException failure = Assert.Throws<EmulatorException>(() => wrong.Launch("kernel", Threads(96), wrong.Upload<uint>([0], "x")));
+        EmulatorException failure = Assert.Throws<EmulatorException>(() => wrong.Launch("kernel", Threads(96),
+            wrong.Upload<uint>([0], "x")));
         Assert.Contains(failure.Kind, (FailureKind[])[FailureKind.SharedRace, FailureKind.WarpRace]);
     }
 
@@ -206,7 +232,8 @@ public sealed class StrictnessTests
         device.Launch("kernel", new LaunchShape(new Index3(64), new Index3(1)), target);
         Assert.Equal([.. Enumerable.Range(0, 64).Select(i => (byte)i)], device.Download<byte>(target, 64));
         using TestDevice wrong = Device("shr.u32 %r0, %cta, 1;\ncvt.u64.u32 %a0, %r0;\nadd.u64 %a0, %p0, %a0;\ncvt.u16.u32 %h0, %cta;\nst.global.u8 [%a0], %h0;");
-        Fails(FailureKind.BlockConflict, () => wrong.Launch("kernel", new LaunchShape(new Index3(64), new Index3(1)), wrong.Memory.Allocate(64, "target")));
+        Fails(FailureKind.BlockConflict,
+            () => wrong.Launch("kernel", new LaunchShape(new Index3(64), new Index3(1)), wrong.Memory.Allocate(64, "target")));
     }
 
     [Fact]
@@ -222,7 +249,8 @@ public sealed class StrictnessTests
             add.u64 %a1, %p0, %a1;
             ld.global.u32 %r1, [%a1];
             """);
-        Fails(FailureKind.BlockConflict, () => device.Launch("kernel", new LaunchShape(new Index3(2), new Index3(1)), device.Upload<uint>(new uint[2], "cells")));
+        Fails(FailureKind.BlockConflict,
+            () => device.Launch("kernel", new LaunchShape(new Index3(2), new Index3(1)), device.Upload<uint>(new uint[2], "cells")));
     }
 
     [Fact]
@@ -230,7 +258,8 @@ public sealed class StrictnessTests
     {
         using TestDevice device = Device("mul.wide.u32 %a0, %cta, 4;\nadd.u64 %a1, %p0, %a0;\nadd.u64 %a2, %p1, %a0;\nld.global.u32 %r0, [%a1];\nadd.u32 %r0, %r0, 1;\nst.global.u32 [%a2], %r0;", pointers: 2);
         ulong a = device.Upload<uint>(new uint[16], "a"), b = device.Memory.Allocate(64, "b");
-        for (int round = 0; round < 300; round++) device.Launch("kernel", new LaunchShape(new Index3(16), new Index3(1)), round % 2 == 0 ? a : b, round % 2 == 0 ? b : a);
+        for (int round = 0; round < 300; round++)
+            device.Launch("kernel", new LaunchShape(new Index3(16), new Index3(1)), round % 2 == 0 ? a : b, round % 2 == 0 ? b : a);
         Assert.All(device.Download<uint>(a, 16), v => Assert.Equal(300u, v));
     }
 
@@ -238,7 +267,8 @@ public sealed class StrictnessTests
     public void BarrierOnOneSideOfABranchIsDivergent()
     {
         using TestDevice device = Device("setp.lt.u32 %q0, %lane, 7;\n@%q0 bra AFTER;\nbar.sync 0;\nAFTER:\nmov.u32 %r0, 0;");
-        EmulatorException failure = Fails(FailureKind.DivergentBarrier, () => device.Launch("kernel", Threads(32), device.Upload<uint>([0], "x")));
+        EmulatorException failure = Fails(FailureKind.DivergentBarrier,
+            () => device.Launch("kernel", Threads(32), device.Upload<uint>([0], "x")));
         Assert.Contains("another path", failure.Message, StringComparison.Ordinal);
     }
 
@@ -246,7 +276,9 @@ public sealed class StrictnessTests
     public void BarrierAfterSomeLanesExitedIsDivergent()
     {
         using TestDevice device = Device("setp.lt.u32 %q0, %lane, 7;\n@%q0 exit;\nbar.sync 0;");
-        Assert.Contains("exited", Fails(FailureKind.DivergentBarrier, () => device.Launch("kernel", Threads(32), device.Upload<uint>([0], "x"))).Message, StringComparison.Ordinal);
+        Assert.Contains("exited",
+            Fails(FailureKind.DivergentBarrier, () => device.Launch("kernel", Threads(32), device.Upload<uint>([0], "x"))).Message,
+                StringComparison.Ordinal);
     }
 
     [Fact]
@@ -267,7 +299,7 @@ public sealed class StrictnessTests
     public void EndlessLoopIsGivenUp()
     {
         using TestDevice device = Device("LOOP:\nbra LOOP;");
-        device.Options = device.Options with { MaxWarpInstructions = 10_000 };
+        device.Options = device.Options with { MaxSteps = 10_000 };
         Fails(FailureKind.Deadlock, () => device.Launch("kernel", Threads(1), device.Upload<uint>([0], "x")));
     }
 
@@ -317,7 +349,8 @@ public sealed class StrictnessTests
     [Fact]
     public void ConstantMemoryIsNotWritten()
     {
-        using TestDevice device = Device("mov.u64 %a0, table;\nst.global.u32 [%a0], 1;", globals: ".const .align 4 .u32 table[4] = {1, 2, 3, 4};");
+        using TestDevice device = Device("mov.u64 %a0, table;\nst.global.u32 [%a0], 1;",
+            globals: ".const .align 4 .u32 table[4] = {1, 2, 3, 4};");
         Fails(FailureKind.ReadOnly, () => device.Launch("kernel", Threads(1), device.Upload<uint>([0], "x")));
     }
 
@@ -325,7 +358,8 @@ public sealed class StrictnessTests
     public void TrapIsNamed()
     {
         using TestDevice device = Device("setp.eq.u32 %q0, %tid, 5;\n@%q0 trap;");
-        Assert.Equal(new Index3(5, 0, 0), Fails(FailureKind.Trap, () => device.Launch("kernel", Threads(32), device.Upload<uint>([0], "x"))).Site!.Thread);
+        Assert.Equal(new Index3(5, 0, 0),
+            Fails(FailureKind.Trap, () => device.Launch("kernel", Threads(32), device.Upload<uint>([0], "x"))).Site!.Thread);
     }
 
     [Fact]
@@ -338,7 +372,8 @@ public sealed class StrictnessTests
     [Fact]
     public void CpAsyncReadBeforeItsWaitIsNamed()
     {
-        using TestDevice device = Device("cp.async.ca.shared.global [tile], [%p0], 4;\ncp.async.commit_group;\nld.shared.u32 %r0, [tile];", SharedTile);
+        using TestDevice device = Device("cp.async.ca.shared.global [tile], [%p0], 4;\ncp.async.commit_group;\nld.shared.u32 %r0, [tile];",
+            SharedTile);
         Fails(FailureKind.CpAsyncNotAwaited, () => device.Launch("kernel", Threads(1), device.Upload<uint>([7], "x")));
     }
 
@@ -359,7 +394,8 @@ public sealed class StrictnessTests
         right.Launch("kernel", Threads(1), right.Upload<uint>([7], "x"), result);
         Assert.Equal(7u, right.Download<uint>(result, 1)[0]);
         using TestDevice wrong = Device(body.Replace("PLACE", "4", StringComparison.Ordinal), SharedTile, pointers: 2);
-        Fails(FailureKind.CpAsyncNotAwaited, () => wrong.Launch("kernel", Threads(1), wrong.Upload<uint>([7], "x"), wrong.Memory.Allocate(4, "result")));
+        Fails(FailureKind.CpAsyncNotAwaited,
+            () => wrong.Launch("kernel", Threads(1), wrong.Upload<uint>([7], "x"), wrong.Memory.Allocate(4, "result")));
     }
 
     [Fact]
@@ -392,19 +428,22 @@ public sealed class StrictnessTests
 
     [Fact]
     public void ModuleForANewerArchitectureDoesNotLoad() =>
-        Assert.Equal(FailureKind.Architecture, Assert.Throws<EmulatorException>(() => new TestDevice(PtxSnippet.Kernel("", target: "sm_90"), 80)).Kind);
+        Assert.Equal(FailureKind.Architecture,
+            Assert.Throws<EmulatorException>(() => new TestDevice(PtxSnippet.Kernel("", target: "sm_90"), 80)).Kind);
 
     [Fact]
     public void InstructionNewerThanTheTargetDoesNotLoad()
     {
-        PtxLoadException failure = Assert.Throws<PtxLoadException>(() => new TestDevice(PtxSnippet.Kernel("cp.async.wait_all;", target: "sm_75"), 90));
+        PtxLoadException failure = Assert.Throws<PtxLoadException>(() => new TestDevice(PtxSnippet.Kernel("cp.async.wait_all;",
+            target: "sm_75"), 90));
         Assert.Contains("sm_80", failure.Message, StringComparison.Ordinal);
         Assert.Equal("cp.async.wait_all;", failure.Text);
     }
 
     private static LaunchShape Threads(uint count) => new(new Index3(1), new Index3(count));
 
-    private static TestDevice Device(string body, string declarations = "", int pointers = 1, string directives = "", string globals = "") =>
+    private static TestDevice Device(string body, string declarations = "", int pointers = 1, string directives = "",
+        string globals = "") =>
         new(PtxSnippet.Kernel(declarations + "\n" + body, pointers, directives: directives, globals: globals));
 
     private static EmulatorException Fails(FailureKind kind, Func<LaunchStatistics> launch)

@@ -13,6 +13,9 @@ internal interface IBackend : IDisposable
     /// <summary>One line about the hardware, for people.</summary>
     string Description { get; }
 
+    /// <summary>What activations are stored in; never <see cref="Precision.Automatic"/>.</summary>
+    Precision Precision { get; }
+
     /// <summary>An empty store in this device's memory.</summary>
     ITensorStore CreateStore();
 
@@ -116,6 +119,21 @@ internal readonly ref struct ImageView(ReadOnlySpan<byte> Pixels, int Width, int
     public readonly ReadOnlySpan<byte> Pixels = Pixels;
     public readonly int Width = Width, Height = Height, RowBytes = RowBytes;
     public readonly PixelFormat Format = Format;
+
+    /// <summary>Checks that the bytes hold all rows.</summary>
+    /// <exception cref="ArgumentException">The image is empty, or its bytes do not reach to its last row.</exception>
+    public void Validate()
+    {
+        int pixelBytes = Format.BytesPerPixel();
+        long lineBytes = (long)Width * pixelBytes, needed = (Height - 1L) * RowBytes + lineBytes;
+        if (Width <= 0 || Height <= 0) throw new ArgumentException($"An image of {Width}x{Height} pixels is empty.");
+        if (RowBytes < lineBytes || Pixels.Length < needed)
+        {
+            throw new ArgumentException(
+                $"An image of {Width}x{Height} pixels of {pixelBytes} bytes needs rows of at least {lineBytes} bytes "
+                + $"(found {RowBytes}) and {needed} bytes in all (found {Pixels.Length}).");
+        }
+    }
 }
 
 /// <summary>Per-channel (v / 255 − mean) / deviation, in the order red, green, blue.</summary>

@@ -193,11 +193,11 @@ internal sealed partial class TrainingLoader : IDisposable
     // .NET ignores a thread's priority on Linux, where nice levels are per thread.
     private static void LowerPriority()
     {
-        const int Thread = 0, Nice = 5;
-        if (!OperatingSystem.IsLinux()) return;
-        _ = SetPriority(Thread, 0, Nice);
+        const int Increment = 5;
+        if (OperatingSystem.IsLinux()) _ = Nice(Increment);
     }
 
-    [LibraryImport("libc", EntryPoint = "setpriority")]
-    private static partial int SetPriority(int which, uint who, int priority);
+    // Relative to what the process was given: an absolute level would starve the loader of a training that was.
+    [LibraryImport("libc", EntryPoint = "nice")]
+    private static partial int Nice(int increment);
 }

@@ -29,6 +29,17 @@ internal enum ElementType
     UInt8,
 }
 
+internal static class ElementTypes
+{
+    /// <summary>Bytes of an element, where one of <see cref="ElementType.Compute"/> has <paramref name="computeBytes"/>.</summary>
+    public static int Bytes(this ElementType type, int computeBytes) => type switch
+    {
+        ElementType.Compute => computeBytes,
+        ElementType.Float32 => sizeof(float),
+        _ => 1,
+    };
+}
+
 /// <summary>The order of a parameter's elements here, and so its shape in PyTorch's <c>state_dict</c>.</summary>
 internal enum ParameterLayout
 {

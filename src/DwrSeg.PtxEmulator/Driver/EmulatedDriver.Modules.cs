@@ -26,6 +26,9 @@ internal sealed unsafe partial class EmulatedDriver
                     log = text;
                     return Fail(problem, text);
                 }
+                ulong bytes = parsed.Variables.Aggregate(0ul, (sum, v) => sum + Math.Min(v.Bytes, long.MaxValue / 1024));
+                if (bytes > context.Model.MemoryBytes - context.AllocatedBytes)
+                    return Fail(CUresult.OutOfMemory, $"{bytes} bytes of variables are more than the device has free");
                 var loaded = new DeviceModule(context, new LoadedModule(parsed, context.Memory, context.Model.Architecture));
                 module = new CUmodule(_handles.Add(loaded));
                 return CUresult.Success;

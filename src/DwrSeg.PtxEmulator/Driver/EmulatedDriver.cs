@@ -23,7 +23,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     private readonly EmulatedContext?[] _contexts;
     private readonly nint[] _pools;
     private readonly LaunchLog _log;
-    private readonly ThreadLocal<ThreadState> _threads = new(() => new ThreadState());
+    private readonly ConditionalWeakTable<Thread, ThreadState> _threads = [];
     private bool _initialised;
 
     public EmulatedDriver(EmulatedDriverOptions? options = null)
@@ -78,6 +78,8 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         }
     }
 
+    private ThreadState This => _threads.GetValue(Thread.CurrentThread, _ => new ThreadState());
+
     public void ClearLaunches()
     {
         lock (_gate) _log.Clear();
@@ -115,7 +117,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         if (status == CUresult.Success) return "no error";
         var text = new StringBuilder();
         foreach (char c in status.ToString()) text.Append(char.IsUpper(c) && text.Length > 0 ? " " : "").Append(char.ToLowerInvariant(c));
-        ThreadState thread = _threads.Value!;
+        ThreadState thread = This;
         if (thread.FailedWith == status) text.Append(": ").Append(thread.Message);
         return text.ToString();
     }
@@ -209,7 +211,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
             EmulatedContext? found = null;
             if (context.Value != 0 && (found = _handles.Find<EmulatedContext>(context.Value)) is null)
                 return Fail(CUresult.InvalidContext, _handles.Describe<EmulatedContext>(context.Value));
-            _threads.Value!.Current = found;
+            This.Current = found;
             return CUresult.Success;
         }
     }
@@ -218,7 +220,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     {
         lock (_gate)
         {
-            context = _threads.Value!.Current?.Handle ?? default;
+            context = This.Current?.Handle ?? default;
             return _initialised ? CUresult.Success : NotInitialised();
         }
     }
@@ -266,7 +268,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     /// <summary>Notes why a call of this thread failed.</summary>
     private CUresult Fail(CUresult status, string message)
     {
-        ThreadState thread = _threads.Value!;
+        ThreadState thread = This;
         (thread.FailedWith, thread.Message) = (status, message);
         return status;
     }
@@ -287,7 +289,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     /// <summary>The current context, where it is usable.</summary>
     private bool Enter([NotNullWhen(true)] out EmulatedContext? context, out CUresult status)
     {
-        context = _threads.Value!.Current;
+        context = This.Current;
         status = !_initialised ? NotInitialised()
             : context is null ? Fail(CUresult.InvalidContext, "this thread has no current context")
             : context.IsDestroyed ? Fail(CUresult.ContextIsDestroyed, "this thread's current context was destroyed")

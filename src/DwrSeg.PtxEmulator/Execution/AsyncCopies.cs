@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace DwrSeg.PtxEmulator.Execution;
@@ -43,6 +44,7 @@ internal sealed unsafe class AsyncCopies : IDisposable
     }
 
     /// <summary>Makes one group of each lane's copies since its last commit.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Commit(uint lanes)
     {
         for (int i = _count - 1; i >= 0; i--)
@@ -54,13 +56,15 @@ internal sealed unsafe class AsyncCopies : IDisposable
     }
 
     /// <summary>Ends all groups of these lanes but the newest <paramref name="pending"/>; a negative number ends everything.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Wait(Warp warp, uint lanes, int pending)
     {
         int kept = 0;
         for (int i = 0; i < _count; i++)
         {
             Copy* copy = _copies + i;
-            bool done = (lanes >> copy->Lane & 1) != 0 && (pending < 0 || (copy->Group != NotCommitted && copy->Group < _groups[copy->Lane] - pending));
+            bool done = (lanes >> copy->Lane & 1) != 0
+                && (pending < 0 || (copy->Group != NotCommitted && copy->Group < _groups[copy->Lane] - pending));
             if (done) warp.Block.Shared.Arrive(warp, copy);
             else if (kept++ != i) _copies[kept - 1] = *copy;
         }

@@ -31,7 +31,7 @@ internal sealed unsafe class BlockRunner : IDisposable
         _warps = [.. Enumerable.Range(0, warps).Select(w => new Warp(this, code, w, warps))];
         _order = [.. Enumerable.Range(0, warps)];
         _barriers = [.. Enumerable.Range(0, 16).Select(_ => new BarrierState(warps))];
-        MaxSteps = launch.Options.MaxWarpInstructions;
+        MaxSteps = launch.Options.MaxSteps;
     }
 
     public KernelCode Code { get; }
@@ -72,8 +72,8 @@ internal sealed unsafe class BlockRunner : IDisposable
 
     public long MaxSteps { get; }
 
-    /// <summary>Some block has used <c>cp.async</c>.</summary>
-    public bool HasAsyncCopies { get; set; }
+    /// <summary>The last block left <c>cp.async</c> copies that it never waited for.</summary>
+    public bool LeftCopies => Array.Exists(_warps, w => w.Copies.Count > 0);
 
     public int Warps => _warps.Length;
 
@@ -126,13 +126,16 @@ internal sealed unsafe class BlockRunner : IDisposable
     public void Arrive(Warp warp, Op* op, uint id, uint threads, bool waits, uint predicate)
     {
         if (id >= 16) throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask, $"barrier {id} of 16");
-        if (threads % 32 != 0 || threads > (uint)Warps * 32) throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask, $"a barrier for {threads} threads in a block of {Shape.Block.Count}; it has to be a multiple of 32");
+        if (threads % 32 != 0 || threads > (uint)Warps * 32)
+            throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask,
+                $"a barrier for {threads} threads in a block of {Shape.Block.Count}; it has to be a multiple of 32");
         uint expected = threads == 0 ? warp.Lanes : warp.Lanes & ~warp.Exited;
         if (warp.Mask != expected)
         {
             uint missing = expected & ~warp.Mask, exited = missing & warp.Exited;
             string why = exited != 0 ? $"lanes 0x{exited:x8} have exited before it" : $"lanes 0x{missing:x8} are on another path";
-            throw warp.Failure(op, FailureKind.DivergentBarrier, missing, $"barrier {id} is reached by lanes 0x{warp.Mask:x8} of warp {warp.Number} only; {why}");
+            throw warp.Failure(op, FailureKind.DivergentBarrier, missing,
+                $"barrier {id} is reached by lanes 0x{warp.Mask:x8} of warp {warp.Number} only; {why}");
         }
         BarrierState barrier = _barriers[id];
         int needed = threads == 0 ? Warps : (int)threads / 32;
@@ -141,7 +144,9 @@ internal sealed unsafe class BlockRunner : IDisposable
             barrier.Needed = needed;
             barrier.WholeBlock = threads == 0;
         }
-        if (barrier.Needed != needed) throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask, $"barrier {id} is awaited by {barrier.Needed * 32} threads and by {needed * 32}");
+        if (barrier.Needed != needed)
+            throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask,
+                $"barrier {id} is awaited by {barrier.Needed * 32} threads and by {needed * 32}");
         uint time = Shared.Tick();
         warp.Clock[warp.Number] = time;
         for (int w = 0; w < Warps; w++) barrier.Clock[w] = Math.Max(barrier.Clock[w], warp.Clock[w]);
@@ -187,8 +192,11 @@ internal sealed unsafe class BlockRunner : IDisposable
         string came = $"barrier {waiting.WaitsAt} waits for {barrier.Needed} warps, {barrier.Arrived} came";
         Warp? gone = _warps.FirstOrDefault(w => w.Finished);
         if (barrier.WholeBlock && gone is not null)
-            return waiting.Failure(waiting.WaitOp, FailureKind.DivergentBarrier, waiting.Lanes, $"{came}; warp {gone.Number} has exited without reaching it");
-        string others = string.Join(", ", _warps.Where(w => !w.Finished && w.WaitsAt != waiting.WaitsAt).Select(w => $"warp {w.Number} at barrier {w.WaitsAt}"));
-        return waiting.Failure(waiting.WaitOp, FailureKind.Deadlock, waiting.Lanes, $"{came}, and no warp can run on{(others.Length > 0 ? $" ({others})" : "")}");
+            return waiting.Failure(waiting.WaitOp, FailureKind.DivergentBarrier, waiting.Lanes,
+                $"{came}; warp {gone.Number} has exited without reaching it");
+        string others = string.Join(", ",
+            _warps.Where(w => !w.Finished && w.WaitsAt != waiting.WaitsAt).Select(w => $"warp {w.Number} at barrier {w.WaitsAt}"));
+        return waiting.Failure(waiting.WaitOp, FailureKind.Deadlock, waiting.Lanes,
+            $"{came}, and no warp can run on{(others.Length > 0 ? $" ({others})" : "")}");
     }
 }

@@ -49,13 +49,18 @@ internal sealed class ControlFlow
             successors[b] = [];
             (int start, int end) = blocks[b];
             PtxInstruction? last = end > start ? code[end - 1] : null;
-            if (last?.Opcode == "bra") successors[b].Add(blockOf[entry.Labels[last.Operands[0].Name]]);
-            if (last?.Opcode == "brx") successors[b].AddRange(entry.BranchTargets[last.Operands[1].Name].Select(t => blockOf[entry.Labels[t]]));
+            if (last?.Opcode == "bra") successors[b].Add(blockOf[Target(last, 0, entry.Labels)]);
+            if (last?.Opcode == "brx") successors[b].AddRange(Target(last, 1, entry.BranchTargets).Select(t => blockOf[entry.Labels[t]]));
             bool falls = last is null || !IsBranch(last) || last.Guard is not null;
             if (falls && b + 1 < blocks.Count && !successors[b].Contains(b + 1)) successors[b].Add(b + 1);
         }
         return new ControlFlow(blocks, successors, blockOf);
     }
+
+    private static T Target<T>(PtxInstruction branch, int operand, IReadOnlyDictionary<string, T> targets) =>
+        operand < branch.Operands.Count && branch.Operands[operand].Name is string name && targets.TryGetValue(name, out T? target)
+            ? target
+            : throw new PtxLoadException(branch.Line, branch.Text, "a branch without a target");
 
     private int[] PostDominators()
     {

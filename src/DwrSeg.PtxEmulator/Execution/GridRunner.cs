@@ -7,13 +7,15 @@ namespace DwrSeg.PtxEmulator.Execution;
 /// <summary>Launches a kernel: checks the launch, runs its blocks on worker threads, and sums up what they counted.</summary>
 /// <remarks>
 /// Blocks start in an order that the seed decides. They run one after the other where their results could depend on their order: when the
-/// kernel has atomics that return a value or add floating-point numbers, and when the first block reads and writes one region. Otherwise
-/// several workers take the next block each, and everything that is counted or reported is the same for any number of them: of several
-/// failures the one of the earliest block in the order counts, and a conflict between blocks is looked for again with the blocks in order.
+/// kernel has atomics that return a value or add floating-point numbers, and once it has read and written one region, in the first block or
+/// in an earlier launch. Otherwise several workers take the next block each, and everything that is counted or reported is the same for any
+/// number of them: of several failures the one of the earliest block in the order counts, and a conflict between blocks is looked for again
+/// with the blocks in order.
 /// </remarks>
 internal static class GridRunner
 {
-    public static LaunchStatistics Run(KernelCode code, LaunchShape shape, ReadOnlySpan<byte> parameters, DeviceMemory memory, int architecture, EmulatorOptions options)
+    public static LaunchStatistics Run(KernelCode code, LaunchShape shape, ReadOnlySpan<byte> parameters, DeviceMemory memory,
+        int architecture, EmulatorOptions options)
     {
         Check(code.Entry, shape, parameters.Length, architecture, options);
         lock (memory.Gate)
@@ -51,7 +53,8 @@ internal static class GridRunner
         }
     }
 
-    private static LaunchContext Begin(KernelCode code, LaunchShape shape, byte[] parameters, DeviceMemory memory, int architecture, EmulatorOptions options)
+    private static LaunchContext Begin(KernelCode code, LaunchShape shape, byte[] parameters, DeviceMemory memory, int architecture,
+        EmulatorOptions options)
     {
         uint tag = memory.BeginLaunch(out long launch);
         for (int offset = 0; offset + 8 <= code.Entry.ParameterBytes; offset += 8)
@@ -63,8 +66,10 @@ internal static class GridRunner
         }
         return new LaunchContext
         {
-            Memory = memory, Shape = shape, Options = options, Architecture = architecture, Parameters = parameters, Launch = launch, Tag = tag,
-            SharedBytes = shape.DynamicSharedBytes > 0 ? code.Entry.DynamicSharedOffset + shape.DynamicSharedBytes : code.Entry.StaticSharedBytes,
+            Memory = memory, Shape = shape, Options = options, Architecture = architecture, Parameters = parameters, Launch = launch,
+                Tag = tag,
+            SharedBytes = shape.DynamicSharedBytes > 0 ? code.Entry.DynamicSharedOffset + shape.DynamicSharedBytes
+                : code.Entry.StaticSharedBytes,
         };
     }
 
@@ -76,22 +81,30 @@ internal static class GridRunner
         if (threads == 0 || shape.Grid.Count == 0) throw Limit($"empty grid {shape.Grid} or block {shape.Block}");
         if (threads > DeviceLimits.ThreadsPerBlock || shape.Block.X > 1024 || shape.Block.Y > 1024 || shape.Block.Z > 64)
             throw Limit($"a block of {shape.Block} threads; the device allows {DeviceLimits.ThreadsPerBlock}, 64 in z");
-        if (shape.Grid.X > int.MaxValue || shape.Grid.Y > 65535 || shape.Grid.Z > 65535) throw Limit($"a grid of {shape.Grid} blocks; the device allows 65535 in y and z");
-        if (entry.MaxThreads > 0 && threads > entry.MaxThreads) throw Limit($"{threads} threads a block; the kernel was compiled for {entry.MaxThreads} (__launch_bounds__)");
-        if (entry.RequiredBlock is { } required && required != shape.Block) throw Limit($"block {shape.Block}; the kernel requires {required}");
+        if (shape.Grid.X > int.MaxValue || shape.Grid.Y > 65535 || shape.Grid.Z > 65535)
+            throw Limit($"a grid of {shape.Grid} blocks; the device allows 65535 in y and z");
+        if (entry.MaxThreads > 0 && threads > entry.MaxThreads)
+            throw Limit($"{threads} threads a block; the kernel was compiled for {entry.MaxThreads} (__launch_bounds__)");
+        if (entry.RequiredBlock is { } required && required != shape.Block)
+            throw Limit($"block {shape.Block}; the kernel requires {required}");
         uint shared = shape.DynamicSharedBytes > 0 ? entry.DynamicSharedOffset + shape.DynamicSharedBytes : entry.StaticSharedBytes;
-        if (entry.StaticSharedBytes > DeviceLimits.DefaultSharedBytesPerBlock) throw Limit($"{entry.StaticSharedBytes} bytes of static shared memory; 48 KiB are allowed, more only as dynamic shared memory");
-        if (shared > limits.SharedBytesPerBlock) throw Limit($"{shared} bytes of shared memory; sm_{architecture} has {limits.SharedBytesPerBlock} for a block");
+        if (entry.StaticSharedBytes > DeviceLimits.DefaultSharedBytesPerBlock)
+            throw Limit($"{entry.StaticSharedBytes} bytes of static shared memory; 48 KiB are allowed, more only as dynamic shared memory");
+        if (shared > limits.SharedBytesPerBlock)
+            throw Limit($"{shared} bytes of shared memory; sm_{architecture} has {limits.SharedBytesPerBlock} for a block");
         if (shared > DeviceLimits.DefaultSharedBytesPerBlock && shape.DynamicSharedBytes > options.MaxDynamicSharedBytes)
             throw Limit($"{shape.DynamicSharedBytes} bytes of dynamic shared memory; the function allows {options.MaxDynamicSharedBytes} (CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)");
         if (entry.LocalBytes > DeviceLimits.LocalBytesPerThread)
-            throw new EmulatorException(FailureKind.StackLimit, $"{entry.Name}: {entry.LocalBytes} bytes of local memory a thread; {DeviceLimits.LocalBytesPerThread} are allowed");
-        if (parameterBytes < entry.ParameterBytes) throw Limit($"{parameterBytes} bytes of parameters, the kernel has {entry.ParameterBytes}");
+            throw new EmulatorException(FailureKind.StackLimit,
+                $"{entry.Name}: {entry.LocalBytes} bytes of local memory a thread; {DeviceLimits.LocalBytesPerThread} are allowed");
+        if (parameterBytes < entry.ParameterBytes)
+            throw Limit($"{parameterBytes} bytes of parameters, the kernel has {entry.ParameterBytes}");
     }
 
     private static ulong[] Order(ulong blocks, int seed)
     {
-        if (blocks > int.MaxValue / 2) throw new EmulatorException(FailureKind.LaunchLimit, $"{blocks} blocks are more than the emulator runs");
+        if (blocks > int.MaxValue / 2)
+            throw new EmulatorException(FailureKind.LaunchLimit, $"{blocks} blocks are more than the emulator runs");
         var order = new ulong[blocks];
         for (int i = 0; i < order.Length; i++) order[i] = (ulong)i;
         var random = new Shuffle((ulong)(uint)seed);
@@ -108,7 +121,8 @@ internal static class GridRunner
         var first = new BlockRunner(code, context, 0);
         runners.Add(first);
         first.Run(order[0]);
-        if (!code.ReadsWhatItWrites && context.Memory.Allocations.Any(a => a.ReadAndWrittenIn(context.Launch))) code.ReadsWhatItWrites = true;
+        if (!code.ReadsWhatItWrites && context.Memory.Allocations.Any(a => a.ReadAndWrittenIn(context.Launch)))
+            code.ReadsWhatItWrites = true;
         int workers = Math.Min(Math.Min(context.Options.Threads, Allocation.MaxWorkers), order.Length - 1);
         if (workers <= 1 || code.OrderedAtomics || code.ReadsWhatItWrites)
         {
@@ -140,7 +154,11 @@ internal static class GridRunner
                 }
             }
         });
-        if (failures.Count == 0) return;
+        if (failures.Count == 0)
+        {
+            code.ReadsWhatItWrites = context.Memory.Allocations.Any(x => x.ReadAndWrittenIn(context.Launch));
+            return;
+        }
         throw failures.Find(f => f.Failure.Kind == FailureKind.BlockConflict).Failure ?? failures.MinBy(f => f.At).Failure;
     }
 
@@ -159,7 +177,8 @@ internal static class GridRunner
             {
                 sum.Add(runner.Counters[i]);
                 bool guarded = code.IsGuardedPlain(i);
-                long visits = guarded ? runner.GuardedVisits[i] : runner.BlockVisits[block], lanes = guarded ? runner.GuardedLanes[i] : runner.BlockLanes[block];
+                long visits = guarded ? runner.GuardedVisits[i] : runner.BlockVisits[block], lanes = guarded ? runner.GuardedLanes[i]
+                    : runner.BlockLanes[block];
                 sum.WarpInstructions += visits;
                 sum.ThreadInstructions += lanes;
                 sum.Flops += code.Flops[i] < 0 ? -code.Flops[i] * visits : code.Flops[i] * lanes;
@@ -169,7 +188,8 @@ internal static class GridRunner
             total.Add(sum);
             lines.Add(new LineStatistics(instruction.Line, instruction.Text, instruction.Source, code.Classes[i], sum));
         }
-        var statistics = new LaunchStatistics { Kernel = code.Entry.Name, Shape = context.Shape, Lines = lines, SharedBytes = context.SharedBytes, Total = total };
+        var statistics = new LaunchStatistics { Kernel = code.Entry.Name, Shape = context.Shape, Lines = lines,
+            SharedBytes = context.SharedBytes, Total = total };
         byClass.CopyTo(statistics.ByClass, 0);
         foreach (BlockRunner runner in runners)
         {

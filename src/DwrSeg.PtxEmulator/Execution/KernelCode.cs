@@ -38,6 +38,9 @@ internal sealed unsafe class KernelCode(PtxEntry entry, int operations) : IDispo
     /// <summary>Bytes of a warp's registers.</summary>
     public int FrameBytes;
 
+    /// <summary>Bytes at the frame's start that hold constants.</summary>
+    public int ConstantBytes;
+
     /// <summary>Constants that stand in the frame: place, value and whether it has 64 bits.</summary>
     public readonly List<(int Place, ulong Value, bool Wide)> Constants = [];
 

@@ -18,14 +18,17 @@ internal static unsafe class LaneData
             switch (access.ElementBytes)
             {
                 case 4 when access.DataBits == 32:
-                    if (mask == uint.MaxValue) for (int lane = 0; lane < 32; lane++) ((uint*)target)[lane] = *(uint*)(pointers[lane] + skip);
+                    if (mask == uint.MaxValue)
+                        for (int lane = 0; lane < 32; lane++) ((uint*)target)[lane] = *(uint*)(pointers[lane] + skip);
                     else for (uint left = mask; left != 0; left &= left - 1) ((uint*)target)[BitOperations.TrailingZeroCount(left)] = *(uint*)(pointers[BitOperations.TrailingZeroCount(left)] + skip);
                     break;
                 case 8:
-                    for (uint left = mask; left != 0; left &= left - 1) ((ulong*)target)[BitOperations.TrailingZeroCount(left)] = *(ulong*)(pointers[BitOperations.TrailingZeroCount(left)] + skip);
+                    for (uint left = mask; left != 0; left &= left - 1)
+                        ((ulong*)target)[BitOperations.TrailingZeroCount(left)] = *(ulong*)(pointers[BitOperations.TrailingZeroCount(left)] + skip);
                     break;
                 case 2 when !access.Signed && access.DataBits <= 32:
-                    for (uint left = mask; left != 0; left &= left - 1) ((uint*)target)[BitOperations.TrailingZeroCount(left)] = *(ushort*)(pointers[BitOperations.TrailingZeroCount(left)] + skip);
+                    for (uint left = mask; left != 0; left &= left - 1)
+                        ((uint*)target)[BitOperations.TrailingZeroCount(left)] = *(ushort*)(pointers[BitOperations.TrailingZeroCount(left)] + skip);
                     break;
                 default:
                     for (uint left = mask; left != 0; left &= left - 1)

@@ -19,7 +19,8 @@ internal static class RegisterPlaces
     /// <param name="start">Where places may begin.</param>
     /// <returns>The place of each register, and the end of the frame.</returns>
     public static (int[] Places, int End) Assign(
-        IReadOnlyList<int> kinds, IReadOnlyList<(int Start, int End)> blocks, IReadOnlyList<int>[] successors, IReadOnlyList<int>[] reads, IReadOnlyList<int>[] writes, int start)
+        IReadOnlyList<int> kinds, IReadOnlyList<(int Start, int End)> blocks, IReadOnlyList<int>[] successors, IReadOnlyList<int>[] reads,
+            IReadOnlyList<int>[] writes, int start)
     {
         int count = kinds.Count, words = (count + 63) / 64;
         var liveIn = new ulong[blocks.Count][];
@@ -64,8 +65,10 @@ internal static class RegisterPlaces
         {
             for (int w = 0; w < words; w++)
             {
-                for (ulong bits = liveIn[b][w]; bits != 0; bits &= bits - 1) Touch(w * 64 + BitOperations.TrailingZeroCount(bits), blocks[b].Start);
-                for (ulong bits = liveOut[b][w]; bits != 0; bits &= bits - 1) Touch(w * 64 + BitOperations.TrailingZeroCount(bits), blocks[b].End);
+                for (ulong bits = liveIn[b][w]; bits != 0; bits &= bits - 1)
+                    Touch(w * 64 + BitOperations.TrailingZeroCount(bits), blocks[b].Start);
+                for (ulong bits = liveOut[b][w]; bits != 0; bits &= bits - 1)
+                    Touch(w * 64 + BitOperations.TrailingZeroCount(bits), blocks[b].End);
             }
             for (int i = blocks[b].Start; i < blocks[b].End; i++)
             {
@@ -78,7 +81,8 @@ internal static class RegisterPlaces
         var free = new Stack<int>[] { new(), new(), new() };
         var active = new PriorityQueue<int, int>();
         int end = start;
-        foreach (int register in Enumerable.Range(0, count).Where(r => last[r] >= 0).OrderByDescending(r => Sizes[kinds[r]] > 4).ThenBy(r => first[r]))
+        foreach (int register in Enumerable.Range(0,
+            count).Where(r => last[r] >= 0).OrderByDescending(r => Sizes[kinds[r]] > 4).ThenBy(r => first[r]))
         {
             // A place is free again only after the operation that reads it last, so that no operation writes over its own inputs.
             while (active.TryPeek(out int oldest, out int until) && until < first[register])

@@ -71,7 +71,8 @@ internal sealed unsafe class SharedUnit : IDisposable
             Time = 1;
         }
         // Copies that the last block never waited for must not look as if they were under way.
-        for (nuint g = 0; _block.HasAsyncCopies && g < _granules; g++) if (_writeTime[g] == Pending) _writeTime[g] = 0;
+        bool left = _block.LeftCopies;
+        for (nuint g = 0; left && g < _granules; g++) if (_writeTime[g] == Pending) _writeTime[g] = 0;
         _start = _full = Time;
         Time++;
     }
@@ -80,7 +81,8 @@ internal sealed unsafe class SharedUnit : IDisposable
     /// <returns>The time that has ended.</returns>
     public uint Tick()
     {
-        if (Time >= (1u << 26) - 2) throw new EmulatorException(FailureKind.LaunchLimit, "a block synchronises more often than the race detector can count");
+        if (Time >= (1u << 26) - 2)
+            throw new EmulatorException(FailureKind.LaunchLimit, "a block synchronises more often than the race detector can count");
         return Time++;
     }
 
@@ -97,23 +99,49 @@ internal sealed unsafe class SharedUnit : IDisposable
         foreach (uint* times in _readBy) NativeMemory.Free(times);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Load(Warp warp, Op* op, MemoryAccess access, uint* offsets, uint mask)
     {
         int bytes = access.Bytes;
-        Check(warp, op, offsets, mask, bytes);
-        Count(op, offsets, mask, bytes);
-        if (_strict) for (uint left = mask; left != 0; left &= left - 1) CheckRead(warp, op, BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
+        bool consecutive = mask == uint.MaxValue && Consecutive(offsets, (uint)bytes);
+        if (consecutive) CheckEnds(warp, op, offsets, bytes);
+        else Check(warp, op, offsets, mask, bytes);
+        Count(op, offsets, mask, bytes, consecutive);
+        if (consecutive && bytes == 4 && _granule == 2 && (!_strict || ReadWords(warp, offsets[0] >> 2)))
+        {
+            if (access is { ElementBytes: 4, DataBits: 32 } && op->Extra[0] >= 0)
+            {
+                Unsafe.CopyBlock(warp.Frame + op->Extra[0], Data + offsets[0], 128);
+                return;
+            }
+        }
+        else if (_strict)
+            for (uint left = mask; left != 0; left &= left - 1)
+                CheckRead(warp, op, BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
         byte** pointers = stackalloc byte*[32];
         for (int lane = 0; lane < 32; lane++) pointers[lane] = Data + (mask >> lane & 1) * offsets[lane];
         LaneData.Load(warp, op, access, pointers, mask);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Store(Warp warp, Op* op, MemoryAccess access, uint* offsets, uint mask)
     {
         int bytes = access.Bytes;
-        Check(warp, op, offsets, mask, bytes);
-        Count(op, offsets, mask, bytes);
-        if (_strict) for (uint left = mask; left != 0; left &= left - 1) CheckWrite(warp, op, (uint)BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
+        bool consecutive = mask == uint.MaxValue && Consecutive(offsets, (uint)bytes);
+        if (consecutive) CheckEnds(warp, op, offsets, bytes);
+        else Check(warp, op, offsets, mask, bytes);
+        Count(op, offsets, mask, bytes, consecutive);
+        if (consecutive && bytes == 4 && _granule == 2 && (!_strict || WriteWords(warp, offsets[0] >> 2)))
+        {
+            if (access is { ElementBytes: 4, DataBits: 32 })
+            {
+                Unsafe.CopyBlock(Data + offsets[0], warp.Frame + op->Extra[0], 128);
+                return;
+            }
+        }
+        else if (_strict)
+            for (uint left = mask; left != 0; left &= left - 1)
+                CheckWrite(warp, op, (uint)BitOperations.TrailingZeroCount(left), offsets[BitOperations.TrailingZeroCount(left)], bytes);
         byte** pointers = stackalloc byte*[32];
         for (int lane = 0; lane < 32; lane++) pointers[lane] = Data + (mask >> lane & 1) * offsets[lane];
         LaneData.Store(warp, op, access, pointers, mask);
@@ -132,6 +160,7 @@ internal sealed unsafe class SharedUnit : IDisposable
     }
 
     /// <summary>Issues one lane's asynchronous copy: until it arrives nobody may touch the target.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Issue(Warp warp, Op* op, int lane, uint offset, int bytes, byte* source, int sourceBytes)
     {
         CheckLane(warp, op, lane, offset, bytes);
@@ -139,8 +168,17 @@ internal sealed unsafe class SharedUnit : IDisposable
         Unsafe.InitBlock(copy->Data, 0, 16);
         Unsafe.CopyBlock(copy->Data, source, (uint)sourceBytes);
         if (!_strict) return;
-        nuint end = (offset + (nuint)bytes - 1) >> _granule;
-        for (nuint g = offset >> _granule; g <= end; g++)
+        nuint first = offset >> _granule, end = (offset + (nuint)bytes - 1) >> _granule;
+        if (end - first == 3)
+        {
+            Vector128<uint> latest = Vector128.Max(Vector128.Load(_writeTime + first), Vector128.Load(_readTime + first));
+            if (Vector128.LessThanOrEqualAll(latest, Vector128.Create(_full << 6 | 63)))
+            {
+                Vector128<uint>.AllBitsSet.Store(_writeTime + first);
+                return;
+            }
+        }
+        for (nuint g = first; g <= end; g++)
         {
             WriteGranule(warp, op, (uint)lane, g, lane, requireWritten: false);
             _writeTime[g] = Pending;
@@ -148,12 +186,13 @@ internal sealed unsafe class SharedUnit : IDisposable
     }
 
     /// <summary>Lets a copy arrive: it counts as written by its lane now.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Arrive(Warp warp, AsyncCopies.Copy* copy)
     {
         Unsafe.CopyBlock(Data + copy->Offset, copy->Data, (uint)copy->Bytes);
         if (!_strict) return;
-        nuint end = (copy->Offset + (nuint)copy->Bytes - 1) >> _granule;
-        for (nuint g = copy->Offset >> _granule; g <= end; g++)
+        nuint first = copy->Offset >> _granule, end = (copy->Offset + (nuint)copy->Bytes - 1) >> _granule;
+        for (nuint g = first; g <= end; g++)
         {
             _writeTime[g] = Time << 6 | (uint)copy->Lane;
             _writeWarp[g] = (byte)warp.Number;
@@ -175,12 +214,15 @@ internal sealed unsafe class SharedUnit : IDisposable
     }
 
     /// <summary>Counts passes over the banks: 8- and 16-byte accesses go by half and quarter warps, equal words are one.</summary>
-    public void Count(Op* op, uint* offsets, uint mask, int bytes)
+    public void Count(Op* op, uint* offsets, uint mask, int bytes) =>
+        Count(op, offsets, mask, bytes, mask == uint.MaxValue && Consecutive(offsets, (uint)bytes));
+
+    private void Count(Op* op, uint* offsets, uint mask, int bytes, bool consecutive)
     {
         ref Counters counters = ref _block.Counters[op->Index];
         counters.SharedAccesses++;
         int phases = bytes <= 4 ? 1 : bytes / 4;
-        if (mask == uint.MaxValue && Consecutive(offsets, (uint)bytes))
+        if (consecutive)
         {
             counters.SharedWavefronts += phases;
             return;
@@ -196,6 +238,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private int Passes(uint* offsets, uint mask, int bytes)
     {
         byte* perBank = stackalloc byte[32];
@@ -219,12 +262,56 @@ internal sealed unsafe class SharedUnit : IDisposable
         return most;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static bool Consecutive(uint* offsets, uint bytes)
     {
         Vector512<uint> step = Vector512<uint>.Indices * bytes + Vector512.Create(offsets[0]);
         return Vector512.Load(offsets) == step && Vector512.Load(offsets + 16) == step + Vector512.Create(16 * bytes);
     }
 
+    private void CheckEnds(Warp warp, Op* op, uint* offsets, int bytes)
+    {
+        CheckLane(warp, op, 0, offsets[0], bytes);
+        // Offsets that wrap around are not consecutive places.
+        if (offsets[31] < offsets[0] || offsets[31] > Bytes - (uint)bytes) Check(warp, op, offsets, uint.MaxValue, bytes);
+    }
+
+    /// <summary>The check of 32 lanes that read one word each, all in a row; false where it has to be looked at lane by lane.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private bool ReadWords(Warp warp, nuint g)
+    {
+        Vector512<uint> start = Vector512.Create(_start + 1), span = Vector512.Create(_full - _start);
+        Vector512<uint> first = (Vector512.Load(_writeTime + g) >>> 6) - start,
+            second = (Vector512.Load(_writeTime + g + 16) >>> 6) - start;
+        if (!Vector512.LessThanAll(first, span) || !Vector512.LessThanAll(second, span)) return false;
+        uint* by = _readBy[warp.Number];
+        Vector512<uint> now = Vector512.Create(Time << 6), entry = now | Vector512<uint>.Indices;
+        for (int i = 0; i < 32; i += 16, entry += Vector512.Create(16u))
+        {
+            now.Store(_readTime + g + i);
+            Vector512<uint> old = Vector512.Load(by + g + i);
+            Vector512<uint> shared = Vector512.GreaterThanOrEqual(old, now) & ~Vector512.Equals(old, entry);
+            Vector512.ConditionalSelect(shared, now | Vector512.Create(ManyLanes), entry).Store(by + g + i);
+        }
+        return true;
+    }
+
+    /// <summary>The same for writes.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private bool WriteWords(Warp warp, nuint g)
+    {
+        Vector512<uint> full = Vector512.Create(_full << 6 | 63);
+        Vector512<uint> latest = Vector512.Max(Vector512.Load(_writeTime + g), Vector512.Load(_writeTime + g + 16));
+        latest = Vector512.Max(latest, Vector512.Max(Vector512.Load(_readTime + g), Vector512.Load(_readTime + g + 16)));
+        if (!Vector512.LessThanOrEqualAll(latest, full)) return false;
+        Vector512<uint> entry = Vector512.Create(Time << 6) | Vector512<uint>.Indices;
+        entry.Store(_writeTime + g);
+        (entry + Vector512.Create(16u)).Store(_writeTime + g + 16);
+        Unsafe.InitBlockUnaligned(_writeWarp + g, (byte)warp.Number, 32);
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Check(Warp warp, Op* op, uint* offsets, uint mask, int bytes)
     {
         uint limit = Bytes - (uint)bytes, align = (uint)bytes - 1;
@@ -239,9 +326,11 @@ internal sealed unsafe class SharedUnit : IDisposable
     private void CheckLane(Warp warp, Op* op, int lane, uint offset, int bytes)
     {
         if (offset > Bytes || (uint)bytes > Bytes - offset)
-            throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane, $"{bytes} bytes at shared address 0x{offset:x}, of {Bytes} bytes ({Variable(offset)})", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane,
+                $"{bytes} bytes at shared address 0x{offset:x}, of {Bytes} bytes ({Variable(offset)})", offset, Variable(offset));
         if ((offset & (uint)(bytes - 1)) != 0)
-            throw warp.Failure(op, FailureKind.Misaligned, 1u << lane, $"shared address 0x{offset:x} is no multiple of {bytes} ({Variable(offset)})", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.Misaligned, 1u << lane,
+                $"shared address 0x{offset:x} is no multiple of {bytes} ({Variable(offset)})", offset, Variable(offset));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -250,6 +339,18 @@ internal sealed unsafe class SharedUnit : IDisposable
         nuint first = offset >> _granule, end = (offset + (nuint)bytes - 1) >> _granule;
         uint now = Time << 6, entry = now | (uint)lane, span = _full - _start;
         uint* by = _readBy[warp.Number];
+        if (end - first == 3)
+        {
+            Vector128<uint> since = (Vector128.Load(_writeTime + first) >>> 6) - Vector128.Create(_start + 1);
+            if (Vector128.LessThanAll(since, Vector128.Create(span)))
+            {
+                Vector128<uint> nows = Vector128.Create(now), entries = Vector128.Create(entry), olds = Vector128.Load(by + first);
+                nows.Store(_readTime + first);
+                Vector128<uint> several = Vector128.GreaterThanOrEqual(olds, nows) & ~Vector128.Equals(olds, entries);
+                Vector128.ConditionalSelect(several, nows | Vector128.Create(ManyLanes), entries).Store(by + first);
+                return;
+            }
+        }
         for (nuint g = first; g <= end; g++)
         {
             if ((_writeTime[g] >> 6) - _start - 1 >= span) CheckReadSlowly(warp, op, lane, g);
@@ -269,13 +370,16 @@ internal sealed unsafe class SharedUnit : IDisposable
         if (time <= _start)
         {
             uint offset = (uint)(g << _granule);
-            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed, $"shared address 0x{offset:x} ({Variable(offset)}) is read but nothing in the block has written it", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed,
+                $"shared address 0x{offset:x} ({Variable(offset)}) is read but nothing in the block has written it", offset,
+                    Variable(offset));
         }
         int writer = _writeWarp[g];
         if (time <= warp.Clock[writer] || (writer == warp.Number && (written & 63) == (uint)lane)) return;
         throw Race(warp, op, blamed, g, writer, written & 63, "read", "wrote");
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void CheckWrite(Warp warp, Op* op, uint lane, uint offset, int bytes)
     {
         nuint end = (offset + (nuint)bytes - 1) >> _granule;
@@ -286,7 +390,8 @@ internal sealed unsafe class SharedUnit : IDisposable
     private void WriteGranule(Warp warp, Op* op, uint entryLane, nuint g, int lane, bool requireWritten)
     {
         uint written = _writeTime[g];
-        if (written >> 6 > _full || _readTime[g] >> 6 > _full || requireWritten) CheckWriteSlowly(warp, op, entryLane, g, lane, requireWritten);
+        if (written >> 6 > _full || _readTime[g] >> 6 > _full || requireWritten)
+            CheckWriteSlowly(warp, op, entryLane, g, lane, requireWritten);
         _writeTime[g] = Time << 6 | entryLane;
         _writeWarp[g] = (byte)warp.Number;
     }
@@ -299,14 +404,17 @@ internal sealed unsafe class SharedUnit : IDisposable
         if (requireWritten && time <= _start)
         {
             uint offset = (uint)(g << _granule);
-            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed, $"shared address 0x{offset:x} ({Variable(offset)}) takes an atomic but nothing in the block has written it", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.UnwrittenRead, blamed,
+                $"shared address 0x{offset:x} ({Variable(offset)}) takes an atomic but nothing in the block has written it", offset,
+                    Variable(offset));
         }
         if (time > _full)
         {
             int writer = _writeWarp[g];
             uint writerLane = written & 63;
             bool ordered = time <= warp.Clock[writer] || (writer == warp.Number && writerLane == (uint)lane && entryLane != AtomicLane)
-                || (entryLane == AtomicLane && writerLane == AtomicLane) || (entryLane == AtomicLane && writer == warp.Number && writerLane == (uint)lane);
+                || (entryLane == AtomicLane && writerLane == AtomicLane)
+                || (entryLane == AtomicLane && writer == warp.Number && writerLane == (uint)lane);
             if (!ordered) throw Race(warp, op, blamed, g, writer, writerLane, "written", "wrote");
         }
         if (_readTime[g] >> 6 <= _full) return;
@@ -321,7 +429,9 @@ internal sealed unsafe class SharedUnit : IDisposable
     private EmulatorException NotAwaited(Warp warp, Op* op, uint lanes, nuint g)
     {
         uint offset = (uint)(g << _granule);
-        return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes, $"shared address 0x{offset:x} ({Variable(offset)}) is touched while a cp.async into it is under way: the thread that issued it has to wait for its group, and a barrier has to follow", offset, Variable(offset));
+        return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes,
+            $"shared address 0x{offset:x} ({Variable(offset)}) is touched while a cp.async into it is under way: the thread that issued it has to "
+            + "wait for its group, and a barrier has to follow", offset, Variable(offset));
     }
 
     private EmulatorException Race(Warp warp, Op* op, uint lanes, nuint g, int otherWarp, uint otherLane, string now, string before)
@@ -340,8 +450,10 @@ internal sealed unsafe class SharedUnit : IDisposable
     private string Variable(uint offset)
     {
         PtxEntry entry = _block.Code.Entry;
-        PtxVariable? found = _block.Code.SharedVariables.Where(v => !v.Extern).FirstOrDefault(v => offset >= v.Offset && offset < v.Offset + v.Bytes);
+        PtxVariable? found = _block.Code.SharedVariables.Where(v => !v.Extern).FirstOrDefault(v => offset >= v.Offset
+            && offset < v.Offset + v.Bytes);
         if (found is not null) return $"{found.Name}+{offset - found.Offset}";
-        return offset >= entry.DynamicSharedOffset ? $"dynamic shared memory+{offset - entry.DynamicSharedOffset}" : "between shared variables";
+        return offset >= entry.DynamicSharedOffset ? $"dynamic shared memory+{offset - entry.DynamicSharedOffset}"
+            : "between shared variables";
     }
 }

@@ -92,6 +92,8 @@ internal sealed unsafe class Warp : IDisposable
         WaitsAt = -1;
         Array.Fill(Clock, time);
         Copies.Clear();
+        // Registers that a kernel reads before it writes them shall not depend on which block ran before.
+        NativeMemory.Clear(Frame + Code.ConstantBytes, (nuint)(Code.FrameBytes - Code.ConstantBytes));
         _stack.Clear();
         _stack.Add(new Level(0, -1, lanes));
         _block = 0;
@@ -142,7 +144,9 @@ internal sealed unsafe class Warp : IDisposable
                     _block = block;
                     visits[block]++;
                     lanes[block] += BitOperations.PopCount(Active);
-                    if (++Block.Steps > Block.MaxSteps) throw Failure(op + 1, FailureKind.Deadlock, Active, $"the launch runs without end: {Block.Steps} basic blocks executed");
+                    if (++Block.Steps > Block.MaxSteps)
+                        throw Failure(op + 1, FailureKind.Deadlock, Active,
+                            $"the launch runs without end: {Block.Steps} basic blocks executed");
                     op++;
                     break;
                 }
@@ -188,7 +192,7 @@ internal sealed unsafe class Warp : IDisposable
         PtxInstruction? instruction = Code.Instructions[op->Index];
         var site = new FailureSite(
             Code.Entry.Name, instruction?.Line ?? 0, instruction?.Text ?? "", instruction?.Source, Block.Position,
-            Block.Shape.Block.At((ulong)(Number * 32 + lane)) is var at ? at : default);
+                Block.Shape.Block.At((ulong)(Number * 32 + lane)));
         return new EmulatorException(kind, detail, site) { Address = address, MemoryName = memory };
     }
 
@@ -251,12 +255,14 @@ internal sealed unsafe class Warp : IDisposable
         {
             int lane = BitOperations.TrailingZeroCount(mask);
             uint chosen = index[lane];
-            if (chosen >= (uint)targets.Length) throw Failure(op, FailureKind.InvalidOperation, 1u << lane, $"indirect branch number {chosen} of {targets.Length} targets");
+            if (chosen >= (uint)targets.Length)
+                throw Failure(op, FailureKind.InvalidOperation, 1u << lane, $"indirect branch number {chosen} of {targets.Length} targets");
             uint same = 0;
             for (uint left = mask; left != 0; left &= left - 1)
             {
                 int at = BitOperations.TrailingZeroCount(left);
-                if (targets[index[at]  < (uint)targets.Length ? index[at] : chosen] == targets[chosen] && index[at] < (uint)targets.Length) same |= 1u << at;
+                if (targets[index[at]  < (uint)targets.Length ? index[at] : chosen] == targets[chosen] && index[at] < (uint)targets.Length)
+                    same |= 1u << at;
             }
             if (targets[chosen] != join) _stack.Add(new Level(targets[chosen], join, same));
             mask &= ~same;

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using DwrSeg.PtxEmulator.Execution;
 using DwrSeg.PtxEmulator.Ptx;
 using DwrSeg.PtxEmulator.Translation;
@@ -60,7 +61,8 @@ internal static unsafe class AsyncCopyOps
         if (hint) r.Source(r.Operands - 1, 64);
         if (targetAdded is > int.MaxValue or < int.MinValue) throw r.Error("an offset that large is not possible");
         r.Operation.E = ignore;
-        r.Operation.Access = new MemoryAccess { Space = StateSpace.Shared, ElementBytes = bytes, WideAddress = wideSource, DataBits = (int)targetAdded };
+        r.Operation.Access = new MemoryAccess { Space = StateSpace.Shared, ElementBytes = bytes, WideAddress = wideSource,
+            DataBits = (int)targetAdded };
         r.Emit(&Copy, InstructionClass.CpAsync, a: target, b: source, c: size, small: (wideTarget ? 1 : 0) | negated << 1);
     }
 
@@ -68,11 +70,11 @@ internal static unsafe class AsyncCopyOps
 
     private static void Wait(Warp warp, Op* op) => warp.Copies.Wait(warp, warp.Mask, op->Small);
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Copy(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
         int bytes = access.ElementBytes;
-        warp.Block.HasAsyncCopies = true;
         uint* offsets = stackalloc uint[32];
         ulong* addresses = stackalloc ulong[32];
         byte** pointers = stackalloc byte*[32];
@@ -85,7 +87,8 @@ internal static unsafe class AsyncCopyOps
         {
             int lane = BitOperations.TrailingZeroCount(left);
             uint size = (ignored >> lane & 1) != 0 ? 0 : op->C >= 0 ? ((uint*)(warp.Frame + op->C))[lane] : (uint)bytes;
-            if (size > (uint)bytes) throw warp.Failure(op, FailureKind.InvalidOperation, 1u << lane, $"a source of {size} bytes for a copy of {bytes}");
+            if (size > (uint)bytes)
+                throw warp.Failure(op, FailureKind.InvalidOperation, 1u << lane, $"a source of {size} bytes for a copy of {bytes}");
             sizes[lane] = (int)size;
             if (size == (uint)bytes) whole |= 1u << lane;
             else if (size > 0) warp.Block.Global.Read(warp, op, (int)size, bytes, addresses, 1u << lane, pointers);

@@ -28,7 +28,7 @@ internal static unsafe class AtomicOps
         PtxType type = r.Type();
         int bytes = type.Bytes(), bits = bytes * 8, first = returns ? 1 : 0;
         if (type.IsFloat() && operation is not ("add" or "min" or "max")) throw r.Error($"no atomic {operation} has type {type}");
-        if (type.IsFloat() && operation is "min" or "max" && type is PtxType.F32 or PtxType.F64 && operation is "min" or "max") throw r.Error($"no atomic {operation} has type {type}");
+        if (type is PtxType.F32 or PtxType.F64 && operation != "add") throw r.Error($"no atomic {operation} has type {type}");
         if (type == PtxType.F64) r.Requires(60);
         if (type is PtxType.F16) r.Requires(70);
         if (type is PtxType.BF16 or PtxType.BF16x2 || elements > 1) r.Requires(90);
@@ -41,7 +41,8 @@ internal static unsafe class AtomicOps
         foreach (PtxOperand value in values) r.Operation.Extra.Add(r.SourceOf(value, bits));
         int c = operation == "cas" ? r.Source(first + 2, bits) : -1;
         if (hint) r.Source(first + (c >= 0 ? 3 : 2), 64);
-        if (space is StateSpace.Shared or StateSpace.Generic) r.Translator.SharedGranule = Math.Min(r.Translator.SharedGranule, BitOperations.Log2((uint)bytes));
+        if (space is StateSpace.Shared or StateSpace.Generic)
+            r.Translator.SharedGranule = Math.Min(r.Translator.SharedGranule, BitOperations.Log2((uint)bytes));
         if (space is StateSpace.Global or StateSpace.Generic && (returns || type.IsFloat())) r.Translator.OrderedAtomics = true;
         r.Operation.Access = new MemoryAccess
         {
@@ -84,7 +85,8 @@ internal static unsafe class AtomicOps
             for (uint left = warp.Mask; left != 0; left &= left - 1)
             {
                 int lane = BitOperations.TrailingZeroCount(left);
-                ulong value = Lane(warp, op->Extra[e], lane, access.DataBits), third = op->C >= 0 ? Lane(warp, op->C, lane, access.DataBits) : 0;
+                ulong value = Lane(warp, op->Extra[e], lane, access.DataBits), third = op->C >= 0
+                    ? Lane(warp, op->C, lane, access.DataBits) : 0;
                 ulong old = Change(pointers[lane] + e * access.ElementBytes, access.ElementBytes, op->Small, value, third);
                 if (op->D < 0) continue;
                 if (access.DataBits == 64) ((ulong*)(warp.Frame + op->D))[lane] = old;
@@ -93,7 +95,8 @@ internal static unsafe class AtomicOps
         }
     }
 
-    private static ulong Lane(Warp warp, int place, int lane, int bits) => bits == 64 ? ((ulong*)(warp.Frame + place))[lane] : ((uint*)(warp.Frame + place))[lane];
+    private static ulong Lane(Warp warp, int place, int lane, int bits) =>
+        bits == 64 ? ((ulong*)(warp.Frame + place))[lane] : ((uint*)(warp.Frame + place))[lane];
 
     private static ulong Change(byte* target, int bytes, int code, ulong value, ulong third)
     {
@@ -135,9 +138,11 @@ internal static unsafe class AtomicOps
                     PtxType.F32 => BitConverter.SingleToUInt32Bits(Single((uint)old) + Single((uint)value)),
                     PtxType.F64 => BitConverter.DoubleToUInt64Bits(BitConverter.UInt64BitsToDouble(old) + BitConverter.UInt64BitsToDouble(value)),
                     PtxType.F16 => HalfAdd((uint)old, (uint)value),
-                    PtxType.F16x2 => HalfAdd((uint)old & 0xffff, (uint)value & 0xffff) | (ulong)HalfAdd((uint)old >> 16, (uint)value >> 16) << 16,
+                    PtxType.F16x2 => HalfAdd((uint)old & 0xffff, (uint)value & 0xffff)
+                        | (ulong)HalfAdd((uint)old >> 16, (uint)value >> 16) << 16,
                     PtxType.BF16 => BrainAdd((uint)old, (uint)value),
-                    PtxType.BF16x2 => BrainAdd((uint)old & 0xffff, (uint)value & 0xffff) | (ulong)BrainAdd((uint)old >> 16, (uint)value >> 16) << 16,
+                    PtxType.BF16x2 => BrainAdd((uint)old & 0xffff, (uint)value & 0xffff)
+                        | (ulong)BrainAdd((uint)old >> 16, (uint)value >> 16) << 16,
                     _ => old + value,
                 };
             case 1 or 2:

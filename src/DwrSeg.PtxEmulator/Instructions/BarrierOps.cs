@@ -76,7 +76,9 @@ internal static unsafe class BarrierOps
         for (uint left = warp.Mask; left != 0; left &= left - 1)
         {
             int lane = BitOperations.TrailingZeroCount(left);
-            if (value[lane] != value[first]) throw warp.Failure(op, FailureKind.DivergentBarrier, 1u << lane, $"lanes of a warp name different barriers or counts: {value[first]} and {value[lane]}");
+            if (value[lane] != value[first])
+                throw warp.Failure(op, FailureKind.DivergentBarrier, 1u << lane,
+                    $"lanes of a warp name different barriers or counts: {value[first]} and {value[lane]}");
         }
         return value[first];
     }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using DwrSeg.PtxEmulator.Execution;
 using DwrSeg.PtxEmulator.Ptx;
@@ -80,11 +81,13 @@ internal static unsafe class BitOps
         r.Emit(bits == 64 ? for64 : for32, Kind, r.Destination(0, narrow ? 32 : bits), r.Source(1, bits));
     }
 
-    private static void Logic(InstructionReader r, delegate*<Warp, Op*, void> for32, delegate*<Warp, Op*, void> for64, delegate*<Warp, Op*, void> forPredicates)
+    private static void Logic(
+        InstructionReader r, delegate*<Warp, Op*, void> for32, delegate*<Warp, Op*, void> for64, delegate*<Warp, Op*, void> forPredicates)
     {
         PtxType type = r.Type();
         int bits = type == PtxType.Pred ? 1 : type.Bytes() * 8;
-        r.Emit(bits == 1 ? forPredicates : bits == 64 ? for64 : for32, bits == 1 ? InstructionClass.Move : Kind, r.Destination(0, bits), r.Source(1, bits), r.Source(2, bits));
+        r.Emit(bits == 1 ? forPredicates : bits == 64 ? for64 : for32, bits == 1 ? InstructionClass.Move : Kind, r.Destination(0, bits),
+            r.Source(1, bits), r.Source(2, bits));
     }
 
     private static void Not(InstructionReader r)
@@ -121,9 +124,12 @@ internal static unsafe class BitOps
         }
         delegate*<Warp, Op*, void> run = bits switch
         {
-            16 => left ? &Shell.Lanes2<ShiftLeft16, uint, uint, uint> : signed ? &Shell.Lanes2<ShiftRightSigned16, uint, uint, uint> : &Shell.Lanes2<ShiftRight, uint, uint, uint>,
-            32 => left ? &Shell.Lanes2<ShiftLeft, uint, uint, uint> : signed ? &Shell.Lanes2<ShiftRightSigned, int, uint, int> : &Shell.Lanes2<ShiftRight, uint, uint, uint>,
-            _ => left ? &Shell.Lanes2<ShiftLeft64, ulong, uint, ulong> : signed ? &Shell.Lanes2<ShiftRightSigned64, long, uint, long> : &Shell.Lanes2<ShiftRight64, ulong, uint, ulong>,
+            16 => left ? &Shell.Lanes2<ShiftLeft16, uint, uint, uint> : signed ? &Shell.Lanes2<ShiftRightSigned16, uint, uint, uint>
+                : &Shell.Lanes2<ShiftRight, uint, uint, uint>,
+            32 => left ? &Shell.Lanes2<ShiftLeft, uint, uint, uint> : signed ? &Shell.Lanes2<ShiftRightSigned, int, uint, int>
+                : &Shell.Lanes2<ShiftRight, uint, uint, uint>,
+            _ => left ? &Shell.Lanes2<ShiftLeft64, ulong, uint, ulong> : signed ? &Shell.Lanes2<ShiftRightSigned64, long, uint, long>
+                : &Shell.Lanes2<ShiftRight64, ulong, uint, ulong>,
         };
         r.Emit(run, Kind, d, a, r.Source(2, 32));
     }
@@ -138,43 +144,54 @@ internal static unsafe class BitOps
         r.Emit(run, Kind, r.Destination(0, 32), r.Source(1, 32), r.Source(2, 32), r.Source(3, 32));
     }
 
-    private static void AndPredicate(Warp warp, Op* op) => MoveOps.SetPredicate(warp, op->D, *(uint*)(warp.Frame + op->A) & *(uint*)(warp.Frame + op->B));
+    private static void AndPredicate(Warp warp, Op* op) =>
+        MoveOps.SetPredicate(warp, op->D, *(uint*)(warp.Frame + op->A) & *(uint*)(warp.Frame + op->B));
 
-    private static void OrPredicate(Warp warp, Op* op) => MoveOps.SetPredicate(warp, op->D, *(uint*)(warp.Frame + op->A) | *(uint*)(warp.Frame + op->B));
+    private static void OrPredicate(Warp warp, Op* op) =>
+        MoveOps.SetPredicate(warp, op->D, *(uint*)(warp.Frame + op->A) | *(uint*)(warp.Frame + op->B));
 
-    private static void XorPredicate(Warp warp, Op* op) => MoveOps.SetPredicate(warp, op->D, *(uint*)(warp.Frame + op->A) ^ *(uint*)(warp.Frame + op->B));
+    private static void XorPredicate(Warp warp, Op* op) =>
+        MoveOps.SetPredicate(warp, op->D, *(uint*)(warp.Frame + op->A) ^ *(uint*)(warp.Frame + op->B));
 
     private static void NotPredicate(Warp warp, Op* op) => MoveOps.SetPredicate(warp, op->D, ~*(uint*)(warp.Frame + op->A));
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ShiftLeftBy<T>(Warp warp, Op* op)
         where T : unmanaged
     {
         T* a = (T*)(warp.Frame + op->A), d = (T*)(warp.Frame + op->D);
-        for (int i = 0; i < 32; i += Vector512<T>.Count) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) << op->Small << (int)op->Immediate);
+        for (int i = 0; i < 32; i += Vector512<T>.Count)
+            Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) << op->Small << (int)op->Immediate);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ShiftRightBy<T>(Warp warp, Op* op)
         where T : unmanaged
     {
         T* a = (T*)(warp.Frame + op->A), d = (T*)(warp.Frame + op->D);
-        for (int i = 0; i < 32; i += Vector512<T>.Count) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) >>> op->Small >>> (int)op->Immediate);
+        for (int i = 0; i < 32; i += Vector512<T>.Count)
+            Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) >>> op->Small >>> (int)op->Immediate);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ShiftRightSigned32By(Warp warp, Op* op)
     {
         int* a = (int*)(warp.Frame + op->A), d = (int*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) >> op->Small);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void ShiftRightSigned64By(Warp warp, Op* op)
     {
         long* a = (long*)(warp.Frame + op->A), d = (long*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 8) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) >> op->Small);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Lop3(Warp warp, Op* op)
     {
-        uint* a = (uint*)(warp.Frame + op->A), b = (uint*)(warp.Frame + op->B), c = (uint*)(warp.Frame + op->C), d = (uint*)(warp.Frame + op->D);
+        uint* a = (uint*)(warp.Frame + op->A), b = (uint*)(warp.Frame + op->B), c = (uint*)(warp.Frame + op->C),
+            d = (uint*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 16)
         {
             Vector512<uint> x = Vector512.Load(a + i), y = Vector512.Load(b + i), z = Vector512.Load(c + i), result = Vector512<uint>.Zero;
@@ -189,7 +206,8 @@ internal static unsafe class BitOps
 
     private static void Permute(Warp warp, Op* op)
     {
-        uint* a = (uint*)(warp.Frame + op->A), b = (uint*)(warp.Frame + op->B), c = (uint*)(warp.Frame + op->C), d = (uint*)(warp.Frame + op->D);
+        uint* a = (uint*)(warp.Frame + op->A), b = (uint*)(warp.Frame + op->B), c = (uint*)(warp.Frame + op->C),
+            d = (uint*)(warp.Frame + op->D);
         for (uint left = warp.Mask; left != 0; left &= left - 1)
         {
             int i = BitOperations.TrailingZeroCount(left);
@@ -218,7 +236,8 @@ internal static unsafe class BitOps
 
     private static void Insert32(Warp warp, Op* op)
     {
-        uint* a = (uint*)(warp.Frame + op->A), b = (uint*)(warp.Frame + op->B), c = (uint*)(warp.Frame + op->C), e = (uint*)(warp.Frame + op->E), d = (uint*)(warp.Frame + op->D);
+        uint* a = (uint*)(warp.Frame + op->A), b = (uint*)(warp.Frame + op->B), c = (uint*)(warp.Frame + op->C),
+            e = (uint*)(warp.Frame + op->E), d = (uint*)(warp.Frame + op->D);
         for (uint left = warp.Mask; left != 0; left &= left - 1)
         {
             int i = BitOperations.TrailingZeroCount(left);
@@ -261,7 +280,10 @@ internal static unsafe class BitOps
 
     private struct ShiftLeft16 : ILane2<uint, uint, uint> { public static uint Do(uint a, uint b) => b > 15 ? 0u : (ushort)(a << (int)b); }
 
-    private struct ShiftRightSigned16 : ILane2<uint, uint, uint> { public static uint Do(uint a, uint b) => (ushort)((short)a >> (int)Math.Min(b, 15)); }
+    private struct ShiftRightSigned16 : ILane2<uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b) => (ushort)((short)a >> (int)Math.Min(b, 15));
+    }
 
     private struct ShiftLeft64 : ILane2<ulong, uint, ulong> { public static ulong Do(ulong a, uint b) => b > 63 ? 0 : a << (int)b; }
 
@@ -269,13 +291,25 @@ internal static unsafe class BitOps
 
     private struct ShiftRightSigned64 : ILane2<long, uint, long> { public static long Do(long a, uint b) => a >> (int)Math.Min(b, 63); }
 
-    private struct FunnelLeft : ILane3<uint, uint, uint, uint> { public static uint Do(uint a, uint b, uint c) => (uint)((((ulong)b << 32 | a) << (int)Math.Min(c, 32)) >> 32); }
+    private struct FunnelLeft : ILane3<uint, uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b, uint c) => (uint)((((ulong)b << 32 | a) << (int)Math.Min(c, 32)) >> 32);
+    }
 
-    private struct FunnelLeftWrap : ILane3<uint, uint, uint, uint> { public static uint Do(uint a, uint b, uint c) => FunnelLeft.Do(a, b, c & 31); }
+    private struct FunnelLeftWrap : ILane3<uint, uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b, uint c) => FunnelLeft.Do(a, b, c & 31);
+    }
 
-    private struct FunnelRight : ILane3<uint, uint, uint, uint> { public static uint Do(uint a, uint b, uint c) => (uint)(((ulong)b << 32 | a) >> (int)Math.Min(c, 32)); }
+    private struct FunnelRight : ILane3<uint, uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b, uint c) => (uint)(((ulong)b << 32 | a) >> (int)Math.Min(c, 32));
+    }
 
-    private struct FunnelRightWrap : ILane3<uint, uint, uint, uint> { public static uint Do(uint a, uint b, uint c) => FunnelRight.Do(a, b, c & 31); }
+    private struct FunnelRightWrap : ILane3<uint, uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b, uint c) => FunnelRight.Do(a, b, c & 31);
+    }
 
     private struct Bfe : ILane3<uint, uint, uint, uint> { public static uint Do(uint a, uint b, uint c) => (uint)Bfe64.Do(a, b, c); }
 
@@ -288,9 +322,15 @@ internal static unsafe class BitOps
         }
     }
 
-    private struct BfeSigned : ILane3<int, uint, uint, int> { public static int Do(int a, uint b, uint c) => (int)Field(a, (int)(b & 255), (int)(c & 255), 31); }
+    private struct BfeSigned : ILane3<int, uint, uint, int>
+    {
+        public static int Do(int a, uint b, uint c) => (int)Field(a, (int)(b & 255), (int)(c & 255), 31);
+    }
 
-    private struct BfeSigned64 : ILane3<long, uint, uint, long> { public static long Do(long a, uint b, uint c) => Field(a, (int)(b & 255), (int)(c & 255), 63); }
+    private struct BfeSigned64 : ILane3<long, uint, uint, long>
+    {
+        public static long Do(long a, uint b, uint c) => Field(a, (int)(b & 255), (int)(c & 255), 63);
+    }
 
     private static long Field(long a, int at, int count, int top)
     {

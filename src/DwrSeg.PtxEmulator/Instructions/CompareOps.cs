@@ -12,7 +12,8 @@ internal static unsafe class CompareOps
 {
     private const int Ftz = 1;
 
-    private static readonly string[] Names = ["eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan", "lo", "ls", "hi", "hs"];
+    private static readonly string[] Names = ["eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan",
+        "lo", "ls", "hi", "hs"];
 
     private enum Relation
     {
@@ -48,7 +49,8 @@ internal static unsafe class CompareOps
                 int p = r.DestinationOf(target.Elements[0], 1), q = r.DestinationOf(target.Elements[1], 1);
                 r.Operation.E = q;
                 r.Operation.Immediate = (long)relation;
-                r.Emit(type == PtxType.F16x2 ? &SetPacked<HalfValue> : &SetPacked<BrainValue>, InstructionClass.Float16, p, r.Source(1, 32), r.Source(2, 32), small: flush ? Ftz : 0);
+                r.Emit(type == PtxType.F16x2 ? &SetPacked<HalfValue> : &SetPacked<BrainValue>, InstructionClass.Float16, p, r.Source(1, 32),
+                    r.Source(2, 32), small: flush ? Ftz : 0);
                 return;
             }
             int d = r.DestinationOf(pair ? target.Elements[0] : target, 1);
@@ -116,7 +118,10 @@ internal static unsafe class CompareOps
 
     private struct HalfValue : IValue<float> { public static Vector512<float> Of(Vector512<float> raw) => HalfOps.ToFloat(raw.AsUInt32()); }
 
-    private struct BrainValue : IValue<float> { public static Vector512<float> Of(Vector512<float> raw) => (raw.AsUInt32() << 16).AsSingle(); }
+    private struct BrainValue : IValue<float>
+    {
+        public static Vector512<float> Of(Vector512<float> raw) => (raw.AsUInt32() << 16).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Set<T, TValue>(Warp warp, Op* op)
@@ -161,7 +166,8 @@ internal static unsafe class CompareOps
         {
             Vector512<uint> x = Vector512.Load(a + i), y = Vector512.Load(b + i);
             var relation = (Relation)op->Immediate;
-            low |= (uint)Compare(TValue.Of((x & Vector512.Create(0xffffu)).AsSingle()), TValue.Of((y & Vector512.Create(0xffffu)).AsSingle()), relation) << i;
+            low |= (uint)Compare(TValue.Of((x & Vector512.Create(0xffffu)).AsSingle()),
+                TValue.Of((y & Vector512.Create(0xffffu)).AsSingle()), relation) << i;
             high |= (uint)Compare(TValue.Of((x >>> 16).AsSingle()), TValue.Of((y >>> 16).AsSingle()), relation) << i;
         }
         if (op->D >= 0) MoveOps.SetPredicate(warp, op->D, low);

@@ -22,7 +22,8 @@ internal static unsafe class ControlOps
             r.Flag("idx");
             r.Flag("uni");
             int index = r.Source(0, 32);
-            if (!r.Translator.Entry.BranchTargets.TryGetValue(r.Operand(1).Name, out IReadOnlyList<string>? targets)) throw r.Error("an indirect branch without .branchtargets");
+            if (!r.Translator.Entry.BranchTargets.TryGetValue(r.Operand(1).Name, out IReadOnlyList<string>? targets))
+                throw r.Error("an indirect branch without .branchtargets");
             r.Operation.Kind = OpKind.IndirectBranch;
             r.Operation.Immediate = r.Translator.TargetLists.Count;
             r.Translator.TargetLists.Add([.. targets.Select(r.Translator.BlockOf)]);

@@ -31,14 +31,16 @@ internal static unsafe class ConvertOps
             if (sat) throw r.Error("packed conversions with .sat are not emulated");
             bool brain = to == PtxType.BF16x2;
             int small = (int)mode | (brain ? 16 : 0) | (relu ? 32 : 0);
-            r.Emit(mode == RoundingMode.Nearest ? brain ? &PackBrain : &PackHalf : &PackLanes, Kind, r.Destination(0, 32), r.Source(1, 32), r.Source(2, 32), small: small);
+            r.Emit(mode == RoundingMode.Nearest ? brain ? &PackBrain : &PackHalf : &PackLanes, Kind, r.Destination(0, 32), r.Source(1, 32),
+                r.Source(2, 32), small: small);
             return;
         }
         if (to == PtxType.TF32)
         {
             r.Requires(80);
             if (from != PtxType.F32) throw r.Error("tf32 comes from f32");
-            r.Emit(&ToTf32, Kind, r.Destination(0, 32), r.Source(1, 32), small: (int)(rounding is null ? RoundingMode.NearestAway : mode) | (relu ? 32 : 0));
+            r.Emit(&ToTf32, Kind, r.Destination(0, 32), r.Source(1, 32), small: (int)(rounding is null ? RoundingMode.NearestAway : mode)
+                | (relu ? 32 : 0));
             return;
         }
         int d = r.Destination(0, to.Bytes() * 8 is 8 ? 16 : to.Bytes() * 8, widerAllowed: true);
@@ -50,7 +52,8 @@ internal static unsafe class ConvertOps
         {
             bool nearest = rounding is null or "rn";
             if (to == PtxType.BF16 || from == PtxType.BF16) r.Requires(from == PtxType.BF16 ? 90 : 80);
-            if (to.IsFloat() && to.Bytes() < from.Bytes() && from.IsFloat() && rounding is null) throw r.Error("a narrowing conversion needs a rounding modifier");
+            if (to.IsFloat() && to.Bytes() < from.Bytes() && from.IsFloat() && rounding is null)
+                throw r.Error("a narrowing conversion needs a rounding modifier");
             if (plain)
             {
                 run = (to, from) switch
@@ -80,14 +83,18 @@ internal static unsafe class ConvertOps
                 _ => null,
             };
         }
-        r.Operation.Immediate = (long)to | (long)from << 8 | (long)mode << 16 | (integral >= 0 ? 1L << 24 : 0) | (ftz ? 1L << 25 : 0) | (sat ? 1L << 26 : 0)
-            | (relu ? 1L << 27 : 0) | (targetBits == 64 ? 1L << 28 : 0) | (sourceBits == 64 ? 1L << 29 : 0) | (targetBits == 16 ? 1L << 30 : 0);
+        r.Operation.Immediate = (long)to | (long)from << 8 | (long)mode << 16 | (integral >= 0 ? 1L << 24 : 0) | (ftz ? 1L << 25 : 0)
+            | (sat ? 1L << 26 : 0)
+            | (relu ? 1L << 27 : 0) | (targetBits == 64 ? 1L << 28 : 0) | (sourceBits == 64 ? 1L << 29 : 0)
+                | (targetBits == 16 ? 1L << 30 : 0);
         r.Emit(run == null ? &Lanes : run, Kind, d, a);
     }
 
     private static int BitsOf(InstructionReader r, int operand) =>
-        r.Operand(operand) is { Kind: OperandKind.Register, Register: { } register } ? register.Type.Bytes() * 8 : Math.Max(16, r.Instruction.Modifiers.Select(m => PtxTypes.TryParse(m, out PtxType t) ? t.Bytes() * 8 : 0).Last());
+        r.Operand(operand) is { Kind: OperandKind.Register, Register: { } register } ? register.Type.Bytes() * 8
+            : Math.Max(16, r.Instruction.Modifiers.Select(m => PtxTypes.TryParse(m, out PtxType t) ? t.Bytes() * 8 : 0).Last());
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void WidenUnsigned(Warp warp, Op* op)
     {
         var a = (uint*)(warp.Frame + op->A);
@@ -100,6 +107,7 @@ internal static unsafe class ConvertOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void WidenSigned(Warp warp, Op* op)
     {
         var a = (int*)(warp.Frame + op->A);
@@ -112,6 +120,7 @@ internal static unsafe class ConvertOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Narrow(Warp warp, Op* op)
     {
         var a = (ulong*)(warp.Frame + op->A);
@@ -119,18 +128,21 @@ internal static unsafe class ConvertOps
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.Narrow(Vector512.Load(a + i), Vector512.Load(a + i + 8)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Low16(Warp warp, Op* op)
     {
         uint* a = (uint*)(warp.Frame + op->A), d = (uint*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.Load(a + i) & Vector512.Create(0xffffu));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void HalfToFloat(Warp warp, Op* op)
     {
         uint* a = (uint*)(warp.Frame + op->A), d = (uint*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, FloatOps.OneNaN(HalfOps.ToFloat(Vector512.Load(a + i))).AsUInt32());
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FloatToHalf(Warp warp, Op* op)
     {
         float* a = (float*)(warp.Frame + op->A);
@@ -138,12 +150,14 @@ internal static unsafe class ConvertOps
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, HalfOps.FromFloat(Vector512.Load(a + i)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void BrainToFloat(Warp warp, Op* op)
     {
         uint* a = (uint*)(warp.Frame + op->A), d = (uint*)(warp.Frame + op->D);
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, FloatOps.OneNaN((Vector512.Load(a + i) << 16).AsSingle()).AsUInt32());
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FloatToBrain(Warp warp, Op* op)
     {
         float* a = (float*)(warp.Frame + op->A);
@@ -159,6 +173,7 @@ internal static unsafe class ConvertOps
         return Vector512.ConditionalSelect(Vector512.Equals(value, value).AsUInt32(), rounded, Vector512.Create(0x7fffu));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void SignedToFloat(Warp warp, Op* op)
     {
         var a = (int*)(warp.Frame + op->A);
@@ -177,6 +192,7 @@ internal static unsafe class ConvertOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FloatToSignedTruncated(Warp warp, Op* op)
     {
         var a = (float*)(warp.Frame + op->A);
@@ -184,13 +200,16 @@ internal static unsafe class ConvertOps
         for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.ConvertToInt32(Vector512.Load(a + i)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void FloatToSignedNearest(Warp warp, Op* op)
     {
         var a = (float*)(warp.Frame + op->A);
         var d = (int*)(warp.Frame + op->D);
-        for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, Vector512.ConvertToInt32(Vector512.Round(Vector512.Load(a + i), MidpointRounding.ToEven)));
+        for (int i = 0; i < 32; i += 16)
+            Shell.Store(d, i, warp.Mask, Vector512.ConvertToInt32(Vector512.Round(Vector512.Load(a + i), MidpointRounding.ToEven)));
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackHalf(Warp warp, Op* op)
     {
         float* a = (float*)(warp.Frame + op->A), b = (float*)(warp.Frame + op->B);
@@ -204,6 +223,7 @@ internal static unsafe class ConvertOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void PackBrain(Warp warp, Op* op)
     {
         float* a = (float*)(warp.Frame + op->A), b = (float*)(warp.Frame + op->B);
@@ -260,7 +280,8 @@ internal static unsafe class ConvertOps
         {
             int i = BitOperations.TrailingZeroCount(left);
             ulong raw = (code & 1 << 29) != 0 ? ((ulong*)a)[i] : ((uint*)a)[i];
-            ulong result = One(raw, to, from, (RoundingMode)(code >> 16 & 255), (code & 1 << 24) != 0, (code & 1 << 25) != 0, (code & 1 << 26) != 0, (code & 1 << 27) != 0);
+            ulong result = One(raw, to, from, (RoundingMode)(code >> 16 & 255), (code & 1 << 24) != 0, (code & 1 << 25) != 0,
+                (code & 1 << 26) != 0, (code & 1 << 27) != 0);
             if ((code & 1 << 28) != 0) ((ulong*)d)[i] = result;
             else ((uint*)d)[i] = (code & 1 << 30) != 0 ? (ushort)result : (uint)result;
         }
@@ -289,7 +310,8 @@ internal static unsafe class ConvertOps
             // Two doubles hold any 64-bit integer.
             double high = (double)(long)(value >> 32) * 4294967296.0, low = (uint)(ulong)(value & uint.MaxValue);
             (double sum, double rest) = Rounding.Add(high, low);
-            if (to == PtxType.F64) return BitConverter.DoubleToUInt64Bits(mode == RoundingMode.Nearest || rest == 0 ? sum : Directed(sum, rest, mode));
+            if (to == PtxType.F64)
+                return BitConverter.DoubleToUInt64Bits(mode == RoundingMode.Nearest || rest == 0 ? sum : Directed(sum, rest, mode));
             return ToFloat(Rounding.Odd(sum, rest), to, mode, sat, relu, false);
         }
         double x = from switch
@@ -306,7 +328,8 @@ internal static unsafe class ConvertOps
         return Extend(Int128.Clamp(rounded, Low(to), High(to)), to);
     }
 
-    private static double Integral(double x, RoundingMode mode) => Rounding.ToIntegral(x, mode) is 0 ? Math.CopySign(0, x) : Rounding.ToIntegral(x, mode);
+    private static double Integral(double x, RoundingMode mode) =>
+        Rounding.ToIntegral(x, mode) is 0 ? Math.CopySign(0, x) : Rounding.ToIntegral(x, mode);
 
     private static double Directed(double sum, double rest, RoundingMode mode)
     {

@@ -32,14 +32,17 @@ internal static unsafe class FloatOps
         Special(table, "tanh", &Lanes<Tanh>, null);
         table["copysign"] = r =>
         {
-            if (r.Type() == PtxType.F64) r.Emit(&Shell.Lanes2<CopySign64, double, double, double>, InstructionClass.Float64, r.Destination(0, 64), r.Source(1, 64), r.Source(2, 64));
+            if (r.Type() == PtxType.F64)
+                r.Emit(&Shell.Lanes2<CopySign64, double, double, double>, InstructionClass.Float64, r.Destination(0, 64), r.Source(1, 64),
+                    r.Source(2, 64));
             else r.Emit(&Shell.Lanes2<CopySign, float, float, float>, Single, r.Destination(0, 32), r.Source(1, 32), r.Source(2, 32));
         };
         table["testp"] = r =>
         {
             string test = r.OneOf("finite", "infinite", "number", "notanumber", "normal", "subnormal") ?? throw r.Error("testp of what?");
             bool wide = r.Type() == PtxType.F64;
-            int small = Array.IndexOf((string[])["finite", "infinite", "number", "notanumber", "normal", "subnormal"], test) | (wide ? 8 : 0);
+            int small = Array.IndexOf((string[])["finite", "infinite", "number", "notanumber", "normal", "subnormal"], test)
+                | (wide ? 8 : 0);
             r.Emit(&Test, Single, r.Destination(0, 1), r.Source(1, wide ? 64 : 32), small: small);
         };
     }
@@ -56,8 +59,11 @@ internal static unsafe class FloatOps
                 int d = r.Destination(0, 32), a = r.Source(1, 32), b = r.Source(2, 32), c = fused ? r.Source(3, 32) : -1;
                 int flops = fused ? 2 : 1;
                 r.Operation.Immediate = (long)mode;
-                if (mode != RoundingMode.Nearest) r.Emit(opcode switch { "add" => &Directed<ExactAdd>, "sub" => &Directed<ExactSub>, "mul" => &Directed<ExactMul>, _ => &Directed<ExactFma> }, Single, d, a, b, c, flops, flags);
-                else r.Emit(opcode switch { "add" => &Vector2<IntegerOps.Add<float>>, "sub" => &Vector2<IntegerOps.Sub<float>>, "mul" => &Vector2<Mul>, _ => &Vector3<Fma> }, Single, d, a, b, c, flops, flags);
+                if (mode != RoundingMode.Nearest)
+                    r.Emit(opcode switch { "add" => &Directed<ExactAdd>, "sub" => &Directed<ExactSub>, "mul" => &Directed<ExactMul>,
+                        _ => &Directed<ExactFma> }, Single, d, a, b, c, flops, flags);
+                else r.Emit(opcode switch { "add" => &Vector2<IntegerOps.Add<float>>, "sub" => &Vector2<IntegerOps.Sub<float>>,
+                    "mul" => &Vector2<Mul>, _ => &Vector3<Fma> }, Single, d, a, b, c, flops, flags);
                 break;
             }
             case "div":
@@ -65,7 +71,8 @@ internal static unsafe class FloatOps
                 string kind = r.OneOf("approx", "full", "rn", "rz", "rm", "rp") ?? throw r.Error("div needs a kind of rounding");
                 int at = Array.IndexOf(RoundingNames, kind);
                 r.Operation.Immediate = Math.Max(at, 0);
-                r.Emit(at > 0 ? &Directed<ExactDiv> : &Vector2<Div>, Single, r.Destination(0, 32), r.Source(1, 32), r.Source(2, 32), flops: 1, small: flags);
+                r.Emit(at > 0 ? &Directed<ExactDiv> : &Vector2<Div>, Single, r.Destination(0, 32), r.Source(1, 32), r.Source(2, 32),
+                    flops: 1, small: flags);
                 break;
             }
             case "min" or "max":
@@ -73,7 +80,8 @@ internal static unsafe class FloatOps
                 bool nan = r.Flag("NaN");
                 bool sign = r.Flag("xorsign");
                 if (sign) throw r.Error(".xorsign.abs is not emulated");
-                delegate*<Warp, Op*, void> run = opcode == "min" ? nan ? &Vector2<MinNaN> : &Vector2<Min> : nan ? &Vector2<MaxNaN> : &Vector2<Max>;
+                delegate*<Warp, Op*, void> run = opcode == "min" ? nan ? &Vector2<MinNaN> : &Vector2<Min> : nan ? &Vector2<MaxNaN>
+                    : &Vector2<Max>;
                 int d = r.Destination(0, 32), a = r.Source(1, 32), b = r.Source(2, 32);
                 if (r.Operands > 3) throw r.Error("min and max of three are not emulated");
                 r.Emit(run, Single, d, a, b, flops: 1, small: flags);
@@ -142,7 +150,8 @@ internal static unsafe class FloatOps
     }
 
     /// <summary>Subnormals become zeros of their sign.</summary>
-    public static float Flush(float value) => Math.Abs(value) < 1.17549435e-38f ? BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(value) & 0x80000000) : value;
+    public static float Flush(float value) =>
+        Math.Abs(value) < 1.17549435e-38f ? BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(value) & 0x80000000) : value;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<float> Finish(Vector512<float> value, int flags)
@@ -154,13 +163,16 @@ internal static unsafe class FloatOps
         {
             // Below zero and NaN give +0.
             Vector512<float> positive = Vector512.GreaterThan(value, Vector512<float>.Zero);
-            value = Vector512.ConditionalSelect(positive, Vector512.ConditionalSelect(Vector512.GreaterThan(value, Vector512<float>.One), Vector512<float>.One, value), Vector512<float>.Zero);
+            value = Vector512.ConditionalSelect(positive,
+                Vector512.ConditionalSelect(Vector512.GreaterThan(value, Vector512<float>.One), Vector512<float>.One, value),
+                    Vector512<float>.Zero);
         }
         return value;
     }
 
     private static void Special(
-        Dictionary<string, Action<InstructionReader>> table, string opcode, delegate*<Warp, Op*, void> run, delegate*<Warp, Op*, void> run64) =>
+        Dictionary<string, Action<InstructionReader>> table, string opcode,
+        delegate*<Warp, Op*, void> run, delegate*<Warp, Op*, void> run64) =>
         table[opcode] = r => DecodeSpecial(r, opcode, run, run64);
 
     private static void DecodeSpecial(InstructionReader r, string opcode, delegate*<Warp, Op*, void> run, delegate*<Warp, Op*, void> run64)
@@ -176,10 +188,12 @@ internal static unsafe class FloatOps
         if (opcode == "tanh") r.Requires(75);
         if (kind is "rz" or "rm" or "rp")
         {
-            if (type != PtxType.F32 || opcode is not ("rcp" or "sqrt")) throw r.Error($"{opcode} of {type} is emulated with rounding to nearest only");
+            if (type != PtxType.F32 || opcode is not ("rcp" or "sqrt"))
+                throw r.Error($"{opcode} of {type} is emulated with rounding to nearest only");
             int d = r.Destination(0, 32), a = r.Source(1, 32);
             r.Operation.Immediate = Array.IndexOf(RoundingNames, kind);
-            r.Emit(opcode == "rcp" ? &Directed<ExactReciprocal> : &Directed<ExactRoot>, InstructionClass.Special, d, a, a, flops: 1, small: flags);
+            r.Emit(opcode == "rcp" ? &Directed<ExactReciprocal> : &Directed<ExactRoot>, InstructionClass.Special, d, a, a, flops: 1,
+                small: flags);
             return;
         }
         if (type == PtxType.F64)
@@ -223,7 +237,8 @@ internal static unsafe class FloatOps
     private static void Vector3<TOp>(Warp warp, Op* op)
         where TOp : struct, IVector3<float>
     {
-        float* a = (float*)(warp.Frame + op->A), b = (float*)(warp.Frame + op->B), c = (float*)(warp.Frame + op->C), d = (float*)(warp.Frame + op->D);
+        float* a = (float*)(warp.Frame + op->A), b = (float*)(warp.Frame + op->B), c = (float*)(warp.Frame + op->C),
+            d = (float*)(warp.Frame + op->D);
         int flags = op->Small;
         for (int i = 0; i < 32; i += 16)
         {
@@ -241,13 +256,15 @@ internal static unsafe class FloatOps
         for (int i = 0; i < 32; i += 8)
         {
             Vector512<double> value = TOp.Do(Vector512.Load(a + i), Vector512.Load(b + i));
-            Shell.Store(d, i, warp.Mask, Vector512.ConditionalSelect(Vector512.Equals(value, value), value, Vector512.Create(0x7fffffffffffffffu).AsDouble()));
+            Shell.Store(d, i, warp.Mask,
+                Vector512.ConditionalSelect(Vector512.Equals(value, value), value, Vector512.Create(0x7fffffffffffffffu).AsDouble()));
         }
     }
 
     private static void Lanes64x3(Warp warp, Op* op)
     {
-        double* a = (double*)(warp.Frame + op->A), b = (double*)(warp.Frame + op->B), c = (double*)(warp.Frame + op->C), d = (double*)(warp.Frame + op->D);
+        double* a = (double*)(warp.Frame + op->A), b = (double*)(warp.Frame + op->B), c = (double*)(warp.Frame + op->C),
+            d = (double*)(warp.Frame + op->D);
         for (uint left = warp.Mask; left != 0; left &= left - 1)
         {
             int i = BitOperations.TrailingZeroCount(left);
@@ -408,24 +425,49 @@ internal static unsafe class FloatOps
 
     private struct Fma : IVector3<float>
     {
-        public static Vector512<float> Do(Vector512<float> a, Vector512<float> b, Vector512<float> c) => Vector512.FusedMultiplyAdd(a, b, c);
+        public static Vector512<float> Do(Vector512<float> a, Vector512<float> b, Vector512<float> c) =>
+            Vector512.FusedMultiplyAdd(a, b, c);
     }
 
-    private struct Min : IVector2<float> { public static Vector512<float> Do(Vector512<float> a, Vector512<float> b) => Vector512.MinNumber(a, b); }
+    private struct Min : IVector2<float>
+    {
+        public static Vector512<float> Do(Vector512<float> a, Vector512<float> b) => Vector512.MinNumber(a, b);
+    }
 
-    private struct Max : IVector2<float> { public static Vector512<float> Do(Vector512<float> a, Vector512<float> b) => Vector512.MaxNumber(a, b); }
+    private struct Max : IVector2<float>
+    {
+        public static Vector512<float> Do(Vector512<float> a, Vector512<float> b) => Vector512.MaxNumber(a, b);
+    }
 
-    private struct MinNaN : IVector2<float> { public static Vector512<float> Do(Vector512<float> a, Vector512<float> b) => Vector512.Min(a, b); }
+    private struct MinNaN : IVector2<float>
+    {
+        public static Vector512<float> Do(Vector512<float> a, Vector512<float> b) => Vector512.Min(a, b);
+    }
 
-    private struct MaxNaN : IVector2<float> { public static Vector512<float> Do(Vector512<float> a, Vector512<float> b) => Vector512.Max(a, b); }
+    private struct MaxNaN : IVector2<float>
+    {
+        public static Vector512<float> Do(Vector512<float> a, Vector512<float> b) => Vector512.Max(a, b);
+    }
 
-    private struct Min64 : IVector2<double> { public static Vector512<double> Do(Vector512<double> a, Vector512<double> b) => Vector512.MinNumber(a, b); }
+    private struct Min64 : IVector2<double>
+    {
+        public static Vector512<double> Do(Vector512<double> a, Vector512<double> b) => Vector512.MinNumber(a, b);
+    }
 
-    private struct Max64 : IVector2<double> { public static Vector512<double> Do(Vector512<double> a, Vector512<double> b) => Vector512.MaxNumber(a, b); }
+    private struct Max64 : IVector2<double>
+    {
+        public static Vector512<double> Do(Vector512<double> a, Vector512<double> b) => Vector512.MaxNumber(a, b);
+    }
 
-    private struct Abs : IVector1<float> { public static Vector512<float> Do(Vector512<float> a) => a & Vector512.Create(0x7fffffffu).AsSingle(); }
+    private struct Abs : IVector1<float>
+    {
+        public static Vector512<float> Do(Vector512<float> a) => a & Vector512.Create(0x7fffffffu).AsSingle();
+    }
 
-    private struct Neg : IVector1<float> { public static Vector512<float> Do(Vector512<float> a) => a ^ Vector512.Create(0x80000000u).AsSingle(); }
+    private struct Neg : IVector1<float>
+    {
+        public static Vector512<float> Do(Vector512<float> a) => a ^ Vector512.Create(0x80000000u).AsSingle();
+    }
 
     private struct Abs64 : ILane1<ulong, ulong> { public static ulong Do(ulong a) => a & long.MaxValue; }
 
@@ -444,9 +486,15 @@ internal static unsafe class FloatOps
 
     private struct SquareRoot64 : ILane1<double, double> { public static double Do(double a) => Math.Sqrt(a); }
 
-    private struct ReciprocalRoot : ILane1<float, float> { public static float Do(float a) => a == 0 ? MathF.CopySign(float.PositiveInfinity, a) : (float)(1 / Math.Sqrt(a)); }
+    private struct ReciprocalRoot : ILane1<float, float>
+    {
+        public static float Do(float a) => a == 0 ? MathF.CopySign(float.PositiveInfinity, a) : (float)(1 / Math.Sqrt(a));
+    }
 
-    private struct ReciprocalRoot64 : ILane1<double, double> { public static double Do(double a) => a == 0 ? Math.CopySign(double.PositiveInfinity, a) : 1 / Math.Sqrt(a); }
+    private struct ReciprocalRoot64 : ILane1<double, double>
+    {
+        public static double Do(double a) => a == 0 ? Math.CopySign(double.PositiveInfinity, a) : 1 / Math.Sqrt(a);
+    }
 
     private struct Sine : ILane1<float, float> { public static float Do(float a) => (float)Math.Sin(a); }
 

@@ -24,12 +24,14 @@ internal static unsafe class HalfOps
         else if (opcode is "min" or "max") r.Requires(80);
         else if (opcode is "ex2" or "tanh") r.Requires(75);
         r.OneOf("rn");
-        int flags = (r.Flag("ftz") ? Ftz : 0) | (r.Flag("sat") ? Sat : 0) | (r.Flag("relu") ? Relu : 0) | (packed ? Packed : 0) | (brain ? Brain : 0);
+        int flags = (r.Flag("ftz") ? Ftz : 0) | (r.Flag("sat") ? Sat : 0) | (r.Flag("relu") ? Relu : 0) | (packed ? Packed : 0)
+            | (brain ? Brain : 0);
         bool nan = r.Flag("NaN");
         r.Flag("approx");
         int bits = packed ? 32 : 16, values = packed ? 2 : 1;
         int operands = opcode switch { "fma" or "mad" => 3, "abs" or "neg" or "ex2" or "tanh" => 1, _ => 2 };
-        int d = r.Destination(0, bits), a = r.Source(1, bits), b = operands > 1 ? r.Source(2, bits) : -1, c = operands > 2 ? r.Source(3, bits) : -1;
+        int d = r.Destination(0, bits), a = r.Source(1, bits), b = operands > 1 ? r.Source(2, bits) : -1, c = operands > 2
+            ? r.Source(3, bits) : -1;
         bool fast = !brain && (flags & Ftz) == 0;
         delegate*<Warp, Op*, void> run = opcode switch
         {
@@ -63,14 +65,17 @@ internal static unsafe class HalfOps
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<uint> FromFloat(Vector512<float> value)
     {
-        Vector512<uint> bits = value.AsUInt32(), sign = (bits >>> 16) & Vector512.Create(0x8000u), magnitude = bits & Vector512.Create(0x7fffffffu);
+        Vector512<uint> bits = value.AsUInt32(), sign = (bits >>> 16) & Vector512.Create(0x8000u),
+            magnitude = bits & Vector512.Create(0x7fffffffu);
         Vector512<uint> normal = (magnitude + Vector512.Create(unchecked(0xfffu - (112u << 23))) + ((magnitude >>> 13) & Vector512<uint>.One)) >>> 13;
         // Adding 1/2 leaves a subnormal's bits at the bottom of the sum, rounded.
         Vector512<uint> small = (magnitude.AsSingle() + Vector512.Create(0.5f)).AsUInt32() - Vector512.Create(0x3f000000u);
         Vector512<uint> result = Vector512.ConditionalSelect(Vector512.LessThan(magnitude, Vector512.Create(0x38800000u)), small, normal);
-        result = Vector512.ConditionalSelect(Vector512.GreaterThanOrEqual(magnitude, Vector512.Create(0x477ff000u)), Vector512.Create(0x7c00u), result);
+        result = Vector512.ConditionalSelect(Vector512.GreaterThanOrEqual(magnitude, Vector512.Create(0x477ff000u)),
+            Vector512.Create(0x7c00u), result);
         result |= sign;
-        return Vector512.ConditionalSelect(Vector512.GreaterThan(magnitude, Vector512.Create(0x7f800000u)), Vector512.Create(0x7fffu), result);
+        return Vector512.ConditionalSelect(Vector512.GreaterThan(magnitude, Vector512.Create(0x7f800000u)), Vector512.Create(0x7fffu),
+            result);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -83,7 +88,8 @@ internal static unsafe class HalfOps
         {
             Vector512<uint> x = Vector512.Load(a + i), y = Vector512.Load(b + i), z = Vector512.Load(c + i);
             Vector512<uint> result = FromFloat(Clamp(TOp.Do(ToFloat(x), ToFloat(y), ToFloat(z)), op->Small));
-            if ((op->Small & Packed) != 0) result |= FromFloat(Clamp(TOp.Do(ToFloat(x >>> 16), ToFloat(y >>> 16), ToFloat(z >>> 16)), op->Small)) << 16;
+            if ((op->Small & Packed) != 0)
+                result |= FromFloat(Clamp(TOp.Do(ToFloat(x >>> 16), ToFloat(y >>> 16), ToFloat(z >>> 16)), op->Small)) << 16;
             Shell.Store(d, i, warp.Mask, result);
         }
     }
@@ -97,7 +103,8 @@ internal static unsafe class HalfOps
             value = Vector512.ConditionalSelect(Vector512.GreaterThan(value, Vector512<float>.One), Vector512<float>.One, value);
         }
         // A NaN stays one under .relu.
-        if ((flags & Relu) != 0) value = Vector512.ConditionalSelect(Vector512.LessThanOrEqual(value, Vector512<float>.Zero), Vector512<float>.Zero, value);
+        if ((flags & Relu) != 0)
+            value = Vector512.ConditionalSelect(Vector512.LessThanOrEqual(value, Vector512<float>.Zero), Vector512<float>.Zero, value);
         return value;
     }
 
@@ -182,11 +189,20 @@ internal static unsafe class HalfOps
     private struct Tanh : IExact { public static (double Sum, double Lost) Do(double a, double b, double c) => (Math.Tanh(a), 0); }
 
     // Sums and products of two fp16 values rounded to fp32 first round to fp16 as the exact ones do: 24 bits are twice 11 and two more.
-    private struct VectorAdd : IVector3<float> { public static Vector512<float> Do(Vector512<float> a, Vector512<float> b, Vector512<float> c) => a + b; }
+    private struct VectorAdd : IVector3<float>
+    {
+        public static Vector512<float> Do(Vector512<float> a, Vector512<float> b, Vector512<float> c) => a + b;
+    }
 
-    private struct VectorSub : IVector3<float> { public static Vector512<float> Do(Vector512<float> a, Vector512<float> b, Vector512<float> c) => a - b; }
+    private struct VectorSub : IVector3<float>
+    {
+        public static Vector512<float> Do(Vector512<float> a, Vector512<float> b, Vector512<float> c) => a - b;
+    }
 
-    private struct VectorMul : IVector3<float> { public static Vector512<float> Do(Vector512<float> a, Vector512<float> b, Vector512<float> c) => a * b; }
+    private struct VectorMul : IVector3<float>
+    {
+        public static Vector512<float> Do(Vector512<float> a, Vector512<float> b, Vector512<float> c) => a * b;
+    }
 
     private struct VectorFma : IVector3<float>
     {
@@ -196,7 +212,8 @@ internal static unsafe class HalfOps
             // The product is exact. What the sum loses goes into its last bit, so that rounding it again is rounding the exact sum.
             Vector512<float> product = a * b, sum = product + c, part = sum - product;
             Vector512<float> rest = (product - (sum - part)) + (c - part);
-            Vector512<uint> lost = ~Vector512.Equals(rest, Vector512<float>.Zero).AsUInt32() & Vector512.LessThan(Vector512.Abs(sum), Vector512.Create(float.PositiveInfinity)).AsUInt32();
+            Vector512<uint> lost = ~Vector512.Equals(rest, Vector512<float>.Zero).AsUInt32() & Vector512.LessThan(Vector512.Abs(sum),
+                Vector512.Create(float.PositiveInfinity)).AsUInt32();
             Vector512<uint> inward = ((sum.AsUInt32() ^ rest.AsUInt32()) >>> 31) & lost;
             Vector512<uint> odd = (sum.AsUInt32() - inward) | (lost & Vector512<uint>.One);
             return odd.AsSingle();

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using DwrSeg.PtxEmulator.Execution;
 using DwrSeg.PtxEmulator.Ptx;
@@ -20,7 +21,8 @@ internal static unsafe class IntegerOps
         {
             PtxType type = r.Type();
             if (type.Bytes() != 4) throw r.Error("only 32-bit sums of differences are emulated");
-            Ternary(r, 32, type.IsSigned() ? &Shell.Lanes3<SadSigned, int, int, uint, uint> : &Shell.Lanes3<SadUnsigned, uint, uint, uint, uint>);
+            Ternary(r, 32, type.IsSigned() ? &Shell.Lanes3<SadSigned, int, int, uint, uint> : &Shell.Lanes3<SadUnsigned, uint, uint, uint,
+                uint>);
         };
         table["mul24"] = r =>
         {
@@ -34,31 +36,36 @@ internal static unsafe class IntegerOps
             bool high = r.OneOf("lo", "hi") == "hi";
             PtxType type = r.Type();
             if (high) throw r.Error("mad24.hi is not emulated");
-            Ternary(r, 32, type.IsSigned() ? &Shell.Lanes3<Mad24Signed, int, int, int, int> : &Shell.Lanes3<Mad24Unsigned, uint, uint, uint, uint>);
+            Ternary(r, 32, type.IsSigned() ? &Shell.Lanes3<Mad24Signed, int, int, int, int> : &Shell.Lanes3<Mad24Unsigned, uint, uint, uint,
+                uint>);
         };
         table["dp4a"] = r =>
         {
             PtxType a = r.Type(), b = r.Type();
             bool sa = a.IsSigned(), sb = b.IsSigned();
-            Ternary(r, 32, sa ? sb ? &Shell.Lanes3<Dp4a<On, On>, uint, uint, uint, uint> : &Shell.Lanes3<Dp4a<On, Off>, uint, uint, uint, uint>
+            Ternary(r, 32, sa ? sb ? &Shell.Lanes3<Dp4a<On, On>, uint, uint, uint, uint> : &Shell.Lanes3<Dp4a<On, Off>, uint, uint, uint,
+                uint>
                 : sb ? &Shell.Lanes3<Dp4a<Off, On>, uint, uint, uint, uint> : &Shell.Lanes3<Dp4a<Off, Off>, uint, uint, uint, uint>);
         };
     }
 
     public static void Decode(InstructionReader r, string opcode, PtxType type)
     {
-        if (!type.IsInteger() && !(opcode is "add" or "sub" && type.IsUntyped())) throw r.Error($"{opcode} of {type} is not known to the emulator");
+        if (!type.IsInteger() && !(opcode is "add" or "sub" && type.IsUntyped()))
+            throw r.Error($"{opcode} of {type} is not known to the emulator");
         bool signed = type.IsSigned();
         int bits = type.Bytes() * 8;
         switch (opcode)
         {
             case "add":
                 if (r.Flag("sat")) Binary(r, 32, Only32(r, type, &Shell.Lanes2<AddSaturated, int, int, int>));
-                else Binary(r, bits, Pick(r, bits, &Shell.Vector2<Add<uint>, uint>, &Shell.Vector2<Add<ulong>, ulong>, &Shell.Lanes2<Low16<AddLane>, uint, uint, uint>));
+                else Binary(r, bits, Pick(r, bits, &Shell.Vector2<Add<uint>, uint>, &Shell.Vector2<Add<ulong>, ulong>,
+                    &Shell.Lanes2<Low16<AddLane>, uint, uint, uint>));
                 break;
             case "sub":
                 if (r.Flag("sat")) Binary(r, 32, Only32(r, type, &Shell.Lanes2<SubSaturated, int, int, int>));
-                else Binary(r, bits, Pick(r, bits, &Shell.Vector2<Sub<uint>, uint>, &Shell.Vector2<Sub<ulong>, ulong>, &Shell.Lanes2<Low16<SubLane>, uint, uint, uint>));
+                else Binary(r, bits, Pick(r, bits, &Shell.Vector2<Sub<uint>, uint>, &Shell.Vector2<Sub<ulong>, ulong>,
+                    &Shell.Lanes2<Low16<SubLane>, uint, uint, uint>));
                 break;
             case "mul":
                 Multiply(r, type);
@@ -68,29 +75,37 @@ internal static unsafe class IntegerOps
                 break;
             case "div":
                 Binary(r, bits, signed
-                    ? Pick(r, bits, &Shell.Lanes2<DivSigned, int, int, int>, &Shell.Lanes2<DivSigned64, long, long, long>, &Shell.Lanes2<Low16Signed<DivSigned>, uint, uint, uint>)
-                    : Pick(r, bits, &Shell.Lanes2<DivUnsigned, uint, uint, uint>, &Shell.Lanes2<DivUnsigned64, ulong, ulong, ulong>, &Shell.Lanes2<Low16<DivUnsigned>, uint, uint, uint>));
+                    ? Pick(r, bits, &Shell.Lanes2<DivSigned, int, int, int>, &Shell.Lanes2<DivSigned64, long, long, long>,
+                        &Shell.Lanes2<Low16Signed<DivSigned>, uint, uint, uint>)
+                    : Pick(r, bits, &Shell.Lanes2<DivUnsigned, uint, uint, uint>, &Shell.Lanes2<DivUnsigned64, ulong, ulong, ulong>,
+                        &Shell.Lanes2<Low16<DivUnsigned>, uint, uint, uint>));
                 break;
             case "rem":
                 Binary(r, bits, signed
-                    ? Pick(r, bits, &Shell.Lanes2<RemSigned, int, int, int>, &Shell.Lanes2<RemSigned64, long, long, long>, &Shell.Lanes2<Low16Signed<RemSigned>, uint, uint, uint>)
-                    : Pick(r, bits, &Shell.Lanes2<RemUnsigned, uint, uint, uint>, &Shell.Lanes2<RemUnsigned64, ulong, ulong, ulong>, &Shell.Lanes2<Low16<RemUnsigned>, uint, uint, uint>));
+                    ? Pick(r, bits, &Shell.Lanes2<RemSigned, int, int, int>, &Shell.Lanes2<RemSigned64, long, long, long>,
+                        &Shell.Lanes2<Low16Signed<RemSigned>, uint, uint, uint>)
+                    : Pick(r, bits, &Shell.Lanes2<RemUnsigned, uint, uint, uint>, &Shell.Lanes2<RemUnsigned64, ulong, ulong, ulong>,
+                        &Shell.Lanes2<Low16<RemUnsigned>, uint, uint, uint>));
                 break;
             case "min":
                 Binary(r, bits, signed
-                    ? Pick(r, bits, &Shell.Vector2<Min<int>, int>, &Shell.Vector2<Min<long>, long>, &Shell.Lanes2<Low16Signed<MinLane>, uint, uint, uint>)
+                    ? Pick(r, bits, &Shell.Vector2<Min<int>, int>, &Shell.Vector2<Min<long>, long>, &Shell.Lanes2<Low16Signed<MinLane>,
+                        uint, uint, uint>)
                     : Pick(r, bits, &Shell.Vector2<Min<uint>, uint>, &Shell.Vector2<Min<ulong>, ulong>, &Shell.Vector2<Min<uint>, uint>));
                 break;
             case "max":
                 Binary(r, bits, signed
-                    ? Pick(r, bits, &Shell.Vector2<Max<int>, int>, &Shell.Vector2<Max<long>, long>, &Shell.Lanes2<Low16Signed<MaxLane>, uint, uint, uint>)
+                    ? Pick(r, bits, &Shell.Vector2<Max<int>, int>, &Shell.Vector2<Max<long>, long>, &Shell.Lanes2<Low16Signed<MaxLane>,
+                        uint, uint, uint>)
                     : Pick(r, bits, &Shell.Vector2<Max<uint>, uint>, &Shell.Vector2<Max<ulong>, ulong>, &Shell.Vector2<Max<uint>, uint>));
                 break;
             case "abs":
-                Unary(r, bits, Pick(r, bits, &Shell.Vector1<Abs<int>, int>, &Shell.Vector1<Abs<long>, long>, &Shell.Lanes1<Abs16, uint, uint>));
+                Unary(r, bits, Pick(r, bits, &Shell.Vector1<Abs<int>, int>, &Shell.Vector1<Abs<long>, long>, &Shell.Lanes1<Abs16, uint,
+                    uint>));
                 break;
             case "neg":
-                Unary(r, bits, Pick(r, bits, &Shell.Vector1<Neg<uint>, uint>, &Shell.Vector1<Neg<ulong>, ulong>, &Shell.Lanes1<Neg16, uint, uint>));
+                Unary(r, bits, Pick(r, bits, &Shell.Vector1<Neg<uint>, uint>, &Shell.Vector1<Neg<ulong>, ulong>, &Shell.Lanes1<Neg16, uint,
+                    uint>));
                 break;
             default:
                 throw r.Error($"{opcode} of {type} is not known to the emulator");
@@ -112,7 +127,8 @@ internal static unsafe class IntegerOps
             r.Write(carry);
             r.Read(carry);
         }
-        int small = (usesCarry ? 1 : 0) | (setsCarry ? 2 : 0) | (opcode.StartsWith("sub", StringComparison.Ordinal) ? 4 : 0) | (high ? 8 : 0) | (type.IsSigned() ? 16 : 0);
+        int small = (usesCarry ? 1 : 0) | (setsCarry ? 2 : 0) | (opcode.StartsWith("sub", StringComparison.Ordinal) ? 4 : 0)
+            | (high ? 8 : 0) | (type.IsSigned() ? 16 : 0);
         r.Operation.E = carry;
         r.Emit(bits == 32 ? &Carry32 : &Carry64, Kind, d, a, b, c, small: small);
     }
@@ -178,18 +194,22 @@ internal static unsafe class IntegerOps
         switch (r.OneOf("lo", "hi", "wide"))
         {
             case "lo":
-                Binary(r, bits, Pick(r, bits, &Shell.Vector2<Mul<uint>, uint>, &Shell.Vector2<Mul<ulong>, ulong>, &Shell.Lanes2<Low16<MulLane>, uint, uint, uint>));
+                Binary(r, bits, Pick(r, bits, &Shell.Vector2<Mul<uint>, uint>, &Shell.Vector2<Mul<ulong>, ulong>,
+                    &Shell.Lanes2<Low16<MulLane>, uint, uint, uint>));
                 break;
             case "hi":
                 Binary(r, bits, signed
-                    ? Pick(r, bits, &Shell.Lanes2<MulHighSigned, int, int, int>, &Shell.Lanes2<MulHighSigned64, long, long, long>, &Shell.Lanes2<MulHighSigned16, uint, uint, uint>)
-                    : Pick(r, bits, &Shell.Lanes2<MulHigh, uint, uint, uint>, &Shell.Lanes2<MulHigh64, ulong, ulong, ulong>, &Shell.Lanes2<MulHigh16, uint, uint, uint>));
+                    ? Pick(r, bits, &Shell.Lanes2<MulHighSigned, int, int, int>, &Shell.Lanes2<MulHighSigned64, long, long, long>,
+                        &Shell.Lanes2<MulHighSigned16, uint, uint, uint>)
+                    : Pick(r, bits, &Shell.Lanes2<MulHigh, uint, uint, uint>, &Shell.Lanes2<MulHigh64, ulong, ulong, ulong>,
+                        &Shell.Lanes2<MulHigh16, uint, uint, uint>));
                 break;
             case "wide" when bits == 32:
                 r.Emit(signed ? &WideMultiplySigned : &WideMultiplyUnsigned, Kind, r.Destination(0, 64), r.Source(1, 32), r.Source(2, 32));
                 break;
             case "wide" when bits == 16:
-                r.Emit(signed ? &Shell.Lanes2<MulWideSigned16, uint, uint, uint> : &Shell.Lanes2<MulLane, uint, uint, uint>, Kind, r.Destination(0, 32), r.Source(1, 16), r.Source(2, 16));
+                r.Emit(signed ? &Shell.Lanes2<MulWideSigned16, uint, uint, uint> : &Shell.Lanes2<MulLane, uint, uint, uint>, Kind,
+                    r.Destination(0, 32), r.Source(1, 16), r.Source(2, 16));
                 break;
             default:
                 throw r.Error("an integer multiplication needs .lo, .hi or .wide");
@@ -203,25 +223,37 @@ internal static unsafe class IntegerOps
         string? part = r.OneOf("lo", "hi", "wide");
         if (part == "wide")
         {
-            if (bits == 32) r.Emit(signed ? &Shell.Lanes3<MadWideSigned, int, int, long, long> : &Shell.Lanes3<MadWide, uint, uint, ulong, ulong>, Kind, r.Destination(0, 64), r.Source(1, 32), r.Source(2, 32), r.Source(3, 64));
-            else if (bits == 16) r.Emit(signed ? &Shell.Lanes3<MadWideSigned16, uint, uint, uint, uint> : &Shell.Lanes3<MadLane, uint, uint, uint, uint>, Kind, r.Destination(0, 32), r.Source(1, 16), r.Source(2, 16), r.Source(3, 32));
+            if (bits == 32)
+                r.Emit(signed ? &Shell.Lanes3<MadWideSigned, int, int, long, long> : &Shell.Lanes3<MadWide, uint, uint, ulong, ulong>, Kind,
+                    r.Destination(0, 64), r.Source(1, 32), r.Source(2, 32), r.Source(3, 64));
+            else if (bits == 16)
+                r.Emit(signed ? &Shell.Lanes3<MadWideSigned16, uint, uint, uint, uint> : &Shell.Lanes3<MadLane, uint, uint, uint, uint>,
+                    Kind, r.Destination(0, 32), r.Source(1, 16), r.Source(2, 16), r.Source(3, 32));
             else throw r.Error("mad.wide takes 16 or 32 bits");
             return;
         }
-        if (part == "lo") Ternary(r, bits, Pick(r, bits, &Shell.Vector3<Mad<uint>, uint>, &Shell.Vector3<Mad<ulong>, ulong>, &Shell.Lanes3<Mad16, uint, uint, uint, uint>));
-        else if (part == "hi" && bits == 32 && !r.Flag("sat")) Ternary(r, 32, signed ? &Shell.Lanes3<MadHighSigned, int, int, int, int> : &Shell.Lanes3<MadHigh, uint, uint, uint, uint>);
-        else if (part == "hi" && bits == 64) Ternary(r, 64, signed ? &Shell.Lanes3<MadHighSigned64, long, long, long, long> : &Shell.Lanes3<MadHigh64, ulong, ulong, ulong, ulong>);
+        if (part == "lo")
+            Ternary(r, bits, Pick(r, bits, &Shell.Vector3<Mad<uint>, uint>, &Shell.Vector3<Mad<ulong>, ulong>, &Shell.Lanes3<Mad16, uint,
+                uint, uint, uint>));
+        else if (part == "hi" && bits == 32 && !r.Flag("sat"))
+            Ternary(r, 32, signed ? &Shell.Lanes3<MadHighSigned, int, int, int, int> : &Shell.Lanes3<MadHigh, uint, uint, uint, uint>);
+        else if (part == "hi" && bits == 64)
+            Ternary(r, 64, signed ? &Shell.Lanes3<MadHighSigned64, long, long, long, long> : &Shell.Lanes3<MadHigh64, ulong, ulong, ulong,
+                ulong>);
         else throw r.Error("this form of mad is not known to the emulator");
     }
 
-    private static void Unary(InstructionReader r, int bits, delegate*<Warp, Op*, void> run) => r.Emit(run, Kind, r.Destination(0, bits), r.Source(1, bits));
+    private static void Unary(InstructionReader r, int bits, delegate*<Warp, Op*, void> run) =>
+        r.Emit(run, Kind, r.Destination(0, bits), r.Source(1, bits));
 
-    private static void Binary(InstructionReader r, int bits, delegate*<Warp, Op*, void> run) => r.Emit(run, Kind, r.Destination(0, bits), r.Source(1, bits), r.Source(2, bits));
+    private static void Binary(InstructionReader r, int bits, delegate*<Warp, Op*, void> run) =>
+        r.Emit(run, Kind, r.Destination(0, bits), r.Source(1, bits), r.Source(2, bits));
 
     private static void Ternary(InstructionReader r, int bits, delegate*<Warp, Op*, void> run) =>
         r.Emit(run, Kind, r.Destination(0, bits), r.Source(1, bits), r.Source(2, bits), r.Source(3, bits));
 
-    private static delegate*<Warp, Op*, void> Pick(InstructionReader r, int bits, delegate*<Warp, Op*, void> for32, delegate*<Warp, Op*, void> for64, delegate*<Warp, Op*, void> for16) => bits switch
+    private static delegate*<Warp, Op*, void> Pick(InstructionReader r, int bits, delegate*<Warp, Op*, void> for32, delegate*<Warp, Op*, void> for64, delegate*<Warp, Op*, void> for16) =>
+        bits switch
     {
         16 => for16,
         32 => for32,
@@ -232,6 +264,7 @@ internal static unsafe class IntegerOps
     private static delegate*<Warp, Op*, void> Only32(InstructionReader r, PtxType type, delegate*<Warp, Op*, void> run) =>
         type == PtxType.S32 ? run : throw r.Error(".sat goes with .s32 only");
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void WideMultiplySigned(Warp warp, Op* op)
     {
         int* a = (int*)(warp.Frame + op->A), b = (int*)(warp.Frame + op->B);
@@ -245,6 +278,7 @@ internal static unsafe class IntegerOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void WideMultiplyUnsigned(Warp warp, Op* op)
     {
         uint* a = (uint*)(warp.Frame + op->A), b = (uint*)(warp.Frame + op->B);
@@ -319,18 +353,33 @@ internal static unsafe class IntegerOps
 
     private struct Neg16 : ILane1<uint, uint> { public static uint Do(uint a) => (ushort)-(short)a; }
 
-    private struct AddSaturated : ILane2<int, int, int> { public static int Do(int a, int b) => (int)Math.Clamp((long)a + b, int.MinValue, int.MaxValue); }
+    private struct AddSaturated : ILane2<int, int, int>
+    {
+        public static int Do(int a, int b) => (int)Math.Clamp((long)a + b, int.MinValue, int.MaxValue);
+    }
 
-    private struct SubSaturated : ILane2<int, int, int> { public static int Do(int a, int b) => (int)Math.Clamp((long)a - b, int.MinValue, int.MaxValue); }
+    private struct SubSaturated : ILane2<int, int, int>
+    {
+        public static int Do(int a, int b) => (int)Math.Clamp((long)a - b, int.MinValue, int.MaxValue);
+    }
 
     // A division by zero has no defined result; the hardware gives all ones, and the dividend as remainder.
-    private struct DivSigned : ILane2<int, int, int> { public static int Do(int a, int b) => b == 0 ? -1 : b == -1 ? unchecked(-a) : a / b; }
+    private struct DivSigned : ILane2<int, int, int>
+    {
+        public static int Do(int a, int b) => b == 0 ? -1 : b == -1 ? unchecked(-a) : a / b;
+    }
 
     private struct DivUnsigned : ILane2<uint, uint, uint> { public static uint Do(uint a, uint b) => b == 0 ? uint.MaxValue : a / b; }
 
-    private struct DivSigned64 : ILane2<long, long, long> { public static long Do(long a, long b) => b == 0 ? -1 : b == -1 ? unchecked(-a) : a / b; }
+    private struct DivSigned64 : ILane2<long, long, long>
+    {
+        public static long Do(long a, long b) => b == 0 ? -1 : b == -1 ? unchecked(-a) : a / b;
+    }
 
-    private struct DivUnsigned64 : ILane2<ulong, ulong, ulong> { public static ulong Do(ulong a, ulong b) => b == 0 ? ulong.MaxValue : a / b; }
+    private struct DivUnsigned64 : ILane2<ulong, ulong, ulong>
+    {
+        public static ulong Do(ulong a, ulong b) => b == 0 ? ulong.MaxValue : a / b;
+    }
 
     private struct RemSigned : ILane2<int, int, int> { public static int Do(int a, int b) => b == 0 ? a : b == -1 ? 0 : a % b; }
 
@@ -350,35 +399,62 @@ internal static unsafe class IntegerOps
 
     private struct MulHigh16 : ILane2<uint, uint, uint> { public static uint Do(uint a, uint b) => a * b >> 16; }
 
-    private struct MulHighSigned16 : ILane2<uint, uint, uint> { public static uint Do(uint a, uint b) => (ushort)((short)a * (short)b >> 16); }
+    private struct MulHighSigned16 : ILane2<uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b) => (ushort)((short)a * (short)b >> 16);
+    }
 
     private struct MulWideSigned16 : ILane2<uint, uint, uint> { public static uint Do(uint a, uint b) => (uint)((short)a * (short)b); }
 
-    private struct MadWideSigned16 : ILane3<uint, uint, uint, uint> { public static uint Do(uint a, uint b, uint c) => (uint)((short)a * (short)b) + c; }
+    private struct MadWideSigned16 : ILane3<uint, uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b, uint c) => (uint)((short)a * (short)b) + c;
+    }
 
     private struct MadWide : ILane3<uint, uint, ulong, ulong> { public static ulong Do(uint a, uint b, ulong c) => (ulong)a * b + c; }
 
     private struct MadWideSigned : ILane3<int, int, long, long> { public static long Do(int a, int b, long c) => (long)a * b + c; }
 
-    private struct MadHigh : ILane3<uint, uint, uint, uint> { public static uint Do(uint a, uint b, uint c) => (uint)((ulong)a * b >> 32) + c; }
+    private struct MadHigh : ILane3<uint, uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b, uint c) => (uint)((ulong)a * b >> 32) + c;
+    }
 
     private struct MadHighSigned : ILane3<int, int, int, int> { public static int Do(int a, int b, int c) => (int)((long)a * b >> 32) + c; }
 
-    private struct MadHigh64 : ILane3<ulong, ulong, ulong, ulong> { public static ulong Do(ulong a, ulong b, ulong c) => Math.BigMul(a, b, out _) + c; }
+    private struct MadHigh64 : ILane3<ulong, ulong, ulong, ulong>
+    {
+        public static ulong Do(ulong a, ulong b, ulong c) => Math.BigMul(a, b, out _) + c;
+    }
 
-    private struct MadHighSigned64 : ILane3<long, long, long, long> { public static long Do(long a, long b, long c) => Math.BigMul(a, b, out _) + c; }
+    private struct MadHighSigned64 : ILane3<long, long, long, long>
+    {
+        public static long Do(long a, long b, long c) => Math.BigMul(a, b, out _) + c;
+    }
 
-    private struct SadSigned : ILane3<int, int, uint, uint> { public static uint Do(int a, int b, uint c) => c + (uint)Math.Abs((long)a - b); }
+    private struct SadSigned : ILane3<int, int, uint, uint>
+    {
+        public static uint Do(int a, int b, uint c) => c + (uint)Math.Abs((long)a - b);
+    }
 
-    private struct SadUnsigned : ILane3<uint, uint, uint, uint> { public static uint Do(uint a, uint b, uint c) => c + (a > b ? a - b : b - a); }
+    private struct SadUnsigned : ILane3<uint, uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b, uint c) => c + (a > b ? a - b : b - a);
+    }
 
     private struct Mul24Signed : ILane2<int, int, int> { public static int Do(int a, int b) => (a << 8 >> 8) * (b << 8 >> 8); }
 
     private struct Mul24Unsigned : ILane2<uint, uint, uint> { public static uint Do(uint a, uint b) => (a & 0xffffff) * (b & 0xffffff); }
 
-    private struct Mad24Signed : ILane3<int, int, int, int> { public static int Do(int a, int b, int c) => (a << 8 >> 8) * (b << 8 >> 8) + c; }
+    private struct Mad24Signed : ILane3<int, int, int, int>
+    {
+        public static int Do(int a, int b, int c) => (a << 8 >> 8) * (b << 8 >> 8) + c;
+    }
 
-    private struct Mad24Unsigned : ILane3<uint, uint, uint, uint> { public static uint Do(uint a, uint b, uint c) => (a & 0xffffff) * (b & 0xffffff) + c; }
+    private struct Mad24Unsigned : ILane3<uint, uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b, uint c) => (a & 0xffffff) * (b & 0xffffff) + c;
+    }
 
     private struct Dp4a<TA, TB> : ILane3<uint, uint, uint, uint>
         where TA : struct, IFlag
@@ -387,7 +463,8 @@ internal static unsafe class IntegerOps
         public static uint Do(uint a, uint b, uint c)
         {
             int sum = (int)c;
-            for (int i = 0; i < 32; i += 8) sum += (TA.Value ? (sbyte)(a >> i) : (byte)(a >> i)) * (TB.Value ? (sbyte)(b >> i) : (byte)(b >> i));
+            for (int i = 0; i < 32; i += 8)
+                sum += (TA.Value ? (sbyte)(a >> i) : (byte)(a >> i)) * (TB.Value ? (sbyte)(b >> i) : (byte)(b >> i));
             return (uint)sum;
         }
     }

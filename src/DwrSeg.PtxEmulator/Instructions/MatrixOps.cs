@@ -37,7 +37,8 @@ internal static unsafe class MatrixOps
         IReadOnlyList<PtxOperand> registers = r.Elements(store ? 1 : 0);
         if (registers.Count != count) throw r.Error($"{registers.Count} registers for {count} matrices");
         foreach (PtxOperand register in registers) r.Operation.Extra.Add(store ? r.SourceOf(register, 32) : r.DestinationOf(register, 32));
-        r.Emit(store ? &StoreMatrix : &LoadMatrix, store ? InstructionClass.StoreShared : InstructionClass.LdMatrix, a: address, small: (transpose ? 1 : 0) | (wide ? 2 : 0));
+        r.Emit(store ? &StoreMatrix : &LoadMatrix, store ? InstructionClass.StoreShared : InstructionClass.LdMatrix, a: address,
+            small: (transpose ? 1 : 0) | (wide ? 2 : 0));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -98,13 +99,15 @@ internal static unsafe class MatrixOps
     private static void Mma(InstructionReader r)
     {
         if (!r.Flag("sync") | !r.Flag("aligned")) throw r.Error("this form is not known to the emulator");
-        string shape = r.OneOf("m16n8k4", "m16n8k8", "m16n8k16", "m16n8k32") ?? throw r.Error("this shape of mma is not known to the emulator");
+        string shape = r.OneOf("m16n8k4", "m16n8k8", "m16n8k16",
+            "m16n8k32") ?? throw r.Error("this shape of mma is not known to the emulator");
         int k = int.Parse(shape[6..], System.Globalization.CultureInfo.InvariantCulture);
         if (!r.Flag("row") | !r.Flag("col")) throw r.Error("mma takes .row.col");
         bool saturate = r.Flag("satfinite");
         PtxType d = r.Type(), a = r.Type(), b = r.Type(), c = r.Type();
         bool half = a == PtxType.F16 || a == PtxType.BF16, integer = a is PtxType.S8 or PtxType.U8;
-        bool known = (half && a == b && k is 8 or 16) || (a == PtxType.TF32 && b == a && k is 4 or 8) || (integer && b is PtxType.S8 or PtxType.U8 && k is 16 or 32);
+        bool known = (half && a == b && k is 8 or 16) || (a == PtxType.TF32 && b == a && k is 4 or 8)
+            || (integer && b is PtxType.S8 or PtxType.U8 && k is 16 or 32);
         bool accumulators = d == c && (integer ? d == PtxType.S32 : d == PtxType.F32 || (d == PtxType.F16 && a == PtxType.F16));
         if (!known || !accumulators || saturate) throw r.Error("this shape and these types of mma are not known to the emulator");
         r.Requires(a == PtxType.F16 && k == 8 ? 75 : integer && k == 16 ? 75 : 80);
@@ -123,7 +126,8 @@ internal static unsafe class MatrixOps
         Take(3, dCount, false);
         r.Operation.Immediate = k;
         int small = (a == PtxType.S8 ? 1 : 0) | (b == PtxType.S8 ? 2 : 0) | (d == PtxType.F16 ? 4 : 0);
-        delegate*<Warp, Op*, void> run = integer ? &Integers : a == PtxType.TF32 ? &Floats<Tf32> : a == PtxType.BF16 ? &Floats<Brain> : &Floats<HalfFormat>;
+        delegate*<Warp, Op*, void> run = integer ? &Integers : a == PtxType.TF32 ? &Floats<Tf32> : a == PtxType.BF16 ? &Floats<Brain>
+            : &Floats<HalfFormat>;
         r.Emit(run, InstructionClass.Mma, flops: -2 * 16 * 8 * k, small: small);
     }
 
@@ -195,7 +199,8 @@ internal static unsafe class MatrixOps
         // Register 2g of A holds rows 0 to 7 of column group g, register 2g + 1 rows 8 to 15; register g of B its column group for all n.
         for (int group = 0; group < groups; group++)
         {
-            for (int upper = 0; upper < 2; upper++) Spread<TFormat>(warp.Frame + places[accumulators + group * 2 + upper], a + upper * 8 * k + group * width, k, part);
+            for (int upper = 0; upper < 2; upper++)
+                Spread<TFormat>(warp.Frame + places[accumulators + group * 2 + upper], a + upper * 8 * k + group * width, k, part);
             Spread<TFormat>(warp.Frame + places[accumulators + groups * 2 + group], bRows + group * width, k, part);
         }
         for (int i = 0; i < k; i++)
@@ -210,7 +215,8 @@ internal static unsafe class MatrixOps
             for (int row = 0; row < 16; row++)
             {
                 int pair = firstC + (row >> 3) * 2, lane = (row & 7) * 4;
-                Vector256.Create(Vector128.Load((float*)(warp.Frame + places[pair]) + lane), Vector128.Load((float*)(warp.Frame + places[pair + 1]) + lane)).Store(c + row * 8);
+                Vector256.Create(Vector128.Load((float*)(warp.Frame + places[pair]) + lane),
+                    Vector128.Load((float*)(warp.Frame + places[pair + 1]) + lane)).Store(c + row * 8);
             }
         }
         for (int row = 0; row < 16; row += 8)
@@ -218,7 +224,8 @@ internal static unsafe class MatrixOps
             float* x = a + row * k;
             float* y = c + row * 8;
             Vector256<float> d0 = Vector256.Load(y), d1 = Vector256.Load(y + 8), d2 = Vector256.Load(y + 16), d3 = Vector256.Load(y + 24);
-            Vector256<float> d4 = Vector256.Load(y + 32), d5 = Vector256.Load(y + 40), d6 = Vector256.Load(y + 48), d7 = Vector256.Load(y + 56);
+            Vector256<float> d4 = Vector256.Load(y + 32), d5 = Vector256.Load(y + 40), d6 = Vector256.Load(y + 48),
+                d7 = Vector256.Load(y + 56);
             for (int i = 0; i < k; i++)
             {
                 Vector256<float> bi = Vector256.Load(b + i * 8);
@@ -304,7 +311,8 @@ internal static unsafe class MatrixOps
         int* c = stackalloc int[16 * 8];
         for (int group = 0; group < groups; group++)
         {
-            for (int upper = 0; upper < 2; upper++) SpreadBytes(warp.Frame + places[4 + group * 2 + upper], a + upper * 8 * k + group * 16, k, (op->Small & 1) != 0);
+            for (int upper = 0; upper < 2; upper++)
+                SpreadBytes(warp.Frame + places[4 + group * 2 + upper], a + upper * 8 * k + group * 16, k, (op->Small & 1) != 0);
             SpreadBytes(warp.Frame + places[4 + groups * 2 + group], b + group * 16, k, (op->Small & 2) != 0);
         }
         int firstC = 4 + groups * 3;
@@ -321,7 +329,8 @@ internal static unsafe class MatrixOps
         for (int row = 0; row < 16; row++)
         {
             int pair = (row >> 3) * 2, lane = (row & 7) * 4;
-            for (int n = 0; n < 8; n++) if (places[pair + (n >> 2)] >= 0) ((int*)(warp.Frame + places[pair + (n >> 2)]))[lane + (n & 3)] = c[row * 8 + n];
+            for (int n = 0; n < 8; n++)
+                if (places[pair + (n >> 2)] >= 0) ((int*)(warp.Frame + places[pair + (n >> 2)]))[lane + (n & 3)] = c[row * 8 + n];
         }
     }
 

@@ -60,7 +60,8 @@ internal static unsafe class MemoryOps
         return true;
     }
 
-    public static StateSpace Space(InstructionReader r) => r.OneOf("global", "const", "shared", "shared::cta", "local", "param", "param::entry") switch
+    public static StateSpace Space(InstructionReader r) =>
+        r.OneOf("global", "const", "shared", "shared::cta", "local", "param", "param::entry") switch
     {
         "global" => StateSpace.Global,
         "const" => StateSpace.Constant,
@@ -124,18 +125,21 @@ internal static unsafe class MemoryOps
         foreach (PtxOperand operand in data)
         {
             if (operand.Kind == OperandKind.Register) dataBits = operand.Register!.Type.Bytes() * 8;
-            r.Operation.Extra.Add(store ? r.SourceOf(operand, operand.Kind == OperandKind.Register ? Math.Min(bits, dataBits) : bits, true) : r.DestinationOf(operand, bits, true));
+            r.Operation.Extra.Add(store ? r.SourceOf(operand, operand.Kind == OperandKind.Register ? Math.Min(bits, dataBits) : bits, true)
+                : r.DestinationOf(operand, bits, true));
         }
         if (dataBits < bits) throw r.Error("the register is narrower than the type");
         if (hint) r.Source(2, 64);
         var access = new MemoryAccess
         {
-            Space = space, ElementBytes = bytes, Elements = elements, Signed = type.IsSigned(), WideAddress = wide, DataBits = dataBits, Store = store,
+            Space = space, ElementBytes = bytes, Elements = elements, Signed = type.IsSigned(), WideAddress = wide, DataBits = dataBits,
+                Store = store,
             Strong = order is not null, Acquire = order is "acquire",
         };
         r.Operation.Access = access;
-        if (space is StateSpace.Shared or StateSpace.Generic) r.Translator.SharedGranule = Math.Min(r.Translator.SharedGranule, BitOperations.Log2((uint)bytes));
-        if (store && space is StateSpace.Parameter or StateSpace.Constant && store) throw r.Error($"stores to this space are not possible");
+        if (space is StateSpace.Shared or StateSpace.Generic)
+            r.Translator.SharedGranule = Math.Min(r.Translator.SharedGranule, BitOperations.Log2((uint)bytes));
+        if (store && space is StateSpace.Parameter or StateSpace.Constant) throw r.Error("nothing can be stored to this space");
         delegate*<Warp, Op*, void> run = space switch
         {
             StateSpace.Global => store ? &StoreGlobal : &LoadGlobal,
@@ -176,6 +180,7 @@ internal static unsafe class MemoryOps
         if (op->Small != 0) warp.Block.Global.Acquired = true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void LoadGlobal(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
@@ -184,6 +189,7 @@ internal static unsafe class MemoryOps
         warp.Block.Global.Load(warp, op, access, addresses, warp.Mask);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void StoreGlobal(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
@@ -200,6 +206,7 @@ internal static unsafe class MemoryOps
         warp.Block.Global.LoadConstant(warp, op, access, addresses, warp.Mask);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void LoadShared(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
@@ -208,6 +215,7 @@ internal static unsafe class MemoryOps
         warp.Block.Shared.Load(warp, op, access, offsets, warp.Mask);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void StoreShared(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
@@ -233,20 +241,24 @@ internal static unsafe class MemoryOps
             int lane = BitOperations.TrailingZeroCount(left);
             ulong offset = addresses[lane];
             if (offset + bytes > warp.Code.Entry.LocalBytes || offset > warp.Code.Entry.LocalBytes)
-                throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane, $"{bytes} bytes at local address 0x{offset:x}, of {warp.Code.Entry.LocalBytes} bytes", offset, "local memory");
+                throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane,
+                    $"{bytes} bytes at local address 0x{offset:x}, of {warp.Code.Entry.LocalBytes} bytes", offset, "local memory");
             if (offset % bytes != 0)
-                throw warp.Failure(op, FailureKind.Misaligned, 1u << lane, $"local address 0x{offset:x} is no multiple of {bytes}", offset, "local memory");
+                throw warp.Failure(op, FailureKind.Misaligned, 1u << lane, $"local address 0x{offset:x} is no multiple of {bytes}", offset,
+                    "local memory");
             ulong at = (ulong)lane * warp.LocalBytes + offset;
             pointers[lane] = warp.Local + at;
             var written = new Span<byte>(warp.LocalWritten + at, (int)bytes);
             if (access.Store) written.Fill(1);
             else if (written.Contains((byte)0) && warp.Block.Context.Options.Strict)
-                throw warp.Failure(op, FailureKind.UnwrittenRead, 1u << lane, $"local address 0x{offset:x} is read but the thread has not written it", offset, "local memory");
+                throw warp.Failure(op, FailureKind.UnwrittenRead, 1u << lane,
+                    $"local address 0x{offset:x} is read but the thread has not written it", offset, "local memory");
         }
         if (access.Store) LaneData.Store(warp, op, access, pointers, mask);
         else LaneData.Load(warp, op, access, pointers, mask);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void LoadParameter(Warp warp, Op* op)
     {
         MemoryAccess access = warp.Code.Accesses[op->Index]!;
@@ -260,7 +272,9 @@ internal static unsafe class MemoryOps
             {
                 int lane = BitOperations.TrailingZeroCount(left);
                 if (addresses[lane] + (ulong)access.Bytes > size || addresses[lane] > size)
-                    throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane, $"{access.Bytes} bytes at byte {addresses[lane]} of the parameters, which have {size}", addresses[lane], "parameters");
+                    throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane,
+                        $"{access.Bytes} bytes at byte {addresses[lane]} of the parameters, which have {size}", addresses[lane],
+                            "parameters");
                 pointers[lane] = parameters + addresses[lane];
             }
             LaneData.Load(warp, op, access, pointers, warp.Mask);

@@ -42,15 +42,18 @@ internal static unsafe class MoveOps
             bool toSpace = r.Flag("to");
             string space = r.OneOf("global", "shared", "shared::cta", "local", "const", "param") ?? throw r.Error("cvta of which space?");
             int bits = r.Type().Bytes() * 8;
-            ulong window = space switch { "shared" or "shared::cta" => SharedWindow, "local" => LocalWindow, "param" => throw r.Error("generic addresses of parameters are not emulated"), _ => 0 };
+            ulong window = space switch { "shared" or "shared::cta" => SharedWindow, "local" => LocalWindow,
+                "param" => throw r.Error("generic addresses of parameters are not emulated"), _ => 0 };
             if (bits != 64 && window != 0) throw r.Error("32-bit generic addresses are not emulated");
             r.Operation.Immediate = (long)(toSpace ? (ulong)-(long)window : window);
-            r.Emit(bits == 64 ? &AddImmediate<ulong> : &AddImmediate<uint>, InstructionClass.Integer, r.Destination(0, bits), r.Source(1, bits));
+            r.Emit(bits == 64 ? &AddImmediate<ulong> : &AddImmediate<uint>, InstructionClass.Integer, r.Destination(0, bits),
+                r.Source(1, bits));
         };
         table["isspacep"] = r =>
         {
             string space = r.OneOf("global", "shared", "shared::cta", "local", "const") ?? throw r.Error("isspacep of which space?");
-            r.Emit(&IsSpace, InstructionClass.Integer, r.Destination(0, 1), r.Source(1, 64), small: space switch { "global" => 0, "local" => 2, "const" => 3, _ => 1 });
+            r.Emit(&IsSpace, InstructionClass.Integer, r.Destination(0, 1), r.Source(1, 64),
+                small: space switch { "global" => 0, "local" => 2, "const" => 3, _ => 1 });
         };
     }
 
@@ -100,7 +103,6 @@ internal static unsafe class MoveOps
             r.Emit(bits == 64 ? &Pack64 : &Pack32, Kind, d, small: each);
             return;
         }
-        if (value.Kind == OperandKind.Symbol && value.Variable!.Space == StateSpace.Parameter) r.Operation.Small = 0;
         int to = r.Destination(0, bits), from = r.Source(1, bits);
         r.Emit(bits == 64 ? &Copy<ulong> : &Copy<uint>, Kind, to, from);
     }
@@ -120,7 +122,8 @@ internal static unsafe class MoveOps
         T* a = (T*)(warp.Frame + op->A), b = (T*)(warp.Frame + op->B), d = (T*)(warp.Frame + op->D);
         uint p = *(uint*)(warp.Frame + op->C);
         for (int i = 0; i < 32; i += Vector512<T>.Count)
-            Shell.Store(d, i, warp.Mask, Vector512.ConditionalSelect(Shell.LaneMask<T>(p >> i), Vector512.Load(a + i), Vector512.Load(b + i)));
+            Shell.Store(d, i, warp.Mask,
+                Vector512.ConditionalSelect(Shell.LaneMask<T>(p >> i), Vector512.Load(a + i), Vector512.Load(b + i)));
     }
 
     private static void SelectBySign<T>(Warp warp, Op* op)
@@ -136,6 +139,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddImmediate<T>(Warp warp, Op* op)
         where T : unmanaged, INumberBase<T>
     {
@@ -156,6 +160,7 @@ internal static unsafe class MoveOps
         SetPredicate(warp, op->D, result);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Unpack32(Warp warp, Op* op)
     {
         var a = (uint*)(warp.Frame + op->A);
@@ -164,10 +169,12 @@ internal static unsafe class MoveOps
         {
             if (op->Extra[e] < 0) continue;
             var d = (uint*)(warp.Frame + op->Extra[e]);
-            for (int i = 0; i < 32; i += 16) Shell.Store(d, i, warp.Mask, (Vector512.Load(a + i) >>> (e * op->Small)) & Vector512.Create(mask));
+            for (int i = 0; i < 32; i += 16)
+                Shell.Store(d, i, warp.Mask, (Vector512.Load(a + i) >>> (e * op->Small)) & Vector512.Create(mask));
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Unpack64(Warp warp, Op* op)
     {
         var a = (ulong*)(warp.Frame + op->A);
@@ -184,6 +191,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Pack32(Warp warp, Op* op)
     {
         var d = (uint*)(warp.Frame + op->D);
@@ -195,6 +203,7 @@ internal static unsafe class MoveOps
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Pack64(Warp warp, Op* op)
     {
         var d = (ulong*)(warp.Frame + op->D);

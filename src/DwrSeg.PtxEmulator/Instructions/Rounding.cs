@@ -37,7 +37,8 @@ internal static class Rounding
         return BitConverter.Int64BitsToDouble(bits | 1);
     }
 
-    public static float ToFloat(double value, RoundingMode mode) => mode == RoundingMode.Nearest ? (float)value : (float)ToFormat(value, 24, -126, 127, mode);
+    public static float ToFloat(double value, RoundingMode mode) =>
+        mode == RoundingMode.Nearest ? (float)value : (float)ToFormat(value, 24, -126, 127, mode);
 
     public static ushort ToHalf(double value, RoundingMode mode = RoundingMode.Nearest)
     {
@@ -61,7 +62,8 @@ internal static class Rounding
         double largest = Math.ScaleB(2 - Math.ScaleB(1, 1 - bits), maxExponent);
         if (Math.Abs(rounded) > largest)
         {
-            bool infinite = mode is RoundingMode.Nearest or RoundingMode.NearestAway || (mode == RoundingMode.Up && value > 0) || (mode == RoundingMode.Down && value < 0);
+            bool infinite = mode is RoundingMode.Nearest or RoundingMode.NearestAway || (mode == RoundingMode.Up && value > 0)
+                || (mode == RoundingMode.Down && value < 0);
             return Math.CopySign(infinite ? double.PositiveInfinity : largest, value);
         }
         return rounded == 0 ? Math.CopySign(0, value) : rounded;

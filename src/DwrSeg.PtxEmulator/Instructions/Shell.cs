@@ -65,7 +65,8 @@ internal static unsafe class Shell
         where T : unmanaged
     {
         T* a = (T*)(warp.Frame + op->A), b = (T*)(warp.Frame + op->B), c = (T*)(warp.Frame + op->C), d = (T*)(warp.Frame + op->D);
-        for (int i = 0; i < 32; i += Vector512<T>.Count) Store(d, i, warp.Mask, TOp.Do(Vector512.Load(a + i), Vector512.Load(b + i), Vector512.Load(c + i)));
+        for (int i = 0; i < 32; i += Vector512<T>.Count)
+            Store(d, i, warp.Mask, TOp.Do(Vector512.Load(a + i), Vector512.Load(b + i), Vector512.Load(c + i)));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

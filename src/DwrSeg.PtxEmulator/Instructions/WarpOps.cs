@@ -32,7 +32,8 @@ internal static unsafe class WarpOps
             string mode = r.OneOf("all", "any", "uni", "ballot") ?? throw r.Error("a vote of which kind?");
             r.Type();
             int d = r.Destination(0, mode == "ballot" ? 32 : 1), a = r.Predicate(r.Operand(1), out bool negated);
-            r.Emit(&Vote, Kind, d, a, r.Source(2, 32), small: mode switch { "all" => 0, "any" => 1, "uni" => 2, _ => 3 } | (negated ? 4 : 0));
+            r.Emit(&Vote, Kind, d, a, r.Source(2, 32), small: mode switch { "all" => 0, "any" => 1, "uni" => 2, _ => 3 }
+                | (negated ? 4 : 0));
         };
         table["match"] = r =>
         {
@@ -87,9 +88,12 @@ internal static unsafe class WarpOps
     /// <summary>All lanes of a full warp have to execute the instruction.</summary>
     public static void CheckWhole(Warp warp, Op* op)
     {
-        if (warp.Mask != uint.MaxValue) throw warp.Failure(op, FailureKind.SyncMask, warp.Mask, $"all 32 lanes have to execute the instruction, but only 0x{warp.Mask:x8} do");
+        if (warp.Mask != uint.MaxValue)
+            throw warp.Failure(op, FailureKind.SyncMask, warp.Mask,
+                $"all 32 lanes have to execute the instruction, but only 0x{warp.Mask:x8} do");
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Shuffle(Warp warp, Op* op)
     {
         CheckMembers(warp, op, op->E);
@@ -108,10 +112,14 @@ internal static unsafe class WarpOps
             bool valid = op->Small == 0 ? from >= last : from <= last;
             if (!valid) from = lane;
             else inside |= 1u << lane;
-            if ((warp.Mask >> from & 1) == 0) throw warp.Failure(op, FailureKind.SyncMask, 1u << lane, $"lane {lane} asks for the value of lane {from}, which does not take part");
+            if ((warp.Mask >> from & 1) == 0)
+                throw warp.Failure(op, FailureKind.SyncMask, 1u << lane,
+                    $"lane {lane} asks for the value of lane {from}, which does not take part");
             source[lane] = a[from];
         }
-        if (d != null) for (uint left = warp.Mask; left != 0; left &= left - 1) d[BitOperations.TrailingZeroCount(left)] = source[BitOperations.TrailingZeroCount(left)];
+        if (d != null)
+            for (uint left = warp.Mask; left != 0; left &= left - 1)
+                d[BitOperations.TrailingZeroCount(left)] = source[BitOperations.TrailingZeroCount(left)];
         if (op->F >= 0) MoveOps.SetPredicate(warp, op->F, inside);
     }
 

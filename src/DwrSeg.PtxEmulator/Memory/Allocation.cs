@@ -116,7 +116,8 @@ internal sealed unsafe class Allocation
 
     public void ClearStamps(int worker)
     {
-        for (int at = worker * 2; at < worker * 2 + 2; at++) if (_stamps[at] != 0) NativeMemory.Clear((void*)_stamps[at], (nuint)(Sectors + 1) * sizeof(uint));
+        for (int at = worker * 2; at < worker * 2 + 2; at++)
+            if (_stamps[at] != 0) NativeMemory.Clear((void*)_stamps[at], (nuint)(Sectors + 1) * sizeof(uint));
     }
 
     private void ClearSectors()

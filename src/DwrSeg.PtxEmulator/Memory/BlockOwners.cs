@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace DwrSeg.PtxEmulator.Memory;
 
 /// <summary>
@@ -20,6 +22,7 @@ internal static unsafe class BlockOwners
 
     /// <summary>Notes a write.</summary>
     /// <returns>0, or the other block's owner value where one has written these bytes in this launch.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static uint Write(Allocation allocation, ulong offset, uint bytes, uint owner)
     {
         uint conflict = 0;

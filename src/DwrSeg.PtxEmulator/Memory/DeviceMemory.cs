@@ -65,8 +65,10 @@ internal sealed unsafe class DeviceMemory : IDisposable
             if (!_live.Remove(address, out Allocation? allocation))
             {
                 Allocation? near = Find(address);
-                string found = near is null ? "nothing was ever allocated there" : near.Live ? $"it lies inside {near}" : $"{near} is freed already";
-                throw new EmulatorException(FailureKind.InvalidAddress, $"free of 0x{address:x}: {found}") { Address = address, MemoryName = near?.Name };
+                string found = near is null ? "nothing was ever allocated there" : near.Live ? $"it lies inside {near}"
+                    : $"{near} is freed already";
+                throw new EmulatorException(FailureKind.InvalidAddress, $"free of 0x{address:x}: {found}") { Address = address,
+                    MemoryName = near?.Name };
             }
             LiveBytes -= allocation.Bytes;
             allocation.Release();
@@ -149,7 +151,9 @@ internal sealed unsafe class DeviceMemory : IDisposable
         lock (Gate)
         {
             if (count == 0) return;
-            if (target % 4 != 0) throw new EmulatorException(FailureKind.Misaligned, $"fill of words at 0x{target:x}, which is no multiple of 4") { Address = target };
+            if (target % 4 != 0)
+                throw new EmulatorException(FailureKind.Misaligned,
+                    $"fill of words at 0x{target:x}, which is no multiple of 4") { Address = target };
             Allocation allocation = Resolve(target, count * 4, "fill");
             var words = (uint*)(allocation.Data + (target - allocation.Base));
             for (ulong i = 0; i < count; i++) words[i] = value;
@@ -241,9 +245,11 @@ internal sealed unsafe class DeviceMemory : IDisposable
     private Allocation Resolve(ulong address, ulong bytes, string what)
     {
         Allocation? allocation = Find(address);
-        if (allocation is { Live: true } && address >= allocation.Base && bytes <= allocation.Bytes && address - allocation.Base <= allocation.Bytes - bytes)
+        if (allocation is { Live: true } && address >= allocation.Base && bytes <= allocation.Bytes
+            && address - allocation.Base <= allocation.Bytes - bytes)
             return allocation;
         FailureKind kind = allocation is { Live: false } ? FailureKind.UseAfterFree : FailureKind.OutOfBounds;
-        throw new EmulatorException(kind, $"{what}: {bytes} bytes at 0x{address:x}, {Describe(address)}") { Address = address, MemoryName = allocation?.Name };
+        throw new EmulatorException(kind, $"{what}: {bytes} bytes at 0x{address:x}, {Describe(address)}") { Address = address,
+            MemoryName = allocation?.Name };
     }
 }

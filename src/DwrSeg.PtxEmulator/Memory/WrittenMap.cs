@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace DwrSeg.PtxEmulator.Memory;
 
 /// <summary>A bit for each byte of an allocation: set once something has written it.</summary>
@@ -6,6 +8,7 @@ internal static unsafe class WrittenMap
     public static ulong Words(ulong bytes) => (bytes + 31) / 32;
 
     /// <summary>Whether all bytes of a range are written; ranges of up to 16 bytes that do not cross 32 take one look.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static bool All(uint* map, ulong offset, ulong count)
     {
         while (count > 0)
@@ -29,6 +32,7 @@ internal static unsafe class WrittenMap
     }
 
     /// <summary>Marks a range; safe beside other threads that mark bytes of the same word.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Set(uint* map, ulong offset, ulong count)
     {
         while (count > 0)

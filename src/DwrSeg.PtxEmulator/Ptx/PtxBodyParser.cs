@@ -103,6 +103,7 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
         // Three numbers, and where the code was inlined the place of the call; both end with the line.
         string[] words = parser.Line(line).Split((char[])[' ', '\t', ','], StringSplitOptions.RemoveEmptyEntries);
         int at = Array.IndexOf(words, ".loc");
+        if (at < 0 || at + 2 >= words.Length) throw parser.Error(line, ".loc needs a file and a line");
         _source = $"{parser.FileName(int.Parse(words[at + 1], CultureInfo.InvariantCulture))}:{words[at + 2]}";
         while (parser.Token.Line == line && parser.Token.Kind != TokenKind.End) parser.Advance();
     }
@@ -110,7 +111,8 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
     private void DeclareRegisters()
     {
         string typeName = parser.Take(TokenKind.Word);
-        if (!PtxTypes.TryParse(typeName.TrimStart('.'), out PtxType type) || type == PtxType.B128) throw parser.Error($"unknown register type {typeName}");
+        if (!PtxTypes.TryParse(typeName.TrimStart('.'), out PtxType type) || type == PtxType.B128)
+            throw parser.Error($"unknown register type {typeName}");
         do
         {
             string name = parser.Take(TokenKind.Word);
@@ -181,7 +183,8 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
         var operands = new List<PtxOperand>();
         if (!parser.Accept(";"))
         {
-            if (parts[0] == "call") throw parser.Error(line, "calls of functions are not emulated; have the function inlined (__forceinline__)");
+            if (parts[0] == "call")
+                throw parser.Error(line, "calls of functions are not emulated; have the function inlined (__forceinline__)");
             do operands.Add(Operand()); while (parser.Accept(","));
             if (!parser.Accept(";")) throw parser.Error($"expected \",\" or \";\", found \"{parser.Token.Text}\"");
         }
@@ -203,7 +206,8 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
     }
 
     /// <summary>A label's name with the scopes it could be found in, innermost first; resolved at the body's end.</summary>
-    private string Reference(string name) => string.Join('\n', Enumerable.Range(0, _scopes.Count).Reverse().Select(i => _scopes[i].Label(name)));
+    private string Reference(string name) =>
+        string.Join('\n', Enumerable.Range(0, _scopes.Count).Reverse().Select(i => _scopes[i].Label(name)));
 
     private void ResolveLabels()
     {
@@ -216,7 +220,8 @@ internal sealed class PtxBodyParser(PtxParser parser, IReadOnlyList<PtxVariable>
             if (instruction.Operands.All(o => o.Kind != OperandKind.Label)) continue;
             _instructions[i] = instruction with
             {
-                Operands = [.. instruction.Operands.Select(o => o.Kind == OperandKind.Label ? o with { Name = Resolve(o.Name, instruction.Line) } : o)],
+                Operands = [.. instruction.Operands.Select(o => o.Kind == OperandKind.Label
+                    ? o with { Name = Resolve(o.Name, instruction.Line) } : o)],
             };
         }
         foreach (string list in _branchTargets.Keys.ToArray()) _branchTargets[list] = [.. _branchTargets[list].Select(t => Resolve(t, 0))];

@@ -37,7 +37,8 @@ internal sealed class PtxLexer
         if (char.IsAsciiDigit(c))
         {
             _at++;
-            while (_at < _text.Length && (char.IsAsciiLetterOrDigit(_text[_at]) || _text[_at] == '.' || (_text[_at] is '+' or '-' && IsExponent(start)))) _at++;
+            while (_at < _text.Length
+                && (char.IsAsciiLetterOrDigit(_text[_at]) || _text[_at] == '.' || (_text[_at] is '+' or '-' && IsExponent(start)))) _at++;
             return new Token(TokenKind.Number, _text[start.._at], _line);
         }
         if (IsWord(c) || c == '.')
@@ -71,9 +72,11 @@ internal sealed class PtxLexer
     private static bool IsWord(char c) => char.IsAsciiLetter(c) || c is '_' or '$' or '%';
 
     private bool IsExponent(int start) =>
-        _text[_at - 1] is 'e' or 'E' && !_text.AsSpan(start, Math.Min(2, _text.Length - start)).StartsWith("0x") && _text[start..(_at - 1)].All(c => char.IsAsciiDigit(c) || c == '.');
+        _text[_at - 1] is 'e' or 'E' && !_text.AsSpan(start, Math.Min(2, _text.Length - start)).StartsWith("0x")
+            && _text[start..(_at - 1)].All(c => char.IsAsciiDigit(c) || c == '.');
 
-    private bool IsDoubleColon() => _text[_at] == ':' && _at + 2 < _text.Length && _text[_at + 1] == ':' && char.IsAsciiLetterOrDigit(_text[_at + 2]);
+    private bool IsDoubleColon() =>
+        _text[_at] == ':' && _at + 2 < _text.Length && _text[_at + 1] == ':' && char.IsAsciiLetterOrDigit(_text[_at + 2]);
 
     private void SkipBlanks()
     {

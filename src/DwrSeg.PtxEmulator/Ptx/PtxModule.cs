@@ -19,5 +19,16 @@ internal sealed class PtxModule
 
     /// <summary>Reads PTX text.</summary>
     /// <exception cref="PtxLoadException">The text is not PTX, or holds a directive that the emulator does not know.</exception>
-    public static PtxModule Parse(string text) => new PtxParser(text).Module();
+    public static PtxModule Parse(string text)
+    {
+        var parser = new PtxParser(text);
+        try
+        {
+            return parser.Module();
+        }
+        catch (Exception failure) when (failure is FormatException or OverflowException)
+        {
+            throw parser.Error("a number that cannot be read");
+        }
+    }
 }

@@ -31,6 +31,7 @@ internal sealed class PtxParser
                 case ".version":
                     Advance();
                     string[] parts = Take(TokenKind.Number).Split('.');
+                    if (parts.Length != 2) throw Error("a version has two numbers");
                     version = int.Parse(parts[0], CultureInfo.InvariantCulture) * 10 + int.Parse(parts[1], CultureInfo.InvariantCulture);
                     break;
                 case ".target":
@@ -132,7 +133,8 @@ internal sealed class PtxParser
             return (BitConverter.DoubleToInt64Bits(negative ? -value : value), PtxType.F64);
         }
         text = text.TrimEnd('U');
-        ulong magnitude = text.StartsWith("0x", StringComparison.OrdinalIgnoreCase) ? ulong.Parse(text.AsSpan(2), NumberStyles.HexNumber, CultureInfo.InvariantCulture)
+        ulong magnitude = text.StartsWith("0x", StringComparison.OrdinalIgnoreCase)
+            ? ulong.Parse(text.AsSpan(2), NumberStyles.HexNumber, CultureInfo.InvariantCulture)
             : text.StartsWith("0b", StringComparison.OrdinalIgnoreCase) ? Convert.ToUInt64(text[2..], 2)
             : text.Length > 1 && text[0] == '0' ? Convert.ToUInt64(text, 8)
             : ulong.Parse(text, CultureInfo.InvariantCulture);
@@ -153,7 +155,8 @@ internal sealed class PtxParser
             else if (word is "v2" or "v4") vector = (uint)(word[1] - '0');
             else if (word is "ptr" or "global" or "const" or "shared" && space == StateSpace.Parameter) continue;
             else if (PtxTypes.TryParse(word, out PtxType found)) type = found;
-            else if (word.StartsWith("attribute", StringComparison.Ordinal)) throw Error("attributes of variables are not known to the emulator");
+            else if (word.StartsWith("attribute", StringComparison.Ordinal))
+                throw Error("attributes of variables are not known to the emulator");
             else throw Error($"unknown directive .{word} in a declaration");
         }
         if (type is null) throw Error("a declaration without a type");
@@ -216,7 +219,8 @@ internal sealed class PtxParser
             else
             {
                 (long number, PtxType? kind) = Number();
-                if (type == PtxType.F32 && kind == PtxType.F64) number = BitConverter.SingleToInt32Bits((float)BitConverter.Int64BitsToDouble(number));
+                if (type == PtxType.F32 && kind == PtxType.F64)
+                    number = BitConverter.SingleToInt32Bits((float)BitConverter.Int64BitsToDouble(number));
                 BinaryPrimitives.WriteInt64LittleEndian(value, number);
             }
             bytes.AddRange(value[..type.Bytes()]);
@@ -231,7 +235,8 @@ internal sealed class PtxParser
         while (Accept(",")) Take(TokenKind.Word);
         string digits = name.StartsWith("sm_", StringComparison.Ordinal) ? name[3..] : "";
         bool specific = digits.EndsWith('a') || digits.EndsWith('f');
-        if (!int.TryParse(specific ? digits[..^1] : digits, CultureInfo.InvariantCulture, out int number)) throw Error($"unknown target {name}");
+        if (!int.TryParse(specific ? digits[..^1] : digits, CultureInfo.InvariantCulture, out int number))
+            throw Error($"unknown target {name}");
         return (number, specific);
     }
 
@@ -322,13 +327,16 @@ internal sealed class PtxParser
         {
             string directive = Take(TokenKind.Word);
             uint[] values = [.. Bounds()];
+            if (values.Length == 0 && directive is (".maxntid" or ".reqntid" or ".minnctapersm"))
+                throw Error($"{directive} needs a number");
             switch (directive)
             {
                 case ".maxntid":
                     maxThreads = values.Aggregate(1u, (a, b) => a * b);
                     break;
                 case ".reqntid":
-                    required = new Index3(values[0], values.ElementAtOrDefault(1) is 0 ? 1 : values[1], values.ElementAtOrDefault(2) is 0 ? 1 : values[2]);
+                    required = new Index3(values[0], values.ElementAtOrDefault(1) is 0 ? 1 : values[1], values.ElementAtOrDefault(2) is 0
+                        ? 1 : values[2]);
                     maxThreads = (uint)required.Value.Count;
                     break;
                 case ".minnctapersm":
@@ -349,7 +357,8 @@ internal sealed class PtxParser
         {
             Name = name, Line = line, Parameters = parameters, ParameterBytes = offset, MaxThreads = maxThreads, RequiredBlock = required,
             MinBlocksPerMultiprocessor = minBlocks, StaticSharedBytes = staticBytes, DynamicSharedOffset = dynamicOffset,
-            LocalBytes = body.LocalBytes, SharedVariables = body.SharedVariables, Instructions = body.Instructions, Labels = body.Labels, BranchTargets = body.BranchTargets,
+            LocalBytes = body.LocalBytes, SharedVariables = body.SharedVariables, Instructions = body.Instructions, Labels = body.Labels,
+                BranchTargets = body.BranchTargets,
             Registers = body.Registers,
         });
     }

@@ -34,7 +34,8 @@ internal sealed unsafe class InstructionReader
 
     public int Operands => Instruction.Operands.Count;
 
-    public PtxOperand Operand(int index) => index < Instruction.Operands.Count ? Instruction.Operands[index] : throw Error($"operand {index + 1} is missing");
+    public PtxOperand Operand(int index) =>
+        index < Instruction.Operands.Count ? Instruction.Operands[index] : throw Error($"operand {index + 1} is missing");
 
     public PtxLoadException Error(string problem) => new(Instruction.Line, Instruction.Text, problem);
 
@@ -70,7 +71,8 @@ internal sealed unsafe class InstructionReader
     /// <summary>The instruction needs this architecture as the module's target.</summary>
     public void Requires(int architecture)
     {
-        if (_translator.Architecture < architecture) throw Error($"needs sm_{architecture} or newer, the module's target is sm_{_translator.Architecture}");
+        if (_translator.Architecture < architecture)
+            throw Error($"needs sm_{architecture} or newer, the module's target is sm_{_translator.Architecture}");
     }
 
     public void End()
@@ -91,7 +93,8 @@ internal sealed unsafe class InstructionReader
             case OperandKind.Register:
                 PtxRegister register = operand.Register!;
                 int width = register.Type == PtxType.Pred ? 1 : register.Type.Bytes() * 8;
-                if (width != bits && !(widerAllowed && width > bits)) throw Error($"{register.Name} has {width} bits, {bits} are asked for");
+                if (width != bits && !(widerAllowed && width > bits))
+                    throw Error($"{register.Name} has {width} bits, {bits} are asked for");
                 return Read(register.Index);
             case OperandKind.Immediate when bits == 1:
                 throw Error("a constant where a predicate is asked for");
@@ -111,6 +114,7 @@ internal sealed unsafe class InstructionReader
     public int Predicate(PtxOperand operand, out bool negated)
     {
         negated = operand.Negated;
+        if (operand.Kind == OperandKind.Immediate) return Read(_translator.Constant(operand.Value == 0 ? 0 : uint.MaxValue, false));
         if (operand.Kind != OperandKind.Register || operand.Register!.Type != PtxType.Pred) throw Error("a predicate is asked for");
         return Read(operand.Register.Index);
     }
@@ -159,10 +163,12 @@ internal sealed unsafe class InstructionReader
     public bool IsConstant(int index) => index < Operands && Operand(index).Kind == OperandKind.Immediate;
 
     /// <summary>Elements of a vector operand; the operand itself where it is none.</summary>
-    public IReadOnlyList<PtxOperand> Elements(int index) => Operand(index).Kind == OperandKind.Vector ? Operand(index).Elements : [Operand(index)];
+    public IReadOnlyList<PtxOperand> Elements(int index) =>
+        Operand(index).Kind == OperandKind.Vector ? Operand(index).Elements : [Operand(index)];
 
     /// <summary>Adds the operation.</summary>
-    public OpBuilder Emit(delegate*<Warp, Op*, void> run, InstructionClass kind, int d = -1, int a = -1, int b = -1, int c = -1, int flops = 0, int small = 0)
+    public OpBuilder Emit(delegate*<Warp, Op*, void> run, InstructionClass kind, int d = -1, int a = -1, int b = -1, int c = -1,
+        int flops = 0, int small = 0)
     {
         _operation.Run = run;
         _operation.Class = kind;
@@ -175,7 +181,8 @@ internal sealed unsafe class InstructionReader
 
     private ulong Bits(PtxOperand operand, int bits)
     {
-        if (operand.FloatType == PtxType.F64 && bits == 32) return BitConverter.SingleToUInt32Bits((float)BitConverter.Int64BitsToDouble(operand.Value));
+        if (operand.FloatType == PtxType.F64 && bits == 32)
+            return BitConverter.SingleToUInt32Bits((float)BitConverter.Int64BitsToDouble(operand.Value));
         if (operand.FloatType == PtxType.F32 && bits == 64) throw Error("a 32-bit floating-point constant where 64 bits are asked for");
         return bits == 64 ? (ulong)operand.Value : bits == 16 ? (ushort)operand.Value : (uint)operand.Value;
     }

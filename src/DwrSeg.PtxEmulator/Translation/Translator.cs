@@ -43,7 +43,8 @@ internal sealed unsafe class Translator
     /// <param name="module">The module.</param>
     /// <param name="entry">One of its kernels.</param>
     /// <param name="address">Addresses of the module's variables.</param>
-    public static KernelCode Translate(PtxModule module, PtxEntry entry, Func<string, ulong?> address) => new Translator(module, entry, address).Run();
+    public static KernelCode Translate(PtxModule module, PtxEntry entry, Func<string, ulong?> address) =>
+        new Translator(module, entry, address).Run();
 
     /// <summary>Place of a value that does not change.</summary>
     public int Constant(ulong value, bool wide)
@@ -73,7 +74,8 @@ internal sealed unsafe class Translator
     /// <summary>Address of a variable, in its own space.</summary>
     public ulong AddressOf(PtxVariable variable, InstructionReader reader)
     {
-        if (variable.Space is StateSpace.Global or StateSpace.Constant) return _address(variable.Name) ?? throw reader.Error($"{variable.Name} has no address");
+        if (variable.Space is StateSpace.Global or StateSpace.Constant)
+            return _address(variable.Name) ?? throw reader.Error($"{variable.Name} has no address");
         return variable.Offset;
     }
 
@@ -101,11 +103,13 @@ internal sealed unsafe class Translator
             place += wide ? 256 : 128;
         }
         (int[] places, int end) = RegisterPlaces.Assign(
-            _kinds, ranges, _flow.Successors, [.. _operations.Select(o => (IReadOnlyList<int>)[.. o.Reads.Where(t => t < FirstConstant)])], [.. _operations.Select(o => o.Writes)], place);
+            _kinds, ranges, _flow.Successors, [.. _operations.Select(o => (IReadOnlyList<int>)[.. o.Reads.Where(t => t < FirstConstant)])],
+                [.. _operations.Select(o => o.Writes)], place);
 
         var code = new KernelCode(Entry, _operations.Count)
         {
-            BlockStarts = [.. starts], Joins = _flow.Joins, FrameBytes = end, OrderedAtomics = OrderedAtomics, SharedGranule = SharedGranule,
+            BlockStarts = [.. starts], Joins = _flow.Joins, FrameBytes = end, ConstantBytes = place, OrderedAtomics = OrderedAtomics,
+                SharedGranule = SharedGranule,
         };
         code.Constants.AddRange(constantPlaces);
         code.TargetLists.AddRange(TargetLists);
@@ -116,8 +120,10 @@ internal sealed unsafe class Translator
             Op* op = code.Operations + i;
             *op = new Op
             {
-                Run = from.Run, Kind = from.Kind, D = Place(from.D), A = Place(from.A), B = Place(from.B), C = Place(from.C), E = Place(from.E),
-                F = Place(from.F), Guard = Place(from.Guard), GuardFlip = from.GuardNegated ? uint.MaxValue : 0, Index = i, Immediate = from.Immediate,
+                Run = from.Run, Kind = from.Kind, D = Place(from.D), A = Place(from.A), B = Place(from.B), C = Place(from.C),
+                    E = Place(from.E),
+                F = Place(from.F), Guard = Place(from.Guard), GuardFlip = from.GuardNegated ? uint.MaxValue : 0, Index = i,
+                    Immediate = from.Immediate,
                 Small = from.Small, ExtraCount = from.Extra.Count, Extra = code.Extra(from.Extra.Count),
             };
             for (int e = 0; e < from.Extra.Count; e++) op->Extra[e] = Place(from.Extra[e]);
@@ -132,7 +138,8 @@ internal sealed unsafe class Translator
     private void Decode(PtxInstruction instruction)
     {
         var reader = new InstructionReader(this, instruction);
-        if (!Decoders.TryGetValue(instruction.Opcode, out Action<InstructionReader>? decode)) throw reader.Error($"the instruction {instruction.Opcode} is not known to the emulator");
+        if (!Decoders.TryGetValue(instruction.Opcode, out Action<InstructionReader>? decode))
+            throw reader.Error($"the instruction {instruction.Opcode} is not known to the emulator");
         decode(reader);
         reader.End();
     }

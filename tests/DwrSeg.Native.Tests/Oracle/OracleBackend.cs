@@ -16,6 +16,8 @@ internal sealed class OracleBackend(double noise = 0, int seed = 1) : IBackend
 
     public string Description => "float64 nested loops";
 
+    public Precision Precision => Precision.Float32;
+
     public ITensorStore CreateStore() => new OracleStore();
 
     IPlan IBackend.Compile(LayerGraph graph, ITensorStore store, PlanOptions? options) => Compile(graph, (OracleStore)store);

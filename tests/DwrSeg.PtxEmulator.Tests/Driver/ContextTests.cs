@@ -44,6 +44,25 @@ public unsafe class ContextTests
     }
 
     [Fact]
+    public void ADisposedDriverAnswersLateCallsWithAStatus()
+    {
+        var rig = new DriverRig();
+        CUstream stream = rig.Stream();
+        CUdeviceptr memory = rig.Alloc(4);
+        rig.Dispose();
+        Assert.Equal(default, rig.Emulated.Live);
+        var thread = new Thread(() =>
+        {
+            rig.Fails(CUresult.InvalidContext, rig.Driver.CtxSetCurrent(rig.Context));
+            rig.Fails(CUresult.InvalidContext, rig.Driver.StreamDestroy(stream));
+        });
+        thread.Start();
+        thread.Join();
+        rig.Fails(CUresult.ContextIsDestroyed, rig.Driver.MemFree(memory));
+        rig.Fails(CUresult.InvalidContext, rig.Driver.DevicePrimaryCtxRelease(new CUdevice(0)));
+    }
+
+    [Fact]
     public void EveryObjectIsCountedUntilItIsGivenBack()
     {
         using var rig = new DriverRig();

@@ -21,6 +21,8 @@ internal sealed class CpuBackend : IBackend
         }
     }
 
+    public Precision Precision => Precision.Float32;
+
     internal WorkerPool Pool { get; }
 
     public ITensorStore CreateStore() => new CpuStore();

@@ -26,7 +26,7 @@ internal sealed unsafe class CpuPlan : IPlan
         (Graph, _store, _pool, _guarded) = (graph, store, pool, options.Guarded);
         foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
 
-        IReadOnlyList<StepCover> covers = CpuCover.Of(graph, options.Fuse);
+        IReadOnlyList<StepCover<StepBinder, CpuStep>> covers = CpuCover.Of(graph, options.Fuse);
         IEnumerable<NodeOutput> folded = covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs);
         _kept = [.. graph.Inputs, .. folded.Select(o => o.View.Tensor)];
         HashSet<Tensor> lasting = [.. _kept, .. graph.Outputs];
@@ -51,7 +51,7 @@ internal sealed unsafe class CpuPlan : IPlan
         _constantSteps = [.. covers.Where(c => c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
         _steps = [.. covers.Where(c => !c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
         Summary = new PlanSummary(
-            [.. covers.Where(c => !c.IsConstant).Select(c => c.Summarize())], _memory.Bytes, _memory.UnsharedBytes,
+            [.. covers.Where(c => !c.IsConstant).Select(c => c.Summarize(sizeof(float)))], _memory.Bytes, _memory.UnsharedBytes,
             graph.Stored.Sum(t => t.Shape.Elements * sizeof(float)));
         Prepare();
     }
@@ -157,7 +157,7 @@ internal sealed unsafe class CpuPlan : IPlan
             throw new ArgumentException($"'{tensor.Name}' is {tensor.Shape}, {tensor.Shape.Elements} values; {length} were given.", nameof(length));
     }
 
-    private static long BytesOf(Tensor tensor) => tensor.Shape.Elements * (tensor.Type == ElementType.UInt8 ? 1 : sizeof(float));
+    private static long BytesOf(Tensor tensor) => tensor.Shape.Elements * tensor.Type.Bytes(sizeof(float));
 
     private void Free()
     {

@@ -8,7 +8,7 @@ internal static class KernelCatalog
     public static IReadOnlyList<KernelVariant> All { get; } =
     [
         .. DepthwiseConvCuda.Variants, .. UpsampleCuda.Variants, .. MaxPoolCuda.Variants, .. ScaledCopyCuda.Variants,
-        .. PreprocessCuda.Variants, .. ArgMaxHeadCuda.Variants, FoldBatchNormCuda.Variant, FoldPointwiseCuda.Variant,
+        .. PreprocessCuda.Variants, .. ArgMaxHeadCuda.Variants, FoldBatchNormCuda.Variant, FoldPointwiseCuda.Variant, .. ElementwiseCuda.Variants,
         .. PackWeightsCuda.Variants, .. ConvFirstCuda.Variants, .. ConvMmaCuda.Variants, .. ConvFfmaCuda.Variants,
         .. SirMmaCuda.Variants, .. DwrSrMmaCuda.Variants,
     ];

@@ -1,3 +1,4 @@
+using DwrSeg.Native.Backends;
 using DwrSeg.Native.Autograd;
 using DwrSeg.Native.Backends.Cpu;
 using DwrSeg.Native.Graph;
@@ -13,7 +14,7 @@ public sealed class CpuCoverTests
     public void InferenceLeavesNoElementwiseStep()
     {
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(DwrSegConfig.Base(), 1, 64, 96));
-        IReadOnlyList<StepCover> steps = [.. CpuCover.Of(graph, fuse: true).Where(c => !c.IsConstant)];
+        IReadOnlyList<StepCover<StepBinder, CpuStep>> steps = [.. CpuCover.Of(graph, fuse: true).Where(c => !c.IsConstant)];
         Assert.DoesNotContain(steps, s => s.Nodes.All(n => n.Layer is Relu or Add or BatchNorm));
         Assert.Equal(6, steps.Count(s => s.Nodes.Count(n => n.Layer is DepthwiseConv) >= 2));
     }
@@ -22,10 +23,10 @@ public sealed class CpuCoverTests
     public void InferenceNeverWritesAMapInsideSirOrBeforeTheClassifier()
     {
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(DwrSegConfig.Base(), 1, 64, 96));
-        IReadOnlyList<StepCover> steps = CpuCover.Of(graph, fuse: true);
-        List<StepCover> tailed = [.. steps.Where(s => s.Nodes.Count(n => n.Layer is Conv2d) == 2)];
+        IReadOnlyList<StepCover<StepBinder, CpuStep>> steps = CpuCover.Of(graph, fuse: true);
+        List<StepCover<StepBinder, CpuStep>> tailed = [.. steps.Where(s => s.Nodes.Count(n => n.Layer is Conv2d) == 2)];
         Assert.Equal(8, tailed.Count);
-        foreach (StepCover step in tailed)
+        foreach (StepCover<StepBinder, CpuStep> step in tailed)
         {
             Tensor[] between = [.. step.Inner.Select(v => v.Tensor)];
             Assert.DoesNotContain(steps, s => s.Touched().Intersect(between).Any());
@@ -57,7 +58,7 @@ public sealed class CpuCoverTests
     {
         LayerGraph forward = DwrSegModel.Training(DwrSegConfig.Base(4), 1, 64, 64, new OhemCrossEntropy());
         LayerGraph graph = Sgd.Append(Differentiation.Differentiate(forward, forward[DwrSegModel.Loss]), 0.9f, 5e-4f);
-        IReadOnlyList<StepCover> steps = CpuCover.Of(graph, fuse: true);
+        IReadOnlyList<StepCover<StepBinder, CpuStep>> steps = CpuCover.Of(graph, fuse: true);
         Assert.Single(steps, s => s.Nodes.Any(n => n.Layer is SgdUpdate));
         Assert.DoesNotContain(steps, s => s.Nodes is [{ Layer: Relu or ReluGradient }]);
     }

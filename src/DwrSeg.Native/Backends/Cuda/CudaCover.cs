@@ -1,0 +1,102 @@
+using System.Collections.Immutable;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Graph;
+
+namespace DwrSeg.Native.Backends.Cuda;
+
+/// <summary>The steps that the CUDA backend covers a graph with, for one device and type.</summary>
+internal sealed class CudaCover(CudaDevice device, CudaElement element)
+{
+    // Stands for an address that is not known before memory is planned; places in the arena are aligned like it.
+    private const ulong AnyAddress = 1 << 20;
+
+    private GraphCover.Rule<CudaBinder, CudaStep>[] Rules =>
+    [
+        // The image and folded weights are there before anything runs.
+        (index, constant, node) => Cover(ImageConvolutions(index, constant, node), CudaLowerings.BindImageConvolutions, runsEarly: true),
+        (index, _, node) => Cover(Sir(index, node), CudaLowerings.BindSir),
+        (index, constant, node) => Cover(SemanticResiduals(index, constant, node), CudaLowerings.BindSemanticResiduals),
+        (index, _, node) => Cover(FusionRules.ConvChain(index, node), CudaLowerings.BindConvolution),
+        (index, constant, node) => Cover(FusionRules.DepthwiseBranches(index, constant, node), CudaLowerings.BindDepthwise),
+        (index, _, node) => Cover(Resamplings(index, node), CudaLowerings.BindResize),
+    ];
+
+    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Of(LayerGraph graph, bool fuse) =>
+        GraphCover.Of(graph, fuse ? Rules : [], n => new StepCover<CudaBinder, CudaStep>(CudaLowerings.NameOf(n), [n], [], CudaLowerings.For(n)));
+
+    private FusedNodes? Sir(GraphIndex index, Node node)
+    {
+        if (FusionRules.ConvWithTail(index, node) is not { } fused || ((Conv2d)node.Layer).BorderBias) return null;
+        // The kernel has the ReLU in the middle built in.
+        if (fused.Nodes[1].Layer is not Relu) return null;
+        return SirMmaCuda.Fits(device, CudaLowerings.SirOf(fused.Nodes, MapOf, ValuesOf).Sir) ? fused : null;
+    }
+
+    private FusedNodes? SemanticResiduals(GraphIndex index, ImmutableArray<bool> constant, Node node)
+    {
+        if (FusionRules.SemanticResiduals(index, constant, node) is not { } fused) return null;
+        (CudaSrBranch[] branches, CudaConvolution projection, _, _) = CudaLowerings.SemanticResidualsOf(fused.Nodes, MapOf, ValuesOf);
+        return DwrSrMmaCuda.Fits(device, branches, projection) ? fused : null;
+    }
+
+    /// <summary>
+    /// The two 3x3 convolutions of stride 2 that read the image once the stem is folded, each perhaps with a ReLU, in one launch. Their biases
+    /// must both be there or both be missing.
+    /// </summary>
+    private static FusedNodes? ImageConvolutions(GraphIndex index, ImmutableArray<bool> constant, Node node)
+    {
+        if (!IsOfImage(node) || node.Inputs[0].Tensor.Kind != TensorKind.Input) return null;
+        Node? sibling = index.Graph.Nodes.FirstOrDefault(
+            n => n != node && IsOfImage(n) && n.Inputs[0] == node.Inputs[0] && n.Inputs.Length == node.Inputs.Length);
+        if (sibling is null || index.PositionOf(sibling) < index.PositionOf(node)) return null;
+        if (!node.Inputs.Concat(sibling.Inputs).Skip(1).All(i => i.Tensor.Kind == TensorKind.Input || i.Tensor.IsStored || IsConstant(index, constant, i))) return null;
+        List<Node> nodes = [];
+        List<TensorView> inner = [];
+        foreach (Node conv in new[] { node, sibling })
+        {
+            nodes.Add(conv);
+            if (index.OnlyReader(conv.Output) is not { Layer: Relu } relu) continue;
+            nodes.Add(relu);
+            inner.Add(conv.Output);
+        }
+        return new FusedNodes([.. nodes], [.. inner]);
+    }
+
+    private static bool IsConstant(GraphIndex index, ImmutableArray<bool> constant, TensorView view) =>
+        index.Graph.Nodes.Index().All(n => constant[n.Index] || n.Item.Outputs.All(o => o.View.Tensor != view.Tensor));
+
+    /// <summary>Resamplings that follow each other and make maps of one size and one number of channels.</summary>
+    private static FusedNodes? Resamplings(GraphIndex index, Node node)
+    {
+        if (node.Layer is not Resize || node.Outputs[0].Accumulate) return null;
+        List<Node> nodes = [node];
+        for (int i = index.PositionOf(node) + 1; i < index.Graph.Nodes.Length && nodes.Count < UpsampleCuda.MaxMaps; i++)
+        {
+            Node next = index.Graph.Nodes[i];
+            bool isSibling = next.Layer is Resize && next.Output.Shape == node.Output.Shape && !next.Outputs[0].Accumulate
+                && !nodes.Any(n => n.Output.Overlaps(next.Inputs[0]));
+            if (!isSibling) break;
+            nodes.Add(next);
+        }
+        return nodes.Count == 1 ? null : new FusedNodes([.. nodes], []);
+    }
+
+    private static bool IsOfImage(Node node) =>
+        node.Layer is Conv2d { Kernel: 3, Stride: 2 } && node.Inputs[0].Channels == 3 && !node.Outputs[0].Accumulate;
+
+    private DeviceMap MapOf(TensorView view)
+    {
+        Shape s = view.Tensor.Shape;
+        return new DeviceMap(new CUdeviceptr(AnyAddress), element, s.N, s.H, s.W, s.C, s.C).Slice(view.Channel, view.Channels);
+    }
+
+    private static CUdeviceptr ValuesOf(TensorView view) => new CUdeviceptr(AnyAddress) + (ulong)view.Channel * sizeof(float);
+
+    private static StepCover<CudaBinder, CudaStep>? Cover(FusedNodes? fused, Func<CudaBinder, ImmutableArray<Node>, CudaStep> bind, bool runsEarly = false) =>
+        fused is null ? null
+            : new StepCover<CudaBinder, CudaStep>(string.Join("+", fused.Nodes.Select(CudaLowerings.NameOf)), fused.Nodes, fused.Inner, bind)
+            {
+                RunsEarly = runsEarly,
+            };
+}

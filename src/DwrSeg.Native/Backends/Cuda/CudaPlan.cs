@@ -1,0 +1,218 @@
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
+using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Graph;
+
+namespace DwrSeg.Native.Backends.Cuda;
+
+/// <summary>
+/// A graph covered with launches over one arena of device memory, captured as a CUDA graph that each run replays. The arena's tensors are
+/// announced to the driver where they are born and where they die, which an emulated one holds every access against.
+/// </summary>
+internal sealed class CudaPlan : IPlan
+{
+    private const int GuardBytes = 256;
+
+    private readonly CudaStore _store;
+    private readonly CudaContext _context;
+    private readonly CudaStream _stream;
+    private readonly MemoryPlan _memory;
+    private readonly CudaDeviceVariable<byte> _arena;
+    private readonly CudaDeviceVariable<uint>? _workspaceMemory;
+    private readonly CudaStep[] _constantSteps = [];
+    private readonly CudaStep[] _steps = [];
+    private readonly HashSet<Tensor> _lasting;
+    private readonly int[] _positions = [];
+    private readonly ImageInput _imageInput;
+    private readonly ClassMapOutput _classMaps;
+    private readonly bool _guarded;
+    private CudaGraphExec? _captured;
+
+    public CudaPlan(LayerGraph graph, CudaStore store, KernelCache kernels, CudaElement element, PlanOptions options)
+    {
+        (Graph, _store, _context, Element, _guarded) = (graph, store, kernels.Context, element, options.Guarded);
+        foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
+        IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_context.Device, element).Of(graph, options.Fuse);
+        IEnumerable<NodeOutput> folded = covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs);
+        _lasting = [.. graph.Inputs, .. folded.Select(o => o.View.Tensor), .. graph.Outputs];
+        List<IReadOnlyCollection<Tensor>> touched = [.. covers.Select(c => c.Touched())];
+        touched.Insert(0, [.. graph.Inputs]);
+        _memory = MemoryPlan.Create(touched, BytesOf, _lasting.Contains, _guarded ? GuardBytes : 0);
+        _stream = new CudaStream(_context);
+        try
+        {
+            _arena = new CudaDeviceVariable<byte>(_context, Math.Max(_memory.Bytes, 1));
+            _imageInput = new ImageInput(kernels, _stream);
+            _classMaps = new ClassMapOutput(kernels, _stream);
+            foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
+            {
+                if (!IsPassing(tensor)) Mark(place, tensor.Name);
+            }
+            foreach (Tensor input in graph.Inputs) Clear(input);
+
+            var binder = new CudaBinder(this, kernels, _stream);
+            (long Bytes, int Tiles) largest = default;
+            foreach (var cover in covers)
+            {
+                (long bytes, int tiles) = CudaLowerings.WorkspaceFor(binder, cover.Nodes);
+                largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
+            }
+            if (largest.Tiles > 0) (_workspaceMemory, Workspace) = SplitWorkspace.Allocate(_stream, largest.Bytes, largest.Tiles);
+            _constantSteps = [.. covers.Where(c => c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
+            _steps = [.. covers.Where(c => !c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
+            // In the memory plan step 0 is the caller's writing of the inputs.
+            _positions = [.. covers.Index().Where(c => !c.Item.IsConstant).Select(c => c.Index + 1)];
+            Covers = [.. covers.Where(c => !c.IsConstant).Select((c, i) => (c.Name, _steps[i].Launches))];
+            Summary = new PlanSummary(
+                [.. covers.Where(c => !c.IsConstant).Select(c => c.Summarize(element.Bytes()))], _memory.Bytes, _memory.UnsharedBytes,
+                graph.Stored.Sum(t => t.Shape.Elements * sizeof(float)));
+            Prepare();
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    public LayerGraph Graph { get; }
+
+    public PlanSummary Summary { get; } = null!;
+
+    /// <summary>How maps lie in memory.</summary>
+    public CudaElement Element { get; }
+
+    /// <summary>Memory for sums that blocks share.</summary>
+    public SplitWorkspace Workspace { get; }
+
+    /// <summary>The launches of each step.</summary>
+    public IReadOnlyList<(string Name, IReadOnlyList<CudaLaunch> Launches)> Covers { get; } = [];
+
+    /// <summary>Where a tensor's first element lies.</summary>
+    public CUdeviceptr AddressOf(Tensor tensor)
+    {
+        if (tensor.IsStored) return _store.AddressOf((tensor.Alias ?? tensor).Name);
+        return _arena.DevicePointer + (ulong)PlaceOf(tensor).Offset;
+    }
+
+    /// <summary>A tensor as a map; vectors and weights are maps of fp32.</summary>
+    public DeviceMap MapOf(Tensor tensor)
+    {
+        Shape s = tensor.Shape;
+        return new DeviceMap(AddressOf(tensor), IsExact(tensor) ? CudaElement.Float32 : Element, s.N, s.H, s.W, s.C, s.C);
+    }
+
+    public void Prepare()
+    {
+        foreach (CudaStep step in _constantSteps) Launch(step.Launches);
+        foreach (CudaStep step in _steps) Launch(step.Preparations);
+        _stream.Synchronize();
+        _captured ??= Capture();
+    }
+
+    public void Run() => _captured!.Launch(_stream);
+
+    /// <summary>Waits for everything that was asked of the plan.</summary>
+    public void Synchronize() => _stream.Synchronize();
+
+    public void Write(Tensor input, ReadOnlySpan<float> values)
+    {
+        if (input.Type == ElementType.UInt8) throw new ArgumentException($"'{input.Name}' holds bytes.", nameof(input));
+        RequireLength(input, values.Length);
+        var bytes = new byte[BytesOf(input)];
+        ElementValues.Encode(values, bytes, IsExact(input) ? CudaElement.Float32 : Element);
+        Part(input).CopyToDevice(bytes, _stream);
+    }
+
+    public void Write(Tensor input, ReadOnlySpan<byte> values)
+    {
+        if (input.Type != ElementType.UInt8) throw new ArgumentException($"'{input.Name}' does not hold bytes.", nameof(input));
+        RequireLength(input, values.Length);
+        Part(input).CopyToDevice(values, _stream);
+    }
+
+    public void Read(Tensor output, Span<float> values)
+    {
+        if (output.Type == ElementType.UInt8) throw new ArgumentException($"'{output.Name}' holds bytes.", nameof(output));
+        RequireLength(output, values.Length);
+        var bytes = new byte[BytesOf(output)];
+        Part(output).CopyToHost(bytes, _stream);
+        ElementValues.Decode(bytes, values, IsExact(output) ? CudaElement.Float32 : Element);
+    }
+
+    public void WriteImage(Tensor input, int index, in ImageView image, in Normalization normalization) =>
+        _imageInput.Write(ImageOf(input, index), image, normalization);
+
+    public void ReadClasses(Tensor logits, int index, int height, int width, Span<byte> classes, Span<byte> confidence) =>
+        _classMaps.Read(ImageOf(logits, index), height, width, classes, confidence);
+
+    public void Dispose()
+    {
+        _captured?.Dispose();
+        foreach (CudaStep step in _constantSteps) step.Dispose();
+        foreach (CudaStep step in _steps) step.Dispose();
+        _classMaps?.Dispose();
+        _imageInput?.Dispose();
+        _workspaceMemory?.Dispose();
+        _arena?.Dispose();
+        _stream.Dispose();
+    }
+
+    private CudaGraphExec Capture()
+    {
+        using CudaGraph graph = _stream.Capture(_ =>
+        {
+            for (int i = 0; i < _steps.Length; i++)
+            {
+                int step = _positions[i];
+                foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
+                {
+                    if (IsPassing(tensor) && place.FirstStep == step) Mark(place, tensor.Name);
+                }
+                Launch(_steps[i].Launches);
+                foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
+                {
+                    if (IsPassing(tensor) && place.LastStep == step) Mark(place, null);
+                }
+            }
+        });
+        return graph.Instantiate();
+    }
+
+    // It lives from step to step, not throughout.
+    private bool IsPassing(Tensor tensor) => !_guarded && !_lasting.Contains(tensor);
+
+    private void Launch(IReadOnlyList<CudaLaunch> launches)
+    {
+        for (int i = 0; i < launches.Count; i++) launches[i].Launch(_stream);
+    }
+
+    private void Mark(MemoryPlan.Place place, string? name) =>
+        _stream.MarkRegion(_arena.DevicePointer + (ulong)place.Offset, (ulong)place.Bytes, name);
+
+    private void Clear(Tensor input) => Part(input).MemsetAsync(0, _stream);
+
+    private CudaDeviceVariable<byte> Part(Tensor tensor) => tensor.IsStored
+        ? new CudaDeviceVariable<byte>(_context, AddressOf(tensor), BytesOf(tensor)) : _arena.Slice(PlaceOf(tensor).Offset, BytesOf(tensor));
+
+    private DeviceMap ImageOf(Tensor tensor, int index)
+    {
+        DeviceMap map = MapOf(tensor);
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, map.N);
+        return map with { Data = map.Data + (ulong)((long)index * map.H * map.W * map.PixelStride * map.Element.Bytes()), N = 1 };
+    }
+
+    private MemoryPlan.Place PlaceOf(Tensor tensor) => _memory.Places.TryGetValue(tensor, out MemoryPlan.Place place) ? place
+        : throw new InvalidOperationException($"'{tensor.Name}' is not in this plan: nothing uses it, or it lives inside a fused step.");
+
+    private static bool IsExact(Tensor tensor) => tensor.IsStored || tensor.Type == ElementType.Float32;
+
+    private long BytesOf(Tensor tensor) => tensor.Shape.Elements * (tensor.IsStored ? sizeof(float) : tensor.Type.Bytes(Element.Bytes()));
+
+    private static void RequireLength(Tensor tensor, int length)
+    {
+        if (tensor.Shape.Elements != length)
+            throw new ArgumentException($"'{tensor.Name}' is {tensor.Shape}, {tensor.Shape.Elements} values; {length} were given.", nameof(length));
+    }
+}

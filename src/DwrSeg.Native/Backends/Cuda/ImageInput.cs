@@ -1,0 +1,57 @@
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
+
+namespace DwrSeg.Native.Backends.Cuda;
+
+/// <summary>
+/// Uploads an image through pinned memory and resamples it into the network's input on the device. Memory and launch are kept from image to
+/// image and made anew only when the image's form changes.
+/// </summary>
+internal sealed class ImageInput(KernelCache kernels, CudaStream stream) : IDisposable
+{
+    private CudaHostMemory<byte>? _staging;
+    private CudaDeviceVariable<byte>? _device;
+    private CudaLaunch? _launch;
+    private Form _form;
+
+    private readonly record struct Form(DeviceMap Target, int Width, int Height, PixelFormat Format, Normalization Normalization);
+
+    /// <summary>Fills a map of one image. When it returns the caller's pixels are copied; the rest follows in the stream's order.</summary>
+    /// <exception cref="ArgumentException">The image is empty, or its bytes do not reach to its last row.</exception>
+    public void Write(in DeviceMap target, in ImageView image, in Normalization normalization)
+    {
+        image.Validate();
+        int lineBytes = image.Width * image.Format.BytesPerPixel();
+        var form = new Form(target, image.Width, image.Height, image.Format, normalization);
+        if (_launch is null || form != _form) Rebuild(form, lineBytes);
+        // The last image's upload may still be reading.
+        else stream.Synchronize();
+        Span<byte> staging = _staging!.Span;
+        for (int row = 0; row < image.Height; row++)
+            image.Pixels.Slice(row * image.RowBytes, lineBytes).CopyTo(staging[(row * lineBytes)..]);
+        _device!.CopyToDeviceAsync(_staging, stream);
+        _launch!.Launch(stream);
+    }
+
+    public void Dispose()
+    {
+        _device?.Dispose();
+        _staging?.Dispose();
+    }
+
+    private void Rebuild(in Form form, int lineBytes)
+    {
+        _launch = null;
+        int bytes = checked(lineBytes * form.Height);
+        if (_staging?.Size != bytes)
+        {
+            stream.Synchronize();
+            Dispose();
+            _staging = new CudaHostMemory<byte>(stream.Context, bytes);
+            _device = new CudaDeviceVariable<byte>(stream.Context, bytes);
+        }
+        var image = new DeviceImage(_device!.DevicePointer, form.Width, form.Height, lineBytes, form.Format);
+        _launch = PreprocessCuda.Prepare(kernels, image, form.Target, form.Normalization);
+        _form = form;
+    }
+}

@@ -1,0 +1,130 @@
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Evaluation;
+using DwrSeg.Native.Formats;
+using DwrSeg.Native.Graph;
+using DwrSeg.Native.Graph.Passes;
+using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Models;
+using DwrSeg.PtxEmulator.Driver;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Backends.Cuda;
+
+/// <summary>The CUDA backend's plans on emulated devices: against the float64 oracle, PyTorch's results and the CPU backend.</summary>
+public sealed class CudaInferenceTests
+{
+    public static TheoryData<int> Architectures => [61, 75, 80, 90];
+
+    public static TheoryData<string> Goldens => ["eval.safetensors", "eval-odd-size.safetensors"];
+
+    [Theory]
+    [MemberData(nameof(Architectures))]
+    public void RandomNetworksMatchTheOracle_InExactFp32(int architecture)
+    {
+        using IBackend backend = Open(architecture, CudaElement.Float32);
+        for (int seed = 0; seed < 6; seed++)
+        {
+            PlanOptions? options = (seed % 3) switch
+            {
+                0 => new PlanOptions { Guarded = true, Fuse = false },
+                1 => new PlanOptions { Guarded = true },
+                _ => null,
+            };
+            LayerGraph graph = InferencePasses.Apply(RandomNetwork.Inference(seed));
+            BackendComparison.Check(backend, graph, seed, BackendComparison.WholeNetwork, options);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Goldens))]
+    public void PyTorchsLogitsInFp32(string name) => Check(name, CudaElement.Float32, 1e-4);
+
+    // fp16 and bf16 store activations in 11 and 8 significant bits; a dozen layers move the logits by a few roundings.
+    [Theory]
+    [MemberData(nameof(Goldens))]
+    public void PyTorchsLogitsInFp16(string name) => Check(name, CudaElement.Float16, 1e-2);
+
+    [Theory]
+    [MemberData(nameof(Goldens))]
+    public void PyTorchsLogitsInBf16(string name) => Check(name, CudaElement.BFloat16, 3e-2);
+
+    [Fact]
+    public void ANetworkIsAShortListOfLaunches()
+    {
+        using var backend = (CudaBackend)Open(90, CudaElement.Float16);
+        using ITensorStore store = backend.CreateStore();
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(DwrSegConfig.Base(), 1, 64, 128));
+        ModelWeights.Initialize(graph, store, 1);
+        using var plan = (CudaPlan)backend.Compile(graph, store);
+        // The most that the base network may take; the class map is one more.
+        string launches = string.Join('\n', plan.Covers.Select(c => $"{c.Launches.Count} {c.Name}"));
+        Assert.True(plan.Covers.Sum(c => c.Launches.Count) <= 29, launches);
+        Assert.True(plan.Summary.ArenaBytes < plan.Summary.UnsharedBytes);
+    }
+
+    [Fact]
+    public void ImagesBecomeTheClassMapThatTheCpuMakes()
+    {
+        var config = SmallModel.Config;
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(config, 1, 40, 56));
+        var random = new Random(5);
+        byte[] pixels = new byte[50 * (61 * 4 + 3)];
+        random.NextBytes(pixels);
+        byte[] onCpu = ClassMap(Devices.Open("cpu", 1, out _), graph, pixels, out float[] expected);
+        byte[] onCuda = ClassMap(Open(80, CudaElement.Float32), graph, pixels, out float[] found);
+        Assert.True(OracleError(found, expected) < 1e-4);
+        // Pixels whose two best classes are equal within rounding may differ.
+        int different = onCpu.Zip(onCuda).Count(p => p.First != p.Second);
+        Assert.True(different <= onCpu.Length / 500, $"{different} of {onCpu.Length} pixels differ");
+    }
+
+    [Fact]
+    public void NothingIsLeftOnTheDevice()
+    {
+        var driver = new EmulatedDriver(80);
+        var backend = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true);
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, 32, 32));
+        ITensorStore store = backend.CreateStore();
+        ModelWeights.Initialize(graph, store, 1);
+        IPlan plan = backend.Compile(graph, store);
+        plan.Run();
+        plan.ReadClasses(graph[DwrSegModel.Logits], 0, 32, 32, new byte[1024], new byte[1024]);
+        plan.Dispose();
+        store.Dispose();
+        backend.Dispose();
+        Assert.Equal(0, driver.Live.Allocations);
+    }
+
+    private static byte[] ClassMap(IBackend backend, LayerGraph graph, byte[] pixels, out float[] logits)
+    {
+        using (backend)
+        {
+            using ITensorStore store = backend.CreateStore();
+            ModelWeights.Initialize(graph, store, 3);
+            using IPlan plan = backend.Compile(graph, store);
+            var image = new ImageView(pixels, 61, 50, 61 * 4 + 3, PixelFormat.Bgra);
+            plan.WriteImage(graph[DwrSegModel.Image], 0, image, Normalization.ImageNet);
+            plan.Run();
+            logits = new float[graph[DwrSegModel.Logits].Shape.Elements];
+            plan.Read(graph[DwrSegModel.Logits], logits);
+            byte[] classes = new byte[61 * 50], confidence = new byte[61 * 50];
+            plan.ReadClasses(graph[DwrSegModel.Logits], 0, 50, 61, classes, confidence);
+            return classes;
+        }
+    }
+
+    private static void Check(string name, CudaElement element, double tolerance)
+    {
+        using IBackend backend = Open(90, element);
+        using SafetensorsFile file = SafetensorsFile.Open(Path.Combine(AppContext.BaseDirectory, "golden", name));
+        IReadOnlyList<GoldenError> errors = GoldenCheck.Run(file, backend, tolerance: new GoldenTolerance(Logits: tolerance));
+        Assert.All(errors, e => Assert.True(e.Passes, $"{name}, {element}: {e}"));
+    }
+
+    private static CudaBackend Open(int architecture, CudaElement element) =>
+        new("emulated", new EmulatedDriver(architecture), 0, element, wantsPtx: true);
+
+    private static double OracleError(float[] found, float[] expected) =>
+        Math.Sqrt(found.Zip(expected).Sum(p => Math.Pow(p.First - p.Second, 2)) / expected.Sum(e => (double)e * e));
+}
