@@ -170,7 +170,7 @@ __device__ inline void finish_tile(const Arguments &a, const f32 *staged, i32 fi
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
+extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ uint4 shared_memory[];
     i32 tile = blockIdx.x, split = blockIdx.y, first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
