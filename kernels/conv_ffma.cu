@@ -9,13 +9,13 @@
 //           SPLIT    1 where blocks share a tile's sum, 0 where each makes its own
 //           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
 // Launch    grid (tiles of channels x tiles of pixels, channels fastest, splits of the sum); block TILE_M * TILE_N / 64
-// Shared    static, 2 * (TILE_M * 20 + 16 * TILE_N) * 4 bytes
+// Shared    static, 128 * (TILE_M + TILE_N) bytes
 //
 // A step takes 16 channels of one tap. Two steps' values lie in shared memory: one is multiplied while the next is copied, by cp.async from
 // sm_80 on and through registers before. Pixels keep their channels together, so nothing is transposed on the way in: a thread reads four
 // channels of each of its eight pixels (a vector each, broadcast along the row of threads) and the matching four rows of weights: sixteen
-// 16-byte reads for 256 multiply-adds, so shared memory is not what bounds it. A pixel's row is 20 words long: the rows that a warp reads at
-// once then lie in different banks. A thread's channels come in two groups of four, half a tile apart, which makes neighbouring threads'
+// 16-byte reads for 256 multiply-adds, so shared memory is not what bounds it. The vectors of a pixel's row are permuted (swizzle.cuh), so
+// the rows that a warp reads at once lie in different banks. A thread's channels come in two groups of four, half a tile apart, which makes neighbouring threads'
 // reads and stores neighbours.
 //
 // Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
@@ -25,12 +25,14 @@
 #include "conv.cuh"
 #include "copy_batch.cuh"
 #include "split_k.cuh"
+#include "swizzle.cuh"
 
 constexpr int VECTOR = 4, SIDE = 8, TILE_K = 16, ACROSS = TILE_N / SIDE, DOWN = TILE_M / SIDE, THREADS = ACROSS * DOWN;
-constexpr int X_PITCH = TILE_K + VECTOR, K_VECTORS = TILE_K / VECTOR, N_VECTORS = TILE_N / VECTOR;
+constexpr int K_VECTORS = TILE_K / VECTOR, N_VECTORS = TILE_N / VECTOR;
 constexpr int X_COPY_ROWS = THREADS / K_VECTORS, X_COPIES = TILE_M / X_COPY_ROWS;
 constexpr int W_COPY_ROWS = THREADS / N_VECTORS, W_COPIES = TILE_K / W_COPY_ROWS;
 static_assert(X_COPIES * X_COPY_ROWS == TILE_M && W_COPIES * W_COPY_ROWS == TILE_K, "whole rounds of copies");
+static_assert(X_COPY_ROWS % 8 == 0 && DOWN % 8 == 0, "a thread's rows have one key");
 
 #if ALIGNED && __CUDA_ARCH__ >= 800
 constexpr bool X_ASYNC = true;
@@ -55,7 +57,7 @@ struct Arguments
 
 struct Stage
 {
-    float4 x[TILE_M * X_PITCH / VECTOR];
+    float4 x[TILE_M * K_VECTORS];
     float4 weights[TILE_K * N_VECTORS];
 };
 
@@ -82,7 +84,7 @@ __device__ inline void begin_copies(
     {
         bool is_valid = channel < s.inputs && (windows[i].taps >> next.tap & 1);
         const f32 *from = is_valid ? a.x + windows[i].corner + offset : a.x;
-        float4 *to = stage.x + (row + i * X_COPY_ROWS) * (X_PITCH / VECTOR) + vector;
+        float4 *to = stage.x + (row + i * X_COPY_ROWS) * K_VECTORS + (vector ^ row_key<K_VECTORS>(row));
 #if ALIGNED
         copies.x.begin(i, to, from, is_valid);
 #else
@@ -114,7 +116,7 @@ __device__ inline void multiply(const Stage &stage, i32 down, i32 across, f32 (&
     {
         float4 x[SIDE];
 #pragma unroll
-        for (int m = 0; m < SIDE; m++) x[m] = stage.x[(down + m * DOWN) * (X_PITCH / VECTOR) + k];
+        for (int m = 0; m < SIDE; m++) x[m] = stage.x[(down + m * DOWN) * K_VECTORS + (k ^ row_key<K_VECTORS>(down))];
 #pragma unroll
         for (int j = 0; j < VECTOR; j++)
         {
@@ -142,7 +144,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS
     for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / K_VECTORS + i * X_COPY_ROWS);
 
     i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
-    i32 first_step = i32(i64(split) * all_steps / a.splits), steps = i32(i64(split + 1) * all_steps / a.splits) - first_step;
+    i32 first_step = split * all_steps / a.splits, steps = (split + 1) * all_steps / a.splits - first_step;
     Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
 
     i32 down = threadIdx.x / ACROSS, across = threadIdx.x % ACROSS;

@@ -171,7 +171,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
                 }
                 transpose_quad(words);
                 i32 column = first_column + m * 16 + half * 8 + quad;
-                if (column < a.out_width && channel < a.channels) store_words<16>(target + i64(column) * output.stride, words);
+                if (column < a.out_width && channel < a.channels) store_global16(target + i64(column) * output.stride, words);
             }
         }
     }

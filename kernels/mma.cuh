@@ -7,15 +7,7 @@
 // so two neighbouring tiles of c, narrowed to pairs, are one a of the next product.
 #pragma once
 #include "async_copy.cuh"
-
-// Rows of 64 or 128 bytes keep their 16-byte vectors in the order vector ^ row_key, so that the eight rows that ldmatrix reads at once
-// lie in different banks. Rows 8 apart have the same key.
-template <int ROW_VECTORS>
-__device__ inline i32 row_key(i32 row)
-{
-    static_assert(ROW_VECTORS == 4 || ROW_VECTORS == 8, "rows of 64 or 128 bytes");
-    return ROW_VECTORS == 8 ? row & 7 : row >> 1 & 3;
-}
+#include "swizzle.cuh"
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 750
 // Four 8x8 matrices of 16-bit values: lane l gives the address of row l % 8 of matrix l / 8 (a multiple of 16 bytes) and gets, of each

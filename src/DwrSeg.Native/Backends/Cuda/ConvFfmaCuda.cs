@@ -51,7 +51,7 @@ internal static class ConvFfmaCuda
     }
 
     private static ConvTile Tile(int pixels, int channels) =>
-        new(pixels, channels, TileK, pixels * channels / (Side * Side), 2 * (pixels * (TileK + 4) + TileK * channels) * 4, 168);
+        new(pixels, channels, TileK, pixels * channels / (Side * Side), 2 * TileK * (pixels + channels) * 4, 168);
 
     private static KernelVariant Variant(in ConvTile tile, bool aligned, bool split) => KernelVariant.Of(
         "conv_ffma", $"TILE_M={tile.Pixels} TILE_N={tile.Channels} SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}");

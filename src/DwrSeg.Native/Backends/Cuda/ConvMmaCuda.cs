@@ -28,11 +28,16 @@ internal static class ConvMmaCuda
         public ConvTile Tile { get; } = new(
             TileM, TileN, TileK, 32 * WarpsM * WarpsN, Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * (TileN + 8) * 4), Registers);
 
-        public KernelVariant Variant(CudaElement element, bool aligned, bool split) => KernelVariant.Of(
-            "conv_mma",
-            $"ELEMENT={element.KernelName()} TILE_M={TileM} TILE_N={TileN} TILE_K={TileK} STAGES={Stages} WARPS_M={WarpsM} WARPS_N={WarpsN} " +
-            $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}",
-            element);
+        public KernelVariant Variant(CudaElement element, bool aligned, bool split)
+        {
+            KernelVariant variant = KernelVariant.Of(
+                "conv_mma",
+                $"ELEMENT={element.KernelName()} TILE_M={TileM} TILE_N={TileN} TILE_K={TileK} STAGES={Stages} WARPS_M={WarpsM} WARPS_N={WarpsN} " +
+                $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}",
+                element);
+            // More than two stages are asynchronous copies.
+            return Stages > 2 ? variant with { FirstArchitecture = FirstAsync } : variant;
+        }
     }
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
