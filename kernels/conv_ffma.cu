@@ -144,7 +144,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS
     for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / K_VECTORS + i * X_COPY_ROWS);
 
     i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
-    i32 first_step = i32(i64(split) * all_steps / a.splits), steps = i32(i64(split + 1) * all_steps / a.splits) - first_step;
+    i32 first_step = split * all_steps / a.splits, steps = (split + 1) * all_steps / a.splits - first_step;
     Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
 
     i32 down = threadIdx.x / ACROSS, across = threadIdx.x % ACROSS;

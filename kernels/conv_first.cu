@@ -90,15 +90,6 @@ __device__ inline void transpose_quad(u32 (&words)[4])
     }
 }
 
-// One store of 16 bytes: what the compiler makes of store_words here is four of 4 bytes.
-__device__ inline void store_vector(ELEMENT *to, const u32 (&words)[4])
-{
-    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};"
-                 :
-                 : "l"(to), "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3])
-                 : "memory");
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ uint4 shared_memory[];
@@ -180,7 +171,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
                 }
                 transpose_quad(words);
                 i32 column = first_column + m * 16 + half * 8 + quad;
-                if (column < a.out_width && channel < a.channels) store_vector(target + i64(column) * output.stride, words);
+                if (column < a.out_width && channel < a.channels) store_global16(target + i64(column) * output.stride, words);
             }
         }
     }

@@ -170,7 +170,10 @@ __device__ inline void finish_tile(const Arguments &a, const f32 *staged, i32 fi
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
+// Told nothing, the assembler spills to save registers that nobody needs; the largest tile alone must be held to two blocks a multiprocessor.
+constexpr int LEAST_BLOCKS = TILE_M * TILE_N >= 128 * 128 && STAGES > 2 ? 2 : 1;
+
+extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ uint4 shared_memory[];
     i32 tile = blockIdx.x, split = blockIdx.y, first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
@@ -180,7 +183,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_mma(KERNEL_ARGUMEN
     for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / ROW_VECTORS + i * COPY_ROWS);
 
     i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
-    i32 first_step = i32(i64(split) * all_steps / a.splits), steps = i32(i64(split + 1) * all_steps / a.splits) - first_step;
+    i32 first_step = split * all_steps / a.splits, steps = (split + 1) * all_steps / a.splits - first_step;
     Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
 
     Copies copies;

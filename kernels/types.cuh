@@ -210,6 +210,12 @@ __device__ inline void store_words(void *to, const u32 (&words)[(BYTES + 3) / 4]
     }
 }
 
+// 16 bytes of global memory in one access, where the compiler can't see that the address is aligned and would take four.
+__device__ inline void store_global16(void *to, const u32 (&words)[4])
+{
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3]) : "memory");
+}
+
 // N neighbouring elements as fp32, from memory that the kernel may also write: not through the read-only path.
 template <class T, int N>
 __device__ inline void load_plain(const T *from, f32 (&values)[N])

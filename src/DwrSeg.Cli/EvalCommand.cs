@@ -15,7 +15,7 @@ internal static class EvalCommand
         Option<string> data = new("--data") { Description = "The data set's folder: CamVid, Cityscapes or own data.", HelpName = "DIR", Required = true };
         Option<string> split = new("--split") { Description = "The split, or several as train+val.", HelpName = "S", DefaultValueFactory = _ => "val" };
         Option<string> model = new("--model") { Description = "A weights file.", HelpName = "FILE", Required = true };
-        Option<(int Height, int Width)?> size = CommonOptions.Size("Network's input size; default: each image's own. Labels keep their size.");
+        Option<(int Height, int Width)?> size = CommonOptions.Size("Network's input size; default: the model file's, else each image's own. Labels keep their size.");
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
         Option<string?> json = CommonOptions.JsonFile("Also write the measures and the confusion matrix to this file.");
@@ -37,7 +37,7 @@ internal static class EvalCommand
             SegmentationDataset dataset = SegmentationDataset.Open(result.GetValue(data)!, result.GetValue(split)!);
             var options = new EvaluationOptions
             {
-                InputSize = result.GetValue(size),
+                InputSize = result.GetValue(size) ?? ModelChoice.Open(result.GetValue(model)!).InputSize,
                 Device = result.GetValue(device)!,
                 Threads = result.GetValue(threads),
             };

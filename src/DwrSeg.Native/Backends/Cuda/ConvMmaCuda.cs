@@ -12,8 +12,8 @@ internal static class ConvMmaCuda
     // take its registers.
     private static readonly Division[] Divisions =
     [
-        new(128, 128, 64, 3, 2, 4, 128), new(128, 64, 64, 3, 2, 2, 168), new(64, 128, 64, 3, 2, 4, 116), new(64, 64, 64, 4, 2, 2, 112),
-        new(64, 32, 64, 4, 4, 1, 96), new(32, 64, 64, 4, 2, 2, 96),
+        new(128, 128, 64, 3, 2, 4, 128), new(128, 64, 64, 3, 2, 2, 128), new(64, 128, 64, 3, 2, 4, 84), new(64, 64, 64, 4, 2, 2, 84),
+        new(64, 32, 64, 4, 4, 1, 72), new(32, 64, 64, 4, 2, 2, 72),
     ];
 
     // Without asynchronous copies more stages only cost shared memory; registers hold the copies under way.
@@ -28,14 +28,16 @@ internal static class ConvMmaCuda
         public ConvTile Tile { get; } = new(
             TileM, TileN, TileK, 32 * WarpsM * WarpsN, Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * (TileN + 8) * 4), Registers);
 
-        public KernelVariant Variant(CudaElement element, bool aligned, bool split) => KernelVariant.Of(
-            "conv_mma",
-            $"ELEMENT={element.KernelName()} TILE_M={TileM} TILE_N={TileN} TILE_K={TileK} STAGES={Stages} WARPS_M={WarpsM} WARPS_N={WarpsN} " +
-            $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}",
-            element) with { FirstArchitecture = FirstOf(element) };
-
-        // More than two stages, or steps of 64, only make sense where copies are asynchronous.
-        private ComputeCapability FirstOf(CudaElement element) => Stages > 2 || element == CudaElement.BFloat16 ? FirstAsync : element.FirstArchitecture();
+        public KernelVariant Variant(CudaElement element, bool aligned, bool split)
+        {
+            KernelVariant variant = KernelVariant.Of(
+                "conv_mma",
+                $"ELEMENT={element.KernelName()} TILE_M={TileM} TILE_N={TileN} TILE_K={TileK} STAGES={Stages} WARPS_M={WarpsM} WARPS_N={WarpsN} " +
+                $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}",
+                element);
+            // More than two stages are asynchronous copies.
+            return Stages > 2 ? variant with { FirstArchitecture = FirstAsync } : variant;
+        }
     }
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
