@@ -76,11 +76,6 @@ internal static unsafe class MoveOps
     private static void Move(InstructionReader r)
     {
         PtxType type = r.Type();
-        if (type == PtxType.Pred && r.Operand(1) is { Kind: OperandKind.Immediate } constant)
-        {
-            r.Emit(constant.Value != 0 ? &TruePredicate : &FalsePredicate, Kind, r.Destination(0, 1));
-            return;
-        }
         if (type == PtxType.Pred)
         {
             int source = r.Predicate(r.Operand(1), out bool negated);
@@ -106,10 +101,6 @@ internal static unsafe class MoveOps
         int to = r.Destination(0, bits), from = r.Source(1, bits);
         r.Emit(bits == 64 ? &Copy<ulong> : &Copy<uint>, Kind, to, from);
     }
-
-    private static void TruePredicate(Warp warp, Op* op) => SetPredicate(warp, op->D, uint.MaxValue);
-
-    private static void FalsePredicate(Warp warp, Op* op) => SetPredicate(warp, op->D, 0);
 
     private static void MovePredicate(Warp warp, Op* op) => SetPredicate(warp, op->D, *(uint*)(warp.Frame + op->A));
 

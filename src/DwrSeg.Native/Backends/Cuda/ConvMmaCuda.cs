@@ -12,8 +12,8 @@ internal static class ConvMmaCuda
     // take its registers.
     private static readonly Division[] Divisions =
     [
-        new(128, 128, 64, 3, 2, 4, 128), new(128, 64, 64, 3, 2, 2, 128), new(64, 128, 64, 3, 2, 4, 84), new(64, 64, 64, 4, 2, 2, 84),
-        new(64, 32, 64, 4, 4, 1, 72), new(32, 64, 64, 4, 2, 2, 72),
+        new(128, 128, 64, 3, 2, 4, 128), new(128, 64, 64, 3, 2, 2, 168), new(64, 128, 64, 3, 2, 4, 116), new(64, 64, 64, 4, 2, 2, 112),
+        new(64, 32, 64, 4, 4, 1, 96), new(32, 64, 64, 4, 2, 2, 96),
     ];
 
     // Without asynchronous copies more stages only cost shared memory; registers hold the copies under way.
