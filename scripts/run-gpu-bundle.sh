@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs what scripts/make-gpu-bundle.sh packed, on a machine with an NVIDIA GPU, its driver and CUDA's libraries; needs neither .NET nor a network.
 #   scripts/run-gpu-bundle.sh ARCHIVE OUT [STEP...]
-# Steps, all by default: environment tests check sanitizer kernels profile bench peers benchmarks eval
+# Steps, all by default: environment tests check sanitizer kernels profile bench peers benchmarks miou
 # Each writes its files to OUT; OUT/summary.tsv has a line a step: step, result, seconds. Exit code 1 where a step failed. A step whose tool or
 # data is missing is skipped, and says so.
-#   DWRSEG_CAMVID=DIR      a CamVid folder, for eval
+#   DWRSEG_CAMVID=DIR      a CamVid folder, for miou
 #   DWRSEG_CUDA_PATH=DIR   where CUDA's libraries are, where they are in no usual place
 #   DEVICE=emulated        the same on the PTX emulator, small: proves the bundle where there is no GPU (needs NVRTC)
 #   STEP_SECONDS=N         the most that a step may take; default 300
@@ -120,7 +120,7 @@ benchmarks() {
     (cd "$work" && "$work/dwrseg-gpu/DwrSeg.Bench" --filter '*Cuda*' --job $job --exporters json --artifacts "$out/benchmarks")
 }
 
-eval() {
+miou() {
     [ -n "${DWRSEG_CAMVID:-}" ] || { missing "DWRSEG_CAMVID is not set"; return; }
     [ "$device" = cuda ] || { missing "hours on the emulator"; return; }
     local status=0
@@ -133,9 +133,9 @@ eval() {
 
 failures=0
 : > "$out/summary.tsv"
-export -f environment tests check sanitizer kernels profile bench peers benchmarks eval missing
+export -f environment tests check sanitizer kernels profile bench peers benchmarks miou missing
 export device limit sizes models batches precisions out work step
-for step in ${*:-environment tests check sanitizer kernels profile bench peers benchmarks eval}; do
+for step in ${*:-environment tests check sanitizer kernels profile bench peers benchmarks miou}; do
     declare -F "$step" > /dev/null || { echo "run-gpu-bundle: there is no step '$step'" >&2; exit 2; }
     rm -f "$out/$step.skipped"
     started=$SECONDS
