@@ -230,7 +230,10 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         lock (_gate)
         {
             if (!Enter(out EmulatedContext? context, out CUresult status) || !MayWait(out status)) return status;
-            return Await(context, [.. context.Tails]);
+            // The context encloses the captured streams, so that no mode allows this and no thread is exempt.
+            foreach (StreamCapture capture in _captures.Where(c => c.Origin.Context == context))
+                status = Break(capture, "the context is waited for while one of its streams is being captured");
+            return status == CUresult.Success ? Await(context, [.. context.Tails]) : status;
         }
     }
 
