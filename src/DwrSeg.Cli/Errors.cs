@@ -1,5 +1,7 @@
 using System.CommandLine;
 using DwrSeg.Native;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Data;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Training;
@@ -27,6 +29,8 @@ internal static class Errors
         (typeof(IOException), ExitCode.BadFile),
         (typeof(UnauthorizedAccessException), ExitCode.BadFile),
         (typeof(TrainingException), ExitCode.Failed),
+        (typeof(CudaException), ExitCode.Failed),
+        (typeof(KernelCompilationException), ExitCode.Failed),
         (typeof(OutOfMemoryException), ExitCode.Failed),
     ];
 

@@ -16,6 +16,13 @@ namespace DwrSeg.PtxEmulator.Driver;
 /// </remarks>
 internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
 {
+    // By thread, not by driver: handles that were forgotten are given back by finalizers, which may run after one of a driver's own table.
+    [ThreadStatic]
+    private static ConditionalWeakTable<EmulatedDriver, ThreadState>? _threadStates;
+
+    // Of a driver that takes PTX of any version.
+    private const int UnlimitedVersion = 99_990;
+
     private readonly Lock _gate = new();
     private readonly EmulatedDriverOptions _options;
     private readonly Scheduler _scheduler;
@@ -23,7 +30,6 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     private readonly EmulatedContext?[] _contexts;
     private readonly nint[] _pools;
     private readonly LaunchLog _log;
-    private readonly ConditionalWeakTable<Thread, ThreadState> _threads = [];
     private bool _initialised;
 
     public EmulatedDriver(EmulatedDriverOptions? options = null)
@@ -78,7 +84,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         }
     }
 
-    private ThreadState This => _threads.GetValue(Thread.CurrentThread, _ => new ThreadState());
+    private ThreadState This => (_threadStates ??= []).GetValue(this, _ => new ThreadState());
 
     public void ClearLaunches()
     {
@@ -97,7 +103,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
 
     public CUresult DriverGetVersion(out int version)
     {
-        version = _options.DriverVersion;
+        version = _options.DriverVersion ?? UnlimitedVersion;
         return CUresult.Success;
     }
 

@@ -23,9 +23,9 @@ internal sealed class ImageInput(KernelCache kernels, CudaStream stream) : IDisp
         image.Validate();
         int lineBytes = image.Width * image.Format.BytesPerPixel();
         var form = new Form(target, image.Width, image.Height, image.Format, normalization);
-        if (_launch is null || form != _form) Rebuild(form, lineBytes);
         // The last image's upload may still be reading.
-        else stream.Synchronize();
+        stream.Synchronize();
+        if (_launch is null || form != _form) Rebuild(form, lineBytes);
         Span<byte> staging = _staging!.Span;
         for (int row = 0; row < image.Height; row++)
             image.Pixels.Slice(row * image.RowBytes, lineBytes).CopyTo(staging[(row * lineBytes)..]);
@@ -45,7 +45,6 @@ internal sealed class ImageInput(KernelCache kernels, CudaStream stream) : IDisp
         int bytes = checked(lineBytes * form.Height);
         if (_staging?.Size != bytes)
         {
-            stream.Synchronize();
             Dispose();
             _staging = new CudaHostMemory<byte>(stream.Context, bytes);
             _device = new CudaDeviceVariable<byte>(stream.Context, bytes);

@@ -20,6 +20,9 @@ internal sealed partial class KernelFiles(Func<string, string?> read)
             .Select(Path.GetFileNameWithoutExtension).Order(StringComparer.Ordinal)!,
     ];
 
+    /// <summary>A file's text; null where there is none.</summary>
+    public string? Text(string name) => read(name);
+
     /// <summary>A kernel's text.</summary>
     /// <exception cref="ArgumentException">There is no such kernel.</exception>
     public string Kernel(string file) =>

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
@@ -22,11 +23,12 @@ internal sealed class KernelDevice
 
     private readonly Lock _counting = new();
 
-    private KernelDevice(int architecture)
+    private KernelDevice(int architecture, KernelFiles? files = null)
     {
-        ICudaDriver driver = IsReal ? NativeDriver.Instance : new EmulatedDriver(architecture);
+        ICudaDriver driver = IsReal ? NativeDriver.Instance
+            : new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(architecture)], Seed = Seed });
         Context = new CudaContext(driver);
-        Kernels = new KernelCache(Context, Nvrtc.Instance, wantsPtx: !IsReal);
+        Kernels = new KernelCache(Context, Nvrtc.Instance, wantsPtx: !IsReal, files);
         Stream = new CudaStream(Context);
     }
 
@@ -46,6 +48,10 @@ internal sealed class KernelDevice
     public static IEnumerable<TheoryDataRow<string>> Types =>
         from element in Enum.GetValues<CudaElement>() where Usual.Supports(element) select new TheoryDataRow<string>(element.KernelName());
 
+    /// <summary>Decides in which order blocks and warps run: <c>DWRSEG_SEED</c>, or 1.</summary>
+    public static int Seed { get; } =
+        int.TryParse(Environment.GetEnvironmentVariable("DWRSEG_SEED"), CultureInfo.InvariantCulture, out int seed) ? seed : 1;
+
     public static KernelDevice Usual => On(IsReal ? 0 : 80);
 
     public CudaContext Context { get; }
@@ -56,6 +62,9 @@ internal sealed class KernelDevice
 
     public static KernelDevice On(int architecture) =>
         Devices.GetOrAdd(architecture, a => new Lazy<KernelDevice>(() => new KernelDevice(a))).Value;
+
+    /// <summary>A device of its own whose kernels a test has changed.</summary>
+    public static KernelDevice WithKernels(int architecture, KernelFiles files) => new(architecture, files);
 
     public static CudaElement Element(string name) => Enum.GetValues<CudaElement>().Single(e => e.KernelName() == name);
 
