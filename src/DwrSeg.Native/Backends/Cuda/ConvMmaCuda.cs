@@ -36,7 +36,7 @@ internal static class ConvMmaCuda
                 $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}",
                 element);
             // More than two stages are asynchronous copies.
-            return Stages > 2 ? variant with { FirstArchitecture = FirstAsync } : variant;
+            return variant with { DynamicSharedBytes = Tile.SharedBytes, FirstArchitecture = Stages > 2 ? FirstAsync : variant.FirstArchitecture };
         }
     }
 
@@ -118,7 +118,7 @@ internal static class ConvMmaCuda
     }
 
     // Multiply-adds with fp32 sums a cycle and multiprocessor. On sm_90 mma.sync reaches about 62 % of what wgmma does.
-    private static double Rate(ComputeCapability architecture) => architecture.Number switch
+    internal static double Rate(ComputeCapability architecture) => architecture.Number switch
     {
         90 => 1270,
         80 => 1024,

@@ -50,7 +50,7 @@ internal static class SirMmaCuda
 
         public KernelVariant Variant(CudaElement element) =>
             KernelVariant.Of("sir_mma", $"ELEMENT={element.KernelName()} CHANNELS={Channels} OUTPUTS={Outputs} STRIDE={Stride} STAGES={Stages}", element)
-                with { FirstArchitecture = FirstArchitecture };
+                with { FirstArchitecture = FirstArchitecture, DynamicSharedBytes = SharedBytes };
     }
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
