@@ -82,8 +82,7 @@ internal static class KernelsCommand
 
     private static int Run(string device, ProfileSettings settings, Precision precision, GpuLimits gpu, string? json)
     {
-        FrameProfile profile = FrameProfiler.Run(device, threads: 0, settings, precision, gpu, out _);
-        if (profile.Gpu is null) throw new UsageException($"device '{device}' runs no CUDA kernels; use 'dwrseg profile' for its steps.");
+        FrameProfile profile = FrameProfiler.Run(device, threads: 0, settings, precision, gpu, out _, needsKernels: true);
         ProfileTables.WriteHead(profile);
         ProfileTables.WriteLaunches(profile);
         ProfileTables.WriteKernels(profile);

@@ -29,6 +29,9 @@ internal sealed class LaunchTimer(CudaStream stream, LaunchTimerOptions options)
 {
     private readonly CudaEvent _start = new(stream.Context), _end = new(stream.Context);
 
+    /// <summary>Reads the milliseconds between two events that are reached.</summary>
+    public Func<CudaEvent, CudaEvent, float> Elapsed { get; init; } = CudaEvent.ElapsedMilliseconds;
+
     /// <summary>Seconds of one launch.</summary>
     /// <param name="name">The range that a profiler's time line shows.</param>
     /// <param name="launch">The launch.</param>
@@ -99,7 +102,7 @@ internal sealed class LaunchTimer(CudaStream stream, LaunchTimerOptions options)
         work();
         _end.Record(stream);
         _end.Synchronize();
-        return CudaEvent.ElapsedMilliseconds(_start, _end) / 1e3;
+        return Elapsed(_start, _end) / 1e3;
     }
 
     private double Median(Func<double> batch)
