@@ -29,7 +29,7 @@ internal sealed record KernelResources(int Registers, int StaticSharedBytes, int
         // From sm_90 on the section begins with what the system keeps of each block.
         if (architecture.Major >= 9) shared = Math.Max(0, shared - Cubin.KeptSharedBytes);
         return new KernelResources(
-            registers.Value, checked((int)shared), file.Attribute(Cubin.InfoSection, Cubin.FrameSize, symbol) ?? 0,
+            registers.Value, (int)shared, file.Attribute(Cubin.InfoSection, Cubin.FrameSize, symbol) ?? 0,
             file.Attribute($"{Cubin.InfoSection}.{kernel}", Cubin.MaxThreads) ?? DefaultMaxThreads);
     }
 
@@ -103,8 +103,8 @@ internal sealed record KernelResources(int Registers, int StaticSharedBytes, int
         {
             long at = table + (long)index * SectionBytes;
             var section = new Section(UInt32(at), (long)UInt64(at + 24), (long)UInt64(at + 32));
-            bool isInFile = section.Offset >= 0 && section.Size >= 0 && section.Offset <= _file.Length - section.Size;
-            return UInt32(at + 4) == NoBits || isInFile ? section : throw Damaged();
+            bool isInFile = section.Offset >= 0 && section.Offset <= _file.Length - section.Size;
+            return section.Size is >= 0 and <= int.MaxValue && (isInFile || UInt32(at + 4) == NoBits) ? section : throw Damaged();
         }
 
         private string Text(in Section strings, uint offset)

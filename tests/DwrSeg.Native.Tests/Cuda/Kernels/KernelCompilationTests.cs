@@ -29,12 +29,15 @@ public sealed partial class KernelCompilationTests
             CompiledKernel kernel = Compile(variant, architecture);
             Assert.True(kernel.Log.Length == 0, $"{variant} for sm_{architecture}: {kernel.Log}");
             if (assembler is null) return;
-            Usage usage = Assemble(assembler, kernel.Image, architecture);
+            Usage usage = Assemble(assembler, kernel.Image, architecture, out byte[] cubin);
             Assert.True(usage.LocalBytes == 0, $"{variant} for sm_{architecture}: {usage.LocalBytes} bytes of local memory or spills.");
             // Two blocks must fit a multiprocessor's 64 Ki registers, or one of the few kernels that keep a large tile's sums in them.
             int blocks = variant.Name is "sir_mma" ? 1 : 2;
             int registers = usage.Registers * ThreadsOf(kernel);
             Assert.True(registers <= 65536 / blocks, $"{variant} for sm_{architecture}: {registers} registers a block; {blocks} must fit 65536.");
+            // What is read from the machine code is what the assembler reported of it.
+            KernelResources read = KernelResources.OfCubin(cubin, kernel.LoweredName, ComputeCapability.FromNumber(architecture));
+            Assert.Equal(new KernelResources(usage.Registers, usage.SharedBytes, usage.LocalBytes, ThreadsOf(kernel)), read);
         });
     }
 
@@ -60,7 +63,7 @@ public sealed partial class KernelCompilationTests
                     table.Append(" - |");
                     continue;
                 }
-                Usage usage = Assemble(assembler!, Compile(variant, a.Number).Image, a.Number);
+                Usage usage = Assemble(assembler!, Compile(variant, a.Number).Image, a.Number, out _);
                 table.Append(usage.SharedBytes == 0 ? $" {usage.Registers} |" : $" {usage.Registers}, {usage.SharedBytes} B |");
             }
             table.AppendLine();
@@ -94,14 +97,14 @@ public sealed partial class KernelCompilationTests
         return null;
     }
 
-    private static Usage Assemble(string assembler, byte[] ptx, int architecture)
+    private static Usage Assemble(string assembler, byte[] ptx, int architecture, out byte[] cubin)
     {
         string folder = Directory.CreateTempSubdirectory("dwrseg-ptxas-").FullName;
         try
         {
-            string source = Path.Combine(folder, "kernel.ptx");
+            string source = Path.Combine(folder, "kernel.ptx"), target = Path.Combine(folder, "kernel.cubin");
             File.WriteAllBytes(source, ptx[..^1]);
-            ProcessStartInfo start = new(assembler, ["-arch", $"sm_{architecture}", "-v", source, "-o", Path.Combine(folder, "kernel.cubin")])
+            ProcessStartInfo start = new(assembler, ["-arch", $"sm_{architecture}", "-v", source, "-o", target])
             {
                 RedirectStandardError = true,
             };
@@ -109,6 +112,7 @@ public sealed partial class KernelCompilationTests
             string report = process.StandardError.ReadToEnd();
             process.WaitForExit();
             Assert.True(process.ExitCode == 0, report);
+            cubin = File.ReadAllBytes(target);
             return new Usage(Number(Registers(), report), Number(Shared(), report), Number(Stack(), report));
         }
         finally
