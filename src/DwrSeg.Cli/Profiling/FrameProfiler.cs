@@ -191,7 +191,7 @@ internal static class FrameProfiler
     {
         long mma = s.Lines.Where(l => l.Class == InstructionClass.Mma).Sum(l => l.Counters.Flops);
         return new LaunchCounts(
-            s.LaunchLoadSectors, s.LaunchStoreSectors, s.BlockLoadSectors + s.BlockStoreSectors, s.Total.GlobalStoreBytes, s.Total.GlobalStoreSectors,
-            s.Total.SharedAccesses, s.Total.SharedWavefronts, s.Total.SharedConflicts, s.Total.WarpInstructions, mma, s.Total.Flops - mma);
+            s.LaunchLoadSectors, s.LaunchStoreSectors, s.BlockLoadSectors, s.BlockStoreSectors, s.Total.GlobalStoreBytes,
+            s.Total.GlobalStoreSectors, s.Total.SharedAccesses, s.Total.SharedWavefronts, s.Total.SharedConflicts, s.Total.WarpInstructions, mma, s.Total.Flops - mma);
     }
 }

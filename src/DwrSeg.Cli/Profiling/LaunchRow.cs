@@ -34,7 +34,9 @@ internal sealed record LaunchRow(string Step, string Layer, long Bytes, long Flo
     {
         if (Counts is null) yield break;
         double sectors = Counts.SectorsPerCompulsory(Bytes);
-        if (sectors > LaunchTargets.MostSectors) yield return Format.Text($"{sectors:F2} times the compulsory sectors");
+        // Sums that blocks share pass through memory, which no launch is forced to.
+        string shared = Launch?.Variant.Definitions.Contains("SPLIT=1", StringComparison.Ordinal) == true ? ", shared sums among them" : "";
+        if (sectors > LaunchTargets.MostSectors) yield return Format.Text($"{sectors:F2} times the compulsory sectors{shared}");
         if (Counts.StoresFilled < LaunchTargets.LeastFilled) yield return Format.Text($"stores {100 * Counts.StoresFilled:F0} % filled");
         if (Counts.ConflictShare >= LaunchTargets.MostConflicts) yield return Format.Text($"{100 * Counts.ConflictShare:F1} % bank conflicts");
     }

@@ -100,6 +100,7 @@ internal static class ProfileJson
             Number(json, "l2Us", 1e6 * model.L2);
             Number(json, "executionUs", 1e6 * model.Execution);
             Number(json, "expectedUs", 1e6 * model.Expected);
+            json.WriteString("bound", model.Bound);
         }
         json.WriteEndObject();
     }
@@ -109,7 +110,8 @@ internal static class ProfileJson
         json.WriteStartObject("counts");
         json.WriteNumber("loadSectors", counts.LoadSectors);
         json.WriteNumber("storeSectors", counts.StoreSectors);
-        json.WriteNumber("blockSectors", counts.BlockSectors);
+        json.WriteNumber("blockLoadSectors", counts.BlockLoadSectors);
+        json.WriteNumber("blockStoreSectors", counts.BlockStoreSectors);
         Number(json, "sectorsPerCompulsory", counts.SectorsPerCompulsory(bytes));
         Number(json, "storesFilled", counts.StoresFilled);
         json.WriteNumber("sharedAccesses", counts.SharedAccesses);

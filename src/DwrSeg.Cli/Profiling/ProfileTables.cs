@@ -85,7 +85,7 @@ internal static class ProfileTables
     private static void WriteCounts(FrameProfile profile) => Terminal.WriteTable(
         [
             "step", "layer", "kernel", "grid>", "block>", "shared>", "regs>", "blocks>", "MB>", "Mflop>", "flop/B>", "sectors>", "L2 MB>", "stores>",
-            "accesses>", "conflicts>", "floor us>", "expected us>",
+            "accesses>", "conflicts>", "floor us>", "expected us>", "bound",
         ],
         [.. profile.Launches.Select(r => (string[])
             [
@@ -93,7 +93,7 @@ internal static class ProfileTables
                 Number(r.Resources?.Registers, "F0"), Number(r.Occupancy?.Blocks, "F0"), Megabytes(r.Bytes), Number(r.Flops / 1e6, "F1"),
                 Number((double)r.Flops / r.Bytes, "F1"), Ratio(r.Counts!, r.Bytes), Megabytes(r.Counts!.BlockSectors * LaunchCounts.SectorBytes),
                 Percent(r.Counts.StoresFilled), Number(r.Counts.SharedAccesses, "F0"), Percent(r.Counts.ConflictShare), Microseconds(r.Model?.Floor),
-                Microseconds(r.Model?.Expected),
+                Microseconds(r.Model?.Expected), r.Model?.Bound ?? None,
             ])]);
 
     private static void WriteDeviceTimes(FrameProfile profile) => Terminal.WriteTable(
@@ -136,8 +136,8 @@ internal sealed record KernelSum(
         if (rows[0].Counts is null) return null;
         long Sum(Func<LaunchCounts, long> value) => rows.Sum(r => value(r.Counts!));
         return new LaunchCounts(
-            Sum(c => c.LoadSectors), Sum(c => c.StoreSectors), Sum(c => c.BlockSectors), Sum(c => c.StoredBytes), Sum(c => c.RequestStoreSectors),
-            Sum(c => c.SharedAccesses), Sum(c => c.SharedPasses), Sum(c => c.SharedConflicts), Sum(c => c.WarpInstructions), Sum(c => c.MmaFlops),
+            Sum(c => c.LoadSectors), Sum(c => c.StoreSectors), Sum(c => c.BlockLoadSectors), Sum(c => c.BlockStoreSectors), Sum(c => c.StoredBytes),
+            Sum(c => c.RequestStoreSectors), Sum(c => c.SharedAccesses), Sum(c => c.SharedPasses), Sum(c => c.SharedConflicts), Sum(c => c.WarpInstructions), Sum(c => c.MmaFlops),
             Sum(c => c.OtherFlops));
     }
 }

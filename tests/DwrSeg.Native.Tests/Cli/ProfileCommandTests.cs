@@ -70,8 +70,8 @@ public sealed class ProfileCommandTests : IDisposable
         Assert.Equal(launches.Select(l => l.GetRawText()), again.Select(l => l.GetRawText()));
         Assert.Equal(launches.Length, kernels.Sum(k => k.GetProperty("launches").GetInt32()));
         Assert.Equal(
-            launches.Sum(l => l.GetProperty("counts").GetProperty("blockSectors").GetInt64()),
-            kernels.Sum(k => k.GetProperty("counts").GetProperty("blockSectors").GetInt64()));
+            launches.Sum(l => l.GetProperty("counts").GetProperty("blockLoadSectors").GetInt64()),
+            kernels.Sum(k => k.GetProperty("counts").GetProperty("blockLoadSectors").GetInt64()));
     }
 
     [Fact]
@@ -146,7 +146,7 @@ public sealed class ProfileCommandTests : IDisposable
         long Count(string name) => counts.GetProperty(name).GetInt64();
         double Time(string name) => launch.GetProperty(name).GetDouble();
         // No launch can move less than its output, nor a block less than what it moves alone.
-        Assert.True(Count("storeSectors") > 0 && Count("blockSectors") >= Count("loadSectors") + Count("storeSectors"));
+        Assert.True(Count("storeSectors") > 0 && Count("blockLoadSectors") >= Count("loadSectors") && Count("blockStoreSectors") >= Count("storeSectors"));
         Assert.InRange(counts.GetProperty("storesFilled").GetDouble(), 0.01, 1);
         Assert.InRange(counts.GetProperty("conflictShare").GetDouble(), 0, 0.05);
         Assert.Equal(

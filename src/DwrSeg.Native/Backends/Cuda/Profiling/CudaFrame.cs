@@ -6,7 +6,7 @@ namespace DwrSeg.Native.Backends.Cuda.Profiling;
 
 /// <summary>A launch and what it is there for.</summary>
 /// <param name="Step">The plan's step, such as <c>conv3x3+relu</c>.</param>
-/// <param name="Layer">The first layer of the step.</param>
+/// <param name="Layer">The first layer of the step, or of the launch's part of it.</param>
 /// <param name="Launch">The launch.</param>
 internal sealed record FrameLaunch(string Step, string Layer, CudaLaunch Launch);
 
@@ -54,8 +54,8 @@ internal sealed class CudaFrame : IDisposable
         Launches =
         [
             new FrameLaunch("preprocess", input.Name, _preprocess),
-            .. plan.Covers.Zip(plan.Summary.Steps, (cover, step) => cover.Launches.Select(l => new FrameLaunch(cover.Name, step.Nodes[0].Name, l)))
-                .SelectMany(l => l),
+            .. plan.Covers.Zip(plan.Summary.Steps, (cover, step) => cover.Launches.Select(
+                (launch, i) => new FrameLaunch(cover.Name, LayerOf(step, cover.Launches.Count, i), launch))).SelectMany(l => l),
             new FrameLaunch("class map", logits.Name, _classMap),
         ];
     }
@@ -72,6 +72,13 @@ internal sealed class CudaFrame : IDisposable
         _preprocess.Launch(Stream);
         _plan.Run();
         _classMap.Launch(Stream);
+    }
+
+    // A step of several launches has one for each of its convolutions, or no such order.
+    private static string LayerOf(StepSummary step, int launches, int index)
+    {
+        Node[] convolutions = [.. step.Nodes.Where(n => n.Layer is Conv2d)];
+        return launches > 1 && convolutions.Length == launches ? convolutions[index].Name : step.Nodes[0].Name;
     }
 
     public void Dispose()

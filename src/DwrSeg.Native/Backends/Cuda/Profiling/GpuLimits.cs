@@ -10,7 +10,7 @@ namespace DwrSeg.Native.Backends.Cuda.Profiling;
 /// <param name="Title">The card, for people.</param>
 /// <param name="Architecture">Its architecture.</param>
 /// <param name="Multiprocessors">Its multiprocessors.</param>
-/// <param name="ClockMhz">Its boost clock, at which cycles are counted.</param>
+/// <param name="ClockMhz">The clock at which cycles are counted: its boost clock.</param>
 /// <param name="MemoryGBs">Memory bandwidth, in 10⁹ bytes a second.</param>
 /// <param name="L2BytesPerCycle">What its L2 delivers in a cycle to all multiprocessors together.</param>
 /// <param name="Fp32Tflops">Multiply-adds in fp32, each counting two.</param>
@@ -21,7 +21,7 @@ internal sealed record GpuLimits(
     double Fp32Tflops, double TensorTflops, double MmaTflops)
 {
     // What an L2 delivers is published for the A100 alone (5120 bytes a cycle). Elsewhere it is estimated as half of the 64 bytes a cycle that
-    // a multiprocessor can take. mma.sync on sm_90 is the estimate of ConvMmaCuda, 1270 of 2048 multiply-adds a cycle.
+    // a multiprocessor can take. The H100's clock is not its boost of 1980 MHz but what tile choice counts with. mma.sync on sm_90 is the estimate of ConvMmaCuda, 1270 of 2048 multiply-adds a cycle.
     private const double EstimatedL2Bytes = 32;
 
     /// <summary>The cards that can be named.</summary>

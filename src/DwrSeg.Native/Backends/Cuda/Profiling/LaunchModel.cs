@@ -3,7 +3,8 @@ namespace DwrSeg.Native.Backends.Cuda.Profiling;
 /// <summary>What a launch did, as the emulator counts it.</summary>
 /// <param name="LoadSectors">32-byte sectors read, each once a launch: what an ideal L2 asks of memory.</param>
 /// <param name="StoreSectors">Sectors written, each once a launch.</param>
-/// <param name="BlockSectors">Sectors read and written, each once a block: what the L2 must serve.</param>
+/// <param name="BlockLoadSectors">Sectors read, each once a block: what the L2 must serve.</param>
+/// <param name="BlockStoreSectors">Sectors written, each once a block.</param>
 /// <param name="StoredBytes">Bytes that threads wrote to global memory.</param>
 /// <param name="RequestStoreSectors">Sectors that the warps' stores touch, summed over stores.</param>
 /// <param name="SharedAccesses">Warp instructions on shared memory.</param>
@@ -13,12 +14,14 @@ namespace DwrSeg.Native.Backends.Cuda.Profiling;
 /// <param name="MmaFlops">Operations of tensor cores, those on padding included.</param>
 /// <param name="OtherFlops">All other floating-point operations.</param>
 internal sealed record LaunchCounts(
-    long LoadSectors, long StoreSectors, long BlockSectors, long StoredBytes, long RequestStoreSectors, long SharedAccesses, long SharedPasses,
-    long SharedConflicts, long WarpInstructions, long MmaFlops, long OtherFlops)
+    long LoadSectors, long StoreSectors, long BlockLoadSectors, long BlockStoreSectors, long StoredBytes, long RequestStoreSectors, long SharedAccesses,
+    long SharedPasses, long SharedConflicts, long WarpInstructions, long MmaFlops, long OtherFlops)
 {
     public const int SectorBytes = 32;
 
     public long Sectors => LoadSectors + StoreSectors;
+
+    public long BlockSectors => BlockLoadSectors + BlockStoreSectors;
 
     /// <summary>How much of the sectors that are stored to is filled; 1 where nothing is stored.</summary>
     public double StoresFilled => RequestStoreSectors == 0 ? 1 : (double)StoredBytes / (RequestStoreSectors * SectorBytes);
@@ -37,7 +40,19 @@ internal sealed record LaunchCounts(
 /// <param name="L2">What the L2 needs to serve its blocks; null without counts.</param>
 /// <param name="Execution">Its executed operations and instructions, in the warps that it has; null without counts.</param>
 /// <param name="Expected">The largest of all and the launch itself; null without counts.</param>
-internal readonly record struct LaunchTime(double Memory, double Arithmetic, double Floor, double? L2, double? Execution, double? Expected);
+internal readonly record struct LaunchTime(double Memory, double Arithmetic, double Floor, double? L2, double? Execution, double? Expected)
+{
+    /// <summary>The largest term: <c>memory</c>, <c>arithmetic</c>, <c>L2</c> or <c>execution</c>.</summary>
+    public string Bound
+    {
+        get
+        {
+            if (L2 is { } l2 && l2 > Floor && !(Execution > l2)) return "L2";
+            if (Execution > Floor) return "execution";
+            return Memory >= Arithmetic ? "memory" : "arithmetic";
+        }
+    }
+}
 
 /// <summary>
 /// How long a launch takes on a card, from numbers alone. The floor is what its bytes and flops cost if nothing stands in the way, with whole

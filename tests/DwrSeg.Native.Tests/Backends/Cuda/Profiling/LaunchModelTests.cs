@@ -12,7 +12,7 @@ public sealed class LaunchModelTests
     // 10 multiprocessors at 1 GHz; 100 GB/s of memory, 160 GB/s of L2, 1 and 4 Tflop/s.
     private static readonly GpuLimits Card = new("card", "a card", new(8, 0), 10, 1000, 100, 160, 1, 8, 4);
 
-    private static readonly LaunchCounts Nothing = new(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    private static readonly LaunchCounts Nothing = new(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 
     // From cycles, as nothing else in the table tells the launch: 2500 at 1 GHz.
     private const double Launch = 2.5e-6;
@@ -73,17 +73,30 @@ public sealed class LaunchModelTests
     public void L2ServesEveryBlockAndEachMultiprocessorHasOnePort()
     {
         // 100,000 sectors are 3.2 MB: 20 µs at 160 GB/s from all.
-        LaunchCounts counts = Nothing with { BlockSectors = 100_000 };
+        LaunchCounts counts = Nothing with { BlockLoadSectors = 70_000, BlockStoreSectors = 30_000 };
         AssertClose(20e-6, LaunchModel.Of(Card, 1000, 0, false, blocks: 100, threads: 512, residentBlocks: 4, counts).L2);
         // A single block takes 48 bytes a cycle.
         AssertClose(3_200_000 / 48e9, LaunchModel.Of(Card, 1000, 0, false, blocks: 1, threads: 512, residentBlocks: 4, counts).L2);
     }
 
+    [Theory]
+    [InlineData(4_000_000, 1000, 0, 0, "memory")]
+    [InlineData(1000, 30_000_000, 0, 0, "arithmetic")]
+    [InlineData(1000, 1000, 200_000, 1000, "L2")]
+    [InlineData(1000, 1000, 1000, 2_000_000, "execution")]
+    public void TheLargestTermIsNamed(long bytes, long flops, long sectors, long instructions, string bound)
+    {
+        LaunchCounts counts = Nothing with { BlockLoadSectors = sectors, WarpInstructions = instructions };
+        LaunchTime time = LaunchModel.Of(Card, bytes, flops, false, blocks: 100, threads: 256, residentBlocks: 8, counts);
+        Assert.Equal(bound, time.Bound);
+        AssertClose(Math.Max(Math.Max(time.Memory, time.Arithmetic), Math.Max(time.L2!.Value, time.Execution!.Value)) + Launch, time.Expected);
+    }
+
     [Fact]
     public void SharesOfCountsAreOfWhatTheyName()
     {
-        var counts = new LaunchCounts(100, 60, 300, StoredBytes: 1440, RequestStoreSectors: 50, 10, SharedPasses: 40, SharedConflicts: 2, 0, 0, 0);
-        Assert.Equal(160, counts.Sectors);
+        var counts = new LaunchCounts(100, 60, 200, 100, StoredBytes: 1440, RequestStoreSectors: 50, 10, SharedPasses: 40, SharedConflicts: 2, 0, 0, 0);
+        Assert.Equal((160, 300), (counts.Sectors, counts.BlockSectors));
         Assert.Equal(0.9, counts.StoresFilled, 12);
         Assert.Equal(0.05, counts.ConflictShare, 12);
         Assert.Equal(1.25, counts.SectorsPerCompulsory(4096), 12);
