@@ -55,6 +55,13 @@ internal static class ConvMmaCuda
         return splits == 1 ? (0, 0) : (tiles * splits * division.Tile.SumBytes, (int)tiles);
     }
 
+    /// <summary>What the best launch takes by the model of <see cref="ConvTile"/>, in cycles.</summary>
+    public static double Cycles(CudaDevice device, in CudaConvolution c)
+    {
+        (Division division, int splits) = Choose(device, c, SplitWorkspace.Unlimited);
+        return division.Tile.Cycles(c, splits, device, Rate(device.ComputeCapability));
+    }
+
     /// <summary>Settles the launch that the model of <see cref="ConvTile"/> finds cheapest. Weights are in the order <see cref="WeightOrder.Rows"/>.</summary>
     /// <exception cref="ArgumentException">The convolution is malformed, or of a type or on a device that the kernel is not for.</exception>
     public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default)
@@ -117,8 +124,8 @@ internal static class ConvMmaCuda
         return (divisions.First(d => d.Tile == tile), splits);
     }
 
-    // Multiply-adds with fp32 sums a cycle and multiprocessor. On sm_90 mma.sync reaches about 62 % of what wgmma does.
-    internal static double Rate(ComputeCapability architecture) => architecture.Number switch
+    /// <summary>Multiply-adds with fp32 sums a cycle and multiprocessor. On sm_90 <c>mma.sync</c> reaches about 62 % of what <c>wgmma</c> does.</summary>
+    public static double Rate(ComputeCapability architecture) => architecture.Number switch
     {
         90 => 1270,
         80 => 1024,

@@ -21,7 +21,8 @@ internal sealed record GpuLimits(
     double Fp32Tflops, double TensorTflops, double MmaTflops)
 {
     // What an L2 delivers is published for the A100 alone (5120 bytes a cycle). Elsewhere it is estimated as half of the 64 bytes a cycle that
-    // a multiprocessor can take. The H100's clock is not its boost of 1980 MHz but what tile choice counts with. mma.sync on sm_90 is the estimate of ConvMmaCuda, 1270 of 2048 multiply-adds a cycle.
+    // a multiprocessor can take. An H100 SXM boosts to 1980 MHz; cycles are counted at a more cautious 1755. mma.sync on sm_90 is the estimate
+    // of ConvMmaCuda, 1270 of 2048 multiply-adds a cycle.
     private const double EstimatedL2Bytes = 32;
 
     /// <summary>The cards that can be named.</summary>
