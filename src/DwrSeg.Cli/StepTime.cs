@@ -21,7 +21,7 @@ internal sealed record StepTime(StepSummary Step, double Milliseconds, double Sh
     /// <exception cref="UsageException">The plan's device does not run step by step.</exception>
     public static IReadOnlyList<StepTime> Measure(IPlan plan, int runs)
     {
-        if (plan is not CpuPlan cpu) throw new UsageException("--steps works on the CPU only; choose --device cpu.");
+        if (plan is not CpuPlan cpu) throw new UsageException("--steps works on the CPU only; 'dwrseg profile' times the launches of other devices.");
         long[] ticks = new long[plan.Summary.Steps.Count];
         Array.Fill(ticks, long.MaxValue);
         for (int run = 0; run < runs; run++)

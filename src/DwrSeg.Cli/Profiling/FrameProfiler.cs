@@ -50,6 +50,7 @@ internal static class FrameProfiler
         using var network = new ProfiledNetwork(backend, settings);
         using CudaFrame frame = FrameOf(backend, network);
         frame.Stream.Synchronize();
+        Interruption.Token.ThrowIfCancellationRequested();
         driver.ClearLaunches();
         frame.Run();
         frame.Stream.Synchronize();
