@@ -1,5 +1,4 @@
 using System.Text.Json;
-using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;
 using DwrSeg.Native.Cuda;

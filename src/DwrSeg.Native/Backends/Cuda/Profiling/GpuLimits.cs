@@ -58,23 +58,33 @@ internal sealed record GpuLimits(
     public static GpuLimits Of(string name) => All.FirstOrDefault(g => g.Name == name)
         ?? throw new ArgumentException($"There are no limits of a card called '{name}'; there are {string.Join(", ", All.Select(g => g.Name))}.", nameof(name));
 
-    /// <summary>
-    /// The table's row for a device: the card that its name holds, where it has as many multiprocessors; for other devices what follows from
-    /// the driver's numbers.
-    /// </summary>
+    /// <summary>The table's row for a device, or for one that is not in it what follows from the driver's numbers.</summary>
     public static GpuLimits Of(CudaDevice device)
     {
-        string name = device.Name.Replace(" ", "", StringComparison.Ordinal);
-        if (All.FirstOrDefault(g => name.Contains(g.Name, StringComparison.OrdinalIgnoreCase) && g.Multiprocessors == device.MultiprocessorCount) is { } known)
-            return known;
         int multiprocessors = device.MultiprocessorCount, clockMhz = device[CUdeviceAttribute.ClockRateKhz] / 1000;
         // Memory moves data at both edges of its clock.
-        double memory = 2e3 * device[CUdeviceAttribute.MemoryClockRateKhz] * device[CUdeviceAttribute.GlobalMemoryBusWidthBits] / 8;
+        double memory = 2e3 * device[CUdeviceAttribute.MemoryClockRateKhz] * device[CUdeviceAttribute.GlobalMemoryBusWidthBits] / 8 / 1e9;
+        if (Find(device.Name, multiprocessors, memory) is { } known) return known;
         double mma = device.ComputeCapability >= CudaElement.Float16.FirstArchitecture() ? Tflops(ConvMmaCuda.Rate(device.ComputeCapability)) : 0;
         return new GpuLimits(
-            device.Name, device.Name, device.ComputeCapability, multiprocessors, clockMhz, memory / 1e9, multiprocessors * EstimatedL2Bytes,
+            device.Name, device.Name, device.ComputeCapability, multiprocessors, clockMhz, memory, multiprocessors * EstimatedL2Bytes,
             Tflops(ConvFfmaCuda.Rate(device.ComputeCapability)), mma, mma);
 
         double Tflops(double multiplyAddsPerCycle) => 2 * multiplyAddsPerCycle * multiprocessors * clockMhz * 1e6 / 1e12;
+    }
+
+    /// <summary>
+    /// The card that a driver's name for a device holds, where multiprocessors and memory are that card's too: names go on where cards differ
+    /// ("A100-SXM4-80GB", "RTX 3090 Ti"). Null where there is none.
+    /// </summary>
+    /// <param name="deviceName">Such as "NVIDIA GeForce GTX 1080 Ti".</param>
+    /// <param name="multiprocessors">Its multiprocessors.</param>
+    /// <param name="memoryGBs">Its memory's bandwidth; 0 where the driver does not tell.</param>
+    public static GpuLimits? Find(string deviceName, int multiprocessors, double memoryGBs)
+    {
+        const double Tolerance = 0.1;
+        string name = deviceName.Replace(" ", "", StringComparison.Ordinal);
+        return All.FirstOrDefault(g => name.Contains(g.Name, StringComparison.OrdinalIgnoreCase) && g.Multiprocessors == multiprocessors
+            && (memoryGBs == 0 || Math.Abs(memoryGBs / g.MemoryGBs - 1) <= Tolerance));
     }
 }

@@ -123,6 +123,20 @@ public sealed class LaunchModelTests
         else Assert.InRange(found.MmaTflops * row.ClockMhz / found.ClockMhz / row.MmaTflops, 0.99, 1.01);
     }
 
+    [Theory]
+    [InlineData("NVIDIA H100 80GB HBM3", 132, 3352.3, "h100")]
+    [InlineData("NVIDIA H100 PCIe", 114, 2039, null)]
+    [InlineData("NVIDIA A100-SXM4-40GB", 108, 1555, "a100")]
+    [InlineData("NVIDIA A100-SXM4-80GB", 108, 2039, null)]
+    [InlineData("NVIDIA GeForce RTX 4090", 128, 0, "rtx4090")]
+    [InlineData("NVIDIA GeForce RTX 3090", 82, 936, "rtx3090")]
+    [InlineData("NVIDIA GeForce RTX 3090 Ti", 84, 1008, null)]
+    [InlineData("Tesla T4", 40, 320, "t4")]
+    [InlineData("NVIDIA GeForce GTX 1080 Ti", 28, 484, "gtx1080ti")]
+    [InlineData("NVIDIA GeForce GTX 1080", 20, 320, null)]
+    public void ACardIsKnownByItsNameAndNumbers(string name, int multiprocessors, double memoryGBs, string? card) =>
+        Assert.Equal(card, GpuLimits.Find(name, multiprocessors, memoryGBs)?.Name);
+
     [Fact]
     public void RowsArePossible()
     {
