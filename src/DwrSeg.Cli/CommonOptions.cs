@@ -53,7 +53,8 @@ internal static class CommonOptions
     /// <summary>A card of <see cref="GpuLimits.All"/>; null where none is named.</summary>
     public static Option<GpuLimits?> Gpu() => new("--gpu")
     {
-        Description = $"The card whose limits times are expected by: {string.Join(", ", GpuLimits.All.Select(g => g.Name))}; default: h100, for fp32 gtx1080ti.",
+        Description = $"The card whose limits times are expected by: {string.Join(", ", GpuLimits.All.Select(g => g.Name))}; " +
+            "default: h100, for fp32 gtx1080ti.",
         HelpName = "NAME",
         CustomParser = result =>
         {

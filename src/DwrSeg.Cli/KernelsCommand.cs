@@ -37,7 +37,7 @@ internal static class KernelsCommand
         Option<Precision> precision = CommonOptions.Precision();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<string> model = ModelChoice.Option();
-        Option<bool> all = new("--all") { Description = "List every variant that launchers can ask for, not those alone that the network's frame launches." };
+        Option<bool> all = new("--all") { Description = "List every variant that launchers can ask for, not only what the network's frame launches." };
         Option<string?> json = CommonOptions.JsonFile("Also write everything as JSON to this file.");
         var command = new Command(
             "kernels",
@@ -50,8 +50,9 @@ internal static class KernelsCommand
         command.Validators.Add(result =>
         {
             bool hasDevice = result.GetValue(device) is not null;
-            if (hasDevice && result.GetResult(architecture) is not null) result.AddError("--arch and --device exclude each other; --gpu chooses the emulated card.");
-            if (hasDevice && result.GetValue(all)) result.AddError("--all and --device exclude each other: a frame launches what it launches.");
+            if (!hasDevice) return;
+            if (result.GetResult(architecture) is not null) result.AddError("--arch and --device exclude each other; --gpu chooses the emulated card.");
+            if (result.GetValue(all)) result.AddError("--all and --device exclude each other: a frame launches what it launches.");
         });
         command.SetAction(result =>
         {

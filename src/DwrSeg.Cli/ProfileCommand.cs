@@ -10,7 +10,11 @@ internal static class ProfileCommand
 {
     public static Command Create()
     {
-        Argument<string?> image = new("IMAGE") { Description = "The image to segment; default: noise of the input's size.", Arity = ArgumentArity.ZeroOrOne };
+        Argument<string?> image = new("IMAGE")
+        {
+            Description = "The image to segment; default: noise of the input's size.",
+            Arity = ArgumentArity.ZeroOrOne,
+        };
         Option<string> model = ModelChoice.Option();
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
@@ -18,7 +22,11 @@ internal static class ProfileCommand
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<GpuLimits?> gpu = CommonOptions.Gpu();
         Option<string?> json = CommonOptions.JsonFile("Also write everything as JSON to this file.");
-        Option<string?> trace = new("--trace") { Description = "Also write the launches as a trace for Perfetto or Chrome to this file.", HelpName = "FILE" };
+        Option<string?> trace = new("--trace")
+        {
+            Description = "Also write the launches as a trace for Perfetto or Chrome to this file.",
+            HelpName = "FILE",
+        };
         var command = new Command(
             "profile",
             "Profile a frame launch by launch, from the image to the class map. On cuda each launch is replayed back to back, with warm caches, and " +
@@ -33,8 +41,8 @@ internal static class ProfileCommand
             (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
             var settings = new ProfileSettings(choice, height, width, result.GetValue(image));
             Precision wanted = result.GetValue(precision);
-            FrameProfile profile = FrameProfiler.Run(
-                result.GetValue(device)!, result.GetValue(threads), settings, wanted, CommonOptions.CardFor(result.GetValue(gpu), wanted), out string note);
+            GpuLimits card = CommonOptions.CardFor(result.GetValue(gpu), wanted);
+            FrameProfile profile = FrameProfiler.Run(result.GetValue(device)!, result.GetValue(threads), settings, wanted, card, out string note);
             if (note.Length > 0) profile = profile with { Description = $"{profile.Description} ({note})" };
             ProfileTables.WriteHead(profile);
             ProfileTables.WriteLaunches(profile);

@@ -56,7 +56,7 @@ internal static class FrameProfiler
         frame.Stream.Synchronize();
         IReadOnlyList<LaunchStatistics> counted = driver.Launches;
         if (!counted.Select(c => c.Kernel).SequenceEqual(frame.Launches.Select(l => l.Launch.Variant.Name)))
-            throw new InvalidOperationException($"{counted.Count} launches ran, where the frame has {frame.Launches.Count}, or they ran in another order.");
+            throw new InvalidOperationException($"{counted.Count} launches ran, of {frame.Launches.Count} of the frame, or they ran in another order.");
 
         var resources = new CubinResources(compiler, gpu.Architecture);
         CudaDevice device = backend.Kernels.Context.Device;
@@ -186,13 +186,15 @@ internal static class FrameProfiler
     public static CudaFrame FrameOf(CudaBackend backend, ProfiledNetwork network) =>
         new((CudaPlan)network.Plan, backend.Kernels, network.Input, network.Logits, network.Image, Normalization.ImageNet);
 
-    private static LaunchRow Row(FrameLaunch launch) => new(launch.Step, launch.Layer, launch.Launch.Bytes, launch.Launch.Flops) { Launch = launch.Launch };
+    private static LaunchRow Row(FrameLaunch launch) =>
+        new(launch.Step, launch.Layer, launch.Launch.Bytes, launch.Launch.Flops) { Launch = launch.Launch };
 
     private static LaunchCounts CountsOf(LaunchStatistics s)
     {
         long mma = s.Lines.Where(l => l.Class == InstructionClass.Mma).Sum(l => l.Counters.Flops);
         return new LaunchCounts(
             s.LaunchLoadSectors, s.LaunchStoreSectors, s.BlockLoadSectors, s.BlockStoreSectors, s.Total.GlobalStoreBytes,
-            s.Total.GlobalStoreSectors, s.Total.SharedAccesses, s.Total.SharedWavefronts, s.Total.SharedConflicts, s.Total.WarpInstructions, mma, s.Total.Flops - mma);
+            s.Total.GlobalStoreSectors, s.Total.SharedAccesses, s.Total.SharedWavefronts, s.Total.SharedConflicts, s.Total.WarpInstructions, mma,
+            s.Total.Flops - mma);
     }
 }

@@ -20,7 +20,7 @@ internal static class ProfileTables
         {
             rows.Add([
                 profile.Seconds is null ? "expected on" : "limits",
-                Text($"{gpu.Title}: memory {gpu.MemoryGBs:F0} GB/s, L2 {gpu.L2Rate / 1e9:F0} GB/s, fp32 {gpu.Fp32Tflops:F1}, mma {gpu.MmaTflops:F1} Tflop/s"),
+                Text($"{gpu.Title}: memory {gpu.MemoryGBs:F0}, L2 {gpu.L2Rate / 1e9:F0} GB/s; fp32 {gpu.Fp32Tflops:F1}, mma {gpu.MmaTflops:F1} Tflop/s"),
             ]);
         }
         if (profile.CopyRate is { } copy) rows.Add(["copy on the device", Text($"{copy / 1e9:F1} GB/s")]);
@@ -42,13 +42,14 @@ internal static class ProfileTables
     public static void WriteKernels(FrameProfile profile)
     {
         bool counted = profile.Launches[0].Counts is not null;
+        string[] columns = counted ? ["sectors>", "L2 MB>", "stores>", "conflicts>", "floor us>", "expected us>"] : ["us>", "floor us>"];
         Terminal.WriteTable(
-            ["kernel", "launches>", "MB>", "Mflop>", .. counted ? (string[])["sectors>", "L2 MB>", "stores>", "conflicts>", "floor us>", "expected us>"] : ["us>", "floor us>"]],
+            ["kernel", "launches>", "MB>", "Mflop>", .. columns],
             [.. KernelSum.Of(profile).Select(k => (string[])
                 [
                     k.Kernel, Number(k.Launches, "F0"), Megabytes(k.Bytes), Number(k.Flops / 1e6, "F1"),
                     .. k.Counts is { } c
-                        ? (string[])[Ratio(c, k.Bytes), Megabytes(c.BlockSectors * LaunchCounts.SectorBytes), Percent(c.StoresFilled), Percent(c.ConflictShare)]
+                        ? (string[])[Ratio(c, k.Bytes), L2Megabytes(c), Percent(c.StoresFilled), Percent(c.ConflictShare)]
                         : [Microseconds(k.Seconds)],
                     Microseconds(k.FloorSeconds), .. counted ? (string[])[Microseconds(k.ExpectedSeconds)] : [],
                 ])]);
@@ -91,8 +92,8 @@ internal static class ProfileTables
             [
                 r.Step, r.Layer, r.Launch!.Variant.Name, r.Launch.Grid.ToString(), r.Launch.Block.ToString(), Number(r.Launch.SharedBytes, "F0"),
                 Number(r.Resources?.Registers, "F0"), Number(r.Occupancy?.Blocks, "F0"), Megabytes(r.Bytes), Number(r.Flops / 1e6, "F1"),
-                Number((double)r.Flops / r.Bytes, "F1"), Ratio(r.Counts!, r.Bytes), Megabytes(r.Counts!.BlockSectors * LaunchCounts.SectorBytes),
-                Percent(r.Counts.StoresFilled), Number(r.Counts.SharedAccesses, "F0"), Percent(r.Counts.ConflictShare), Microseconds(r.Model?.Floor),
+                Number((double)r.Flops / r.Bytes, "F1"), Ratio(r.Counts!, r.Bytes), L2Megabytes(r.Counts!),
+                Percent(r.Counts!.StoresFilled), Number(r.Counts.SharedAccesses, "F0"), Percent(r.Counts.ConflictShare), Microseconds(r.Model?.Floor),
                 Microseconds(r.Model?.Expected), r.Model?.Bound ?? None,
             ])]);
 
@@ -119,6 +120,8 @@ internal static class ProfileTables
 
     private static string Megabytes(long bytes) => Number(bytes / 1e6, "F3");
 
+    private static string L2Megabytes(LaunchCounts counts) => Megabytes(counts.BlockSectors * LaunchCounts.SectorBytes);
+
     private static string Ratio(LaunchCounts counts, long bytes) => Number(counts.SectorsPerCompulsory(bytes), "F2");
 }
 
@@ -137,7 +140,7 @@ internal sealed record KernelSum(
         long Sum(Func<LaunchCounts, long> value) => rows.Sum(r => value(r.Counts!));
         return new LaunchCounts(
             Sum(c => c.LoadSectors), Sum(c => c.StoreSectors), Sum(c => c.BlockLoadSectors), Sum(c => c.BlockStoreSectors), Sum(c => c.StoredBytes),
-            Sum(c => c.RequestStoreSectors), Sum(c => c.SharedAccesses), Sum(c => c.SharedPasses), Sum(c => c.SharedConflicts), Sum(c => c.WarpInstructions), Sum(c => c.MmaFlops),
-            Sum(c => c.OtherFlops));
+            Sum(c => c.RequestStoreSectors), Sum(c => c.SharedAccesses), Sum(c => c.SharedPasses), Sum(c => c.SharedConflicts),
+            Sum(c => c.WarpInstructions), Sum(c => c.MmaFlops), Sum(c => c.OtherFlops));
     }
 }

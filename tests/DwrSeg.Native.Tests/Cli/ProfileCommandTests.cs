@@ -56,7 +56,8 @@ public sealed class ProfileCommandTests : IDisposable
         JsonElement json = Read(_json);
         JsonElement[] launches = Launches(json);
         Assert.Equal(("fp16", "emulated"), (json.GetProperty("precision").GetString(), json.GetProperty("device").GetString()));
-        Assert.Equal(("a100", "sm_80"), (json.GetProperty("gpu").GetProperty("name").GetString(), json.GetProperty("gpu").GetProperty("architecture").GetString()));
+        JsonElement gpu = json.GetProperty("gpu");
+        Assert.Equal(("a100", "sm_80"), (gpu.GetProperty("name").GetString(), gpu.GetProperty("architecture").GetString()));
         Assert.All(launches, CheckCounts);
         CheckSums(json, launches, "floorUs", "floorUs");
         CheckSums(json, launches, "expectedUs", "expectedUs");
@@ -123,7 +124,8 @@ public sealed class ProfileCommandTests : IDisposable
     public void FilesThatAreMissingOrCanNotBeWrittenAreNamed()
     {
         DwrsegProcess.Run("profile", _folder.File("none.png"), "--model", _model, "--device", "cpu").Failed(3, "none.png");
-        DwrsegProcess.Run("profile", "--model", _model, "--device", "cpu", "--size", "16x16", "--trace", _folder.File("none/trace.json")).Failed(3, "none/trace.json");
+        string[] arguments = ["profile", "--model", _model, "--device", "cpu", "--size", "16x16", "--trace", _folder.File("none/trace.json")];
+        DwrsegProcess.Run(arguments).Failed(3, "none/trace.json");
     }
 
     private static JsonElement Read(string file) => JsonDocument.Parse(File.ReadAllBytes(file)).RootElement;
@@ -149,8 +151,8 @@ public sealed class ProfileCommandTests : IDisposable
         Assert.True(Count("storeSectors") > 0 && Count("blockLoadSectors") >= Count("loadSectors") && Count("blockStoreSectors") >= Count("storeSectors"));
         Assert.InRange(counts.GetProperty("storesFilled").GetDouble(), 0.01, 1);
         Assert.InRange(counts.GetProperty("conflictShare").GetDouble(), 0, 0.05);
-        Assert.Equal(
-            (Count("loadSectors") + Count("storeSectors")) * 32.0 / launch.GetProperty("bytes").GetInt64(), counts.GetProperty("sectorsPerCompulsory").GetDouble(), 5);
+        double moved = (Count("loadSectors") + Count("storeSectors")) * 32.0;
+        Assert.Equal(moved / launch.GetProperty("bytes").GetInt64(), counts.GetProperty("sectorsPerCompulsory").GetDouble(), 5);
         Assert.Equal(Math.Max(Time("memoryUs"), Time("arithmeticUs")), Time("floorUs"), 5);
         Assert.True(Time("expectedUs") > Math.Max(Time("floorUs"), Math.Max(Time("l2Us"), Time("executionUs"))));
         bool isMma = launch.GetProperty("kernel").GetString() is "conv_mma" or "conv_first" or "sir_mma" or "dwr_sr_mma";
@@ -161,7 +163,8 @@ public sealed class ProfileCommandTests : IDisposable
     {
         JsonElement[] events = [.. Read(file).GetProperty("traceEvents").EnumerateArray()];
         JsonElement[] spans = [.. events.Where(e => e.GetProperty("ph").GetString() == "X")];
-        Assert.Equal(["process_name", "thread_name"], events.Where(e => e.GetProperty("ph").GetString() == "M").Select(e => e.GetProperty("name").GetString()));
+        IEnumerable<JsonElement> names = events.Where(e => e.GetProperty("ph").GetString() == "M");
+        Assert.Equal(["process_name", "thread_name"], names.Select(e => e.GetProperty("name").GetString()));
         Assert.Equal(launches.Length, spans.Length);
         double end = 0;
         foreach ((JsonElement span, JsonElement launch) in spans.Zip(launches))

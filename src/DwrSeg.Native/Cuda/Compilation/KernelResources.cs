@@ -56,8 +56,9 @@ internal sealed record KernelResources(int Registers, int StaticSharedBytes, int
         public Cubin(ReadOnlySpan<byte> file)
         {
             _file = file;
-            bool isCubin = file.Length >= HeaderBytes && file[..4].SequenceEqual("\u007fELF"u8) && file[4] == 2 && file[5] == 1 && UInt16(18) == Cuda;
-            if (!isCubin) throw new InvalidDataException("this is no cubin: an ELF file of 64 bits for CUDA is expected");
+            // 64 bits, little-endian.
+            bool isElf = file.Length >= HeaderBytes && file[..4].SequenceEqual("\u007fELF"u8) && file[4] == 2 && file[5] == 1;
+            if (!isElf || UInt16(18) != Cuda) throw new InvalidDataException("this is no cubin: an ELF file of 64 bits for CUDA is expected");
             long table = (long)UInt64(40);
             int count = UInt16(60);
             Section names = ReadSection(table, UInt16(62));

@@ -39,10 +39,13 @@ internal sealed unsafe class Nvtx
     /// <summary>Ends the innermost range of this thread.</summary>
     public void End() => _pop();
 
-    private static Nvtx Of(nint library) =>
-        library != 0 && NativeLibrary.TryGetExport(library, "nvtxRangePushA", out nint push) && NativeLibrary.TryGetExport(library, "nvtxRangePop", out nint pop)
-            ? new Nvtx((delegate* unmanaged<byte*, int>)push, (delegate* unmanaged<int>)pop)
-            : new Nvtx(null, null);
+    private static Nvtx Of(nint library)
+    {
+        nint push = 0, pop = 0;
+        bool isThere = library != 0 && NativeLibrary.TryGetExport(library, "nvtxRangePushA", out push)
+            && NativeLibrary.TryGetExport(library, "nvtxRangePop", out pop);
+        return isThere ? new Nvtx((delegate* unmanaged<byte*, int>)push, (delegate* unmanaged<int>)pop) : new Nvtx(null, null);
+    }
 }
 
 /// <summary>A range that has begun; disposing it ends it.</summary>

@@ -55,8 +55,8 @@ internal sealed record GpuLimits(
 
     /// <summary>A card by its name.</summary>
     /// <exception cref="ArgumentException">The table has none of this name.</exception>
-    public static GpuLimits Of(string name) => All.FirstOrDefault(g => g.Name == name)
-        ?? throw new ArgumentException($"There are no limits of a card called '{name}'; there are {string.Join(", ", All.Select(g => g.Name))}.", nameof(name));
+    public static GpuLimits Of(string name) => All.FirstOrDefault(g => g.Name == name) ?? throw new ArgumentException(
+        $"There are no limits of a card called '{name}'; there are {string.Join(", ", All.Select(g => g.Name))}.", nameof(name));
 
     /// <summary>The table's row for a device, or for one that is not in it what follows from the driver's numbers.</summary>
     public static GpuLimits Of(CudaDevice device)

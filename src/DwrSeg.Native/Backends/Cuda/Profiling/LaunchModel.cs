@@ -99,7 +99,8 @@ internal static class LaunchModel
         double l2 = Math.Max(l2Bytes / gpu.L2Rate, unevenness * l2Bytes / port);
 
         double share = ConvTile.ShareOfPeak(Math.Min(busiest, residentBlocks) * ((threads + 31) / 32));
-        double mma = counts.MmaFlops == 0 ? 0 : counts.MmaFlops / gpu.FlopRate(tensorCores: true), other = counts.OtherFlops / gpu.FlopRate(tensorCores: false);
+        double mma = counts.MmaFlops == 0 ? 0 : counts.MmaFlops / gpu.FlopRate(tensorCores: true);
+        double other = counts.OtherFlops / gpu.FlopRate(tensorCores: false);
         double issue = counts.WarpInstructions / (IssuesPerCycle * gpu.Multiprocessors * gpu.CyclesPerSecond);
         double execution = unevenness * Math.Max(Math.Max(mma, other), issue) / share;
         return new LaunchTime(memory, arithmetic, floor, l2, execution, Math.Max(Math.Max(floor, l2), execution) + gpu.LaunchSeconds);
