@@ -11,7 +11,11 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cli;
 
-/// <summary>Timing a frame launch by launch as on a CUDA device, here on the emulator's, whose times are its host's.</summary>
+/// <summary>
+/// Timing a frame launch by launch as on a CUDA device, here on the emulator's, whose times are its host's. Alone, since it reads what is written
+/// to the console.
+/// </summary>
+[Collection(nameof(RunsAlone))]
 public sealed class FrameProfilerTests
 {
     [Fact]
@@ -49,5 +53,39 @@ public sealed class FrameProfilerTests
         Assert.Equal(sum, totals.GetProperty("sumUs").GetDouble(), 3);
         Assert.Equal(totals.GetProperty("frameUs").GetDouble() - sum, totals.GetProperty("differenceUs").GetDouble(), 3);
         Assert.True(json.GetProperty("copyGBs").GetDouble() > 0);
+
+        // Tables for a terminal do not go through the console's writer.
+        if (Terminal.IsRich) return;
+        string[] lines = Written(() =>
+        {
+            ProfileTables.WriteHead(profile);
+            ProfileTables.WriteLaunches(profile);
+            ProfileTables.WriteKernels(profile);
+            ProfileTables.WriteTotals(profile);
+        });
+        Assert.Contains(lines, l => l.StartsWith("times", StringComparison.Ordinal) && l.EndsWith("no hardware", StringComparison.Ordinal));
+        int head = Array.FindIndex(lines, l => l.StartsWith("step ", StringComparison.Ordinal));
+        Assert.Contains("of copy", lines[head], StringComparison.Ordinal);
+        Assert.Equal(
+            profile.Launches.Select(r => r.Launch!.Variant.Name),
+            lines[(head + 1)..].TakeWhile(l => l.Length > 0).Select(l => l.Split("  ", StringSplitOptions.RemoveEmptyEntries)[2].Trim()));
+        Assert.Contains(lines, l => l.StartsWith("whole frame", StringComparison.Ordinal));
+        Assert.Contains(lines, l => l.StartsWith("difference", StringComparison.Ordinal));
+    }
+
+    private static string[] Written(Action write)
+    {
+        TextWriter console = Console.Out;
+        using var text = new StringWriter();
+        Console.SetOut(text);
+        try
+        {
+            write();
+        }
+        finally
+        {
+            Console.SetOut(console);
+        }
+        return text.ToString().ReplaceLineEndings("\n").Split('\n');
     }
 }
