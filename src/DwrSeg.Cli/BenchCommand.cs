@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using DwrSeg.Native;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Formats;
 

@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
 using DwrSeg.Native;
-using DwrSeg.Native.Backends;
 
 namespace DwrSeg.Cli;
 
@@ -23,7 +22,7 @@ internal static class CommonOptions
         {
             Description = "Arithmetic: auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16.",
             HelpName = "P",
-            DefaultValueFactory = _ => Native.Backends.Precision.Automatic,
+            DefaultValueFactory = _ => Native.Precision.Automatic,
             CustomParser = result =>
             {
                 string text = result.Tokens[0].Value;
@@ -32,7 +31,7 @@ internal static class CommonOptions
                     if (NameOf(precision) == text) return precision;
                 }
                 result.AddError($"--precision '{text}' is not auto, fp32, fp16 or bf16.");
-                return Native.Backends.Precision.Automatic;
+                return Native.Precision.Automatic;
             },
         };
         return option;
@@ -41,9 +40,9 @@ internal static class CommonOptions
     /// <summary>What the command line calls it.</summary>
     public static string NameOf(Precision precision) => precision switch
     {
-        Native.Backends.Precision.Automatic => "auto",
-        Native.Backends.Precision.Float32 => "fp32",
-        Native.Backends.Precision.Float16 => "fp16",
+        Native.Precision.Automatic => "auto",
+        Native.Precision.Float32 => "fp32",
+        Native.Precision.Float16 => "fp16",
         _ => "bf16",
     };
 
