@@ -16,6 +16,10 @@ namespace DwrSeg.PtxEmulator.Driver;
 /// </remarks>
 internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
 {
+    // By thread, not by driver: handles that were forgotten are given back by finalizers, which may run after one of a driver's own table.
+    [ThreadStatic]
+    private static ConditionalWeakTable<EmulatedDriver, ThreadState>? _threadStates;
+
     private readonly Lock _gate = new();
     private readonly EmulatedDriverOptions _options;
     private readonly Scheduler _scheduler;
@@ -24,7 +28,6 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     private readonly nint[] _pools;
     private readonly LaunchLog _log;
     private readonly OrderLog? _order;
-    private readonly ConditionalWeakTable<Thread, ThreadState> _threads = [];
     private bool _initialised;
 
     public EmulatedDriver(EmulatedDriverOptions? options = null)
@@ -89,7 +92,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         }
     }
 
-    private ThreadState This => _threads.GetValue(Thread.CurrentThread, _ => new ThreadState());
+    private ThreadState This => (_threadStates ??= []).GetValue(this, _ => new ThreadState());
 
     public void ClearLaunches()
     {
