@@ -53,6 +53,9 @@ internal sealed class CudaBackend : IBackend
         _ => Precision.BFloat16,
     };
 
+    /// <summary>The device's kernels.</summary>
+    public KernelCache Kernels => _kernels;
+
     public ITensorStore CreateStore() => new CudaStore(_context);
 
     public IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null)

@@ -83,6 +83,9 @@ internal sealed class CudaPlan : IPlan
     /// <summary>How maps lie in memory.</summary>
     public CudaElement Element { get; }
 
+    /// <summary>Where runs are put; to time them.</summary>
+    public CudaStream Stream => _stream;
+
     /// <summary>Memory for sums that blocks share.</summary>
     public SplitWorkspace Workspace { get; }
 
