@@ -13,6 +13,9 @@ public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
     // One plan for all cases, with memory of its own for every tensor: what one launch needs is still there after the others ran.
     private static readonly Lazy<(CudaPlan Plan, IReadOnlyList<LaunchCase> Cases)> Shared = new(Compile);
 
+    // What launches hold by address only.
+    private static readonly List<object> KeptAlive = [];
+
     private readonly int _position;
     private readonly string _layer;
 
@@ -56,6 +59,7 @@ public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
         var pixels = new CudaDeviceVariable<byte>(backend.Kernels.Context, 3L * imageHeight * imageWidth);
         pixels.MemsetAsync(100, plan.Stream);
         var classes = new CudaDeviceVariable<byte>(backend.Kernels.Context, (long)imageHeight * imageWidth);
+        KeptAlive.AddRange([backend, store, pixels, classes]);
         var image = new DeviceImage(pixels.DevicePointer, imageWidth, imageHeight, 3 * imageWidth, PixelFormat.Rgb);
         string size = $"{imageHeight}x{imageWidth}";
         cases.Insert(0, new LaunchCase(-1, $"{size} > {height}x{width}", PreprocessCuda.Prepare(
