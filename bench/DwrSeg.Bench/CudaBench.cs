@@ -1,13 +1,46 @@
 using DwrSeg.Native;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.PtxEmulator;
 
 namespace DwrSeg.Bench;
 
-/// <summary>Marks benchmarks that <see cref="CudaBench"/> has to have a device for.</summary>
+/// <summary>Marks benchmarks that need something which is not everywhere; where it is missing they are left out, with the reason.</summary>
 [AttributeUsage(AttributeTargets.Class)]
-internal sealed class NeedsCudaAttribute : Attribute;
+internal abstract class NeedsAttribute : Attribute
+{
+    /// <summary>Why they can't run here; null where they can.</summary>
+    public abstract string? WhyNot { get; }
+}
+
+/// <summary>They need the device of <see cref="CudaBench"/>.</summary>
+internal sealed class NeedsCudaAttribute : NeedsAttribute
+{
+    private static readonly Lazy<string?> Reason = new(CudaBench.WhyNot);
+
+    public override string? WhyNot => Reason.Value;
+}
+
+/// <summary>They compile kernels.</summary>
+internal sealed class NeedsNvrtcAttribute : NeedsAttribute
+{
+    public override string? WhyNot
+    {
+        get
+        {
+            try
+            {
+                _ = Nvrtc.Instance;
+                return null;
+            }
+            catch (CudaException e)
+            {
+                return e.Message;
+            }
+        }
+    }
+}
 
 /// <summary>
 /// The device of the CUDA benchmarks: the first CUDA device, or what <c>DWRSEG_BENCH_DEVICE</c> names. <c>emulated</c> proves that the
