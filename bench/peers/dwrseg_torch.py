@@ -329,7 +329,7 @@ def bench(options):
             case = Case(options, model, mode, precision, execution, size, batch)
             host, device = case.times(options.seconds)
         except Exception as problem:  # A combination that this device or compiler can't do must not end the others.
-            failures.append({"run": what, "problem": str(problem).splitlines()[0] if str(problem) else type(problem).__name__})
+            failures.append({"run": what, "problem": " ".join(str(problem).split()[:40]) or type(problem).__name__})
             print(f"{what}: {failures[-1]['problem']}", file=sys.stderr, flush=True)
             continue
         run = {
