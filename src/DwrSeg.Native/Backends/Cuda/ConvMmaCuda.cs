@@ -26,7 +26,8 @@ internal static class ConvMmaCuda
     private sealed record Division(int TileM, int TileN, int TileK, int Stages, int WarpsM, int WarpsN, int Registers)
     {
         public ConvTile Tile { get; } = new(
-            TileM, TileN, TileK, 32 * WarpsM * WarpsN, Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * (TileN + 8) * 4), Registers);
+            TileM, TileN, TileK, 32 * WarpsM * WarpsN,
+            Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * ((TileN + 8) * 4 + Math.Min(TileN, 64) * 2)), Registers);
 
         public KernelVariant Variant(CudaElement element, bool aligned, bool split)
         {
@@ -53,6 +54,13 @@ internal static class ConvMmaCuda
         (Division division, int splits) = Choose(device, c, SplitWorkspace.Unlimited);
         long tiles = division.Tile.TilesOf(c);
         return splits == 1 ? (0, 0) : (tiles * splits * division.Tile.SumBytes, (int)tiles);
+    }
+
+    /// <summary>What the best launch takes by the model of <see cref="ConvTile"/>, in cycles.</summary>
+    public static double Cycles(CudaDevice device, in CudaConvolution c)
+    {
+        (Division division, int splits) = Choose(device, c, SplitWorkspace.Unlimited);
+        return division.Tile.Cycles(c, splits, device, Rate(device.ComputeCapability));
     }
 
     /// <summary>Settles the launch that the model of <see cref="ConvTile"/> finds cheapest. Weights are in the order <see cref="WeightOrder.Rows"/>.</summary>
@@ -117,8 +125,8 @@ internal static class ConvMmaCuda
         return (divisions.First(d => d.Tile == tile), splits);
     }
 
-    // Multiply-adds with fp32 sums a cycle and multiprocessor. On sm_90 mma.sync reaches about 62 % of what wgmma does.
-    private static double Rate(ComputeCapability architecture) => architecture.Number switch
+    /// <summary>Multiply-adds with fp32 sums a cycle and multiprocessor. On sm_90 <c>mma.sync</c> reaches about 62 % of what <c>wgmma</c> does.</summary>
+    public static double Rate(ComputeCapability architecture) => architecture.Number switch
     {
         90 => 1270,
         80 => 1024,
