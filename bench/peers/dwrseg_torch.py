@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 """DWRSeg (arXiv 2212.01173) in PyTorch, to be measured beside dwrseg.
 
-  dwrseg_torch.py check FILE...     parameters, and logits against those that the files hold (tests/golden/eval*.safetensors)
-  dwrseg_torch.py bench [options]   times every combination of the values given, prints a line each, --json FILE keeps them
+  dwrseg_torch.py --check FILE...   parameters, and logits against those that the files hold (tests/golden/eval*.safetensors)
+  dwrseg_torch.py [options]         times every combination of the values given, prints a line each, --json FILE keeps them
 
 The network is built from the configuration that a weights file carries under "dwrseg"; parameters have the file's names. Needs torch alone;
 runs on the CPU too. Times are per image, from a normalised image in the device's memory to the class map there (inference), or one whole
-step of SGD (training). Lists take several values: --batch 1 8 --precision fp16 fp32.
+step of SGD (training). Options take several values: --batch 1 8 --precision fp16 fp32; --all stands for all modes, precisions and executions.
 """
 import argparse
 import itertools
@@ -212,7 +212,7 @@ def check(options):
         model, title = named_network(name)
         print(f"{title}: {parameters_of(model):,} parameters")
     failed = 0
-    for path in options.files:
+    for path in options.check:
         tensors, metadata = read_safetensors(path)
         model = Network(config_of(metadata)).eval()
         load(model, tensors, "param.")
@@ -347,34 +347,45 @@ def bench(options):
         print(f"{case.model_name} {what}: median {run['medianMs']:.3f} ms, min {run['minMs']:.3f} ms, p99 {run['p99Ms']:.3f} ms an image, "
               f"{run['fps']:.2f} images/s", flush=True)
         del case
+        if options.json:  # After each, so that what was measured is kept when the rest is cut short.
+            write_json(options.json, runs, failures)
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"runs": runs, "failures": failures}, file, indent=2)
-            file.write("\n")
+        write_json(options.json, runs, failures)
     return 0 if runs else 1
 
 
+def write_json(path, runs, failures):
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"runs": runs, "failures": failures}, file, indent=2)
+        file.write("\n")
+
+
 def main():
+    modes, executions = ["infer", "train"], ["eager", "compiled", "graph", "compiled+graph"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    checking = commands.add_parser("check", help="compare logits with recorded ones")
-    checking.add_argument("files", nargs="*")
-    checking.add_argument("--tolerance", type=float, default=1e-4, help="largest relative error (default 1e-4)")
-    timing = commands.add_parser("bench", help="measure times")
-    timing.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    timing.add_argument("--model", nargs="+", default=["base"], help="base, large, or a weights file")
-    timing.add_argument("--mode", nargs="+", default=["infer"], choices=["infer", "train"])
-    timing.add_argument("--precision", nargs="+", default=["fp32"], choices=list(DTYPES))
-    timing.add_argument("--execution", nargs="+", default=["eager"], choices=["eager", "compiled", "graph", "compiled+graph"])
-    timing.add_argument("--layout", default="nhwc", choices=["nhwc", "nchw"], help="memory format (default nhwc, channels_last)")
-    timing.add_argument("--size", nargs="+", default=["512x1024"], help="HxW")
-    timing.add_argument("--batch", nargs="+", type=int, default=[1])
-    timing.add_argument("--seconds", type=float, default=5, help="how long to measure each, at least three runs")
-    timing.add_argument("--warm-up", type=int, default=5, help="runs before")
-    timing.add_argument("--threads", type=int, default=0, help="CPU threads; 0: PyTorch's choice")
-    timing.add_argument("--json", help="file for the figures; dwrseg bench --peer-json puts them beside its own")
+    parser.add_argument("--check", nargs="+", metavar="FILE", help="compare logits with recorded ones instead of measuring times")
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative error of --check (default 1e-4)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--model", nargs="+", default=["base"], help="base, large, or a weights file")
+    parser.add_argument("--mode", nargs="+", choices=modes, help="default infer")
+    parser.add_argument("--precision", nargs="+", choices=list(DTYPES), help="default fp32")
+    parser.add_argument("--execution", nargs="+", choices=executions, help="default eager")
+    parser.add_argument("--all", action="store_true", help="every mode, precision and execution that is not chosen by its own option")
+    parser.add_argument("--layout", default="nhwc", choices=["nhwc", "nchw"], help="memory format (default nhwc, channels_last)")
+    parser.add_argument("--size", nargs="+", default=["512x1024"], help="HxW")
+    parser.add_argument("--batch", nargs="+", type=int, default=[1])
+    parser.add_argument("--seconds", type=float, default=2, help="how long to measure each (default 2), at least three runs")
+    parser.add_argument("--warm-up", type=int, default=5, help="runs before")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: PyTorch's choice")
+    parser.add_argument("--json", help="file for the figures; dwrseg bench --peer-json puts them beside its own")
     options = parser.parse_args()
-    return check(options) if options.command == "check" else bench(options)
+    if not options.device.startswith("cuda"):
+        executions = [e for e in executions if "graph" not in e]
+    precisions = [p for p in DTYPES if p != "tf32" or options.device.startswith("cuda")]
+    options.mode = options.mode or (modes if options.all else ["infer"])
+    options.precision = options.precision or (precisions if options.all else ["fp32"])
+    options.execution = options.execution or (executions if options.all else ["eager"])
+    return check(options) if options.check else bench(options)
 
 
 if __name__ == "__main__":
