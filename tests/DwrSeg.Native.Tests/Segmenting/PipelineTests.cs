@@ -27,7 +27,7 @@ public sealed class PipelineTests : IDisposable
     public async Task FramesComeOutInOrderWithWhatRunsGive(string device, int seed, double eagerness)
     {
         using Segmenter segmenter = Load(device, seed, eagerness, new SegmenterOptions { SizePolicy = SizePolicy.Native, Threads = 1 });
-        IReadOnlyList<Frame> frames = FrameSource.Frames(10);
+        IReadOnlyList<Frame> frames = FrameSource.Frames(8);
         (byte[] Classes, byte[] Confidence)[] expected = [.. frames.Select(f => FrameSource.Expected(segmenter, f))];
         int number = 0;
         await foreach (Frame frame in segmenter.RunAsync(FrameSource.Source(frames), framesInFlight: 3))
@@ -52,14 +52,14 @@ public sealed class PipelineTests : IDisposable
         (byte[] Classes, byte[] _)[] expected = [.. ring.Select(f => FrameSource.Expected(segmenter, f))];
         int taken = 0, returned = 0, most = 0;
         await foreach (Frame frame in segmenter.RunAsync(
-            FrameSource.Source(Enumerable.Range(0, 4 * inFlight).Select(i => ring[i % inFlight]), _ => taken++), inFlight))
+            FrameSource.Source(Enumerable.Range(0, 3 * inFlight).Select(i => ring[i % inFlight]), _ => taken++), inFlight))
         {
             most = Math.Max(most, taken - returned);
             Assert.Equal(expected[returned % inFlight].Classes, frame.Classes.ToArray());
             frame.Classes.Span.Fill(0xEE);
             returned++;
         }
-        Assert.Equal(4 * inFlight, returned);
+        Assert.Equal(3 * inFlight, returned);
         Assert.InRange(most, 1, inFlight);
     }
 
@@ -241,13 +241,14 @@ public sealed class PipelineTests : IDisposable
 
     private static async Task AssertWorks(Segmenter segmenter, IReadOnlyList<Frame> frames)
     {
+        const int Count = 3;
         int number = 0;
-        await foreach (Frame frame in segmenter.RunAsync(FrameSource.Source(frames)))
+        await foreach (Frame frame in segmenter.RunAsync(FrameSource.Source(frames.Take(Count))))
         {
             Assert.Equal(FrameSource.Expected(segmenter, frames[number]).Classes, frame.Classes.ToArray());
             number++;
         }
-        Assert.Equal(frames.Count, number);
+        Assert.Equal(Count, number);
     }
 
     private Segmenter Load(string device, int seed = 1, double eagerness = 0, SegmenterOptions? options = null) => device == "cpu"

@@ -76,8 +76,6 @@ public sealed class CudaNetworkTests(ITestOutputHelper output)
     // The class map's launch is one more than the plan's.
     [Theory]
     [InlineData("base", 80, 30)]
-    [InlineData("base", 90, 30)]
-    [InlineData("large", 80, 42)]
     [InlineData("large", 90, 42)]
     public void ANetworkTakesFewLaunches(string model, int architecture, int most)
     {
