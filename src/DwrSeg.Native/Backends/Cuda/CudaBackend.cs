@@ -53,7 +53,7 @@ internal sealed class CudaBackend : IBackend
         _ => Precision.BFloat16,
     };
 
-    /// <summary>The device's kernels.</summary>
+    /// <summary>Kernels compiled for the device.</summary>
     public KernelCache Kernels => _kernels;
 
     public ITensorStore CreateStore() => new CudaStore(_context);
