@@ -30,6 +30,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     private readonly EmulatedContext?[] _contexts;
     private readonly nint[] _pools;
     private readonly LaunchLog _log;
+    private readonly OrderLog? _order;
     private bool _initialised;
 
     public EmulatedDriver(EmulatedDriverOptions? options = null)
@@ -39,6 +40,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         _contexts = new EmulatedContext?[_options.Devices.Count];
         _pools = [.. _options.Devices.Select(d => _handles.Add(d))];
         _log = new LaunchLog(_options.MaxLaunches);
+        _order = _options.LogsOrder ? new OrderLog() : null;
     }
 
     /// <summary>One emulated device of a compute capability (10 · major + minor).</summary>
@@ -67,6 +69,15 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         }
     }
 
+    /// <summary>What was put on streams since <see cref="ClearOrder"/>, where <see cref="EmulatedDriverOptions.LogsOrder"/> is set.</summary>
+    public IReadOnlyList<LoggedOperation> Order
+    {
+        get
+        {
+            lock (_gate) return _order?.Operations ?? [];
+        }
+    }
+
     /// <summary>What has been made and not given back, on all devices.</summary>
     public LiveObjects Live
     {
@@ -89,6 +100,11 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     public void ClearLaunches()
     {
         lock (_gate) _log.Clear();
+    }
+
+    public void ClearOrder()
+    {
+        lock (_gate) _order?.Clear();
     }
 
     public CUresult Init(uint flags)
@@ -255,7 +271,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
 
     private EmulatedContext AddContext(CUdevice device, DeviceModel model)
     {
-        var context = new EmulatedContext(device, model, _options, _log);
+        var context = new EmulatedContext(device, model, _options, _log) { Order = _order };
         context.Handle = new CUcontext(_handles.Add(context));
         return context;
     }
