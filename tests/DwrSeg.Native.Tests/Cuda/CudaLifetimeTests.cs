@@ -6,6 +6,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class CudaLifetimeTests
 {
     private static LiveObjects Nothing => default;
@@ -93,7 +94,7 @@ public sealed class CudaLifetimeTests
     [Fact]
     public void ThreadsShareAContext()
     {
-        using var driver = new EmulatedDriver(80);
+        ICudaDriver driver = TestDriver.Open(80);
         using var context = new CudaContext(driver);
         Parallel.For(0, 16, i =>
         {
@@ -104,7 +105,9 @@ public sealed class CudaLifetimeTests
             Assert.Equal(values, memory.ToArray(stream));
         });
         context.Dispose();
-        Assert.Equal(Nothing, driver.Live);
+        if (driver is not EmulatedDriver emulated) return;
+        Assert.Equal(Nothing, emulated.Live);
+        emulated.Dispose();
     }
 
     [Fact]
@@ -166,7 +169,7 @@ public sealed class CudaLifetimeTests
     [Fact]
     public void CapturesAndDisposalsOfManyThreadsDoNotMeet()
     {
-        using var driver = new EmulatedDriver(80);
+        ICudaDriver driver = TestDriver.Open(80);
         Parallel.For(0, 8, new ParallelOptions { MaxDegreeOfParallelism = 8 }, worker =>
         {
             for (int i = 0; i < 25; i++)
@@ -185,7 +188,9 @@ public sealed class CudaLifetimeTests
                 Assert.Equal([.. Enumerable.Repeat((byte)worker, 8), .. Enumerable.Repeat((byte)i, 8)], memory.ToArray(stream));
             }
         });
-        Assert.Equal(Nothing, driver.Live);
+        if (driver is not EmulatedDriver emulated) return;
+        Assert.Equal(Nothing, emulated.Live);
+        emulated.Dispose();
     }
 
     [Fact]

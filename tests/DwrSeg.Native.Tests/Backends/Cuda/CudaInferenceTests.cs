@@ -5,16 +5,19 @@ using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Cuda;
+using DwrSeg.Native.Tests.Cuda.Kernels;
 using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Backends.Cuda;
 
-/// <summary>The CUDA backend's plans on emulated devices: against the float64 oracle, PyTorch's results and the CPU backend.</summary>
+/// <summary>The CUDA backend's plans: against the float64 oracle, PyTorch's results and the CPU backend.</summary>
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class CudaInferenceTests
 {
-    public static TheoryData<int> Architectures => [61, 75, 80, 90];
+    public static IEnumerable<TheoryDataRow<int>> Architectures => KernelDevice.Architectures;
 
     public static TheoryData<string> Goldens => ["eval.safetensors", "eval-odd-size.safetensors", "eval-large.safetensors"];
 
@@ -171,8 +174,7 @@ public sealed class CudaInferenceTests
         Assert.All(errors, e => Assert.True(e.Passes, $"{name}, {element}: {e}"));
     }
 
-    private static CudaBackend Open(int architecture, CudaElement element) =>
-        new("emulated", new EmulatedDriver(architecture), 0, element, wantsPtx: true);
+    private static CudaBackend Open(int architecture, CudaElement element) => TestDriver.OpenBackend(architecture, element);
 
     private static double OracleError(float[] found, float[] expected) =>
         Math.Sqrt(found.Zip(expected).Sum(p => Math.Pow(p.First - p.Second, 2)) / expected.Sum(e => (double)e * e));

@@ -6,6 +6,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class ConvMmaCudaTests
 {
     public static IEnumerable<TheoryDataRow<int, string>> Cases => KernelDevice.ArchitecturesAndTypes.Where(r => r.Data.Item2 != "f32");

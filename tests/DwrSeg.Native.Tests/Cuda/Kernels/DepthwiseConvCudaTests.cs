@@ -6,6 +6,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class DepthwiseConvCudaTests
 {
     // Nine products and a bias of order 1, each rounded to 24 bits.

@@ -1,10 +1,8 @@
 using System.Collections.Concurrent;
-using System.Globalization;
 using System.Runtime.InteropServices;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
-using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.PtxEmulator;
 using DwrSeg.PtxEmulator.Driver;
 using Xunit;
@@ -12,45 +10,38 @@ using Xunit;
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
 /// <summary>
-/// Where kernel tests run: on emulated devices of several architectures, or, with <c>DWRSEG_TEST_DEVICE=cuda</c>, on the first real one.
+/// Where kernel tests run: on emulated devices of several architectures, or on the real one that <see cref="TestDriver"/> gives.
 /// A device is opened once and kept for all tests, so that a kernel is compiled once.
 /// </summary>
 internal sealed class KernelDevice
 {
-    private const string Variable = "DWRSEG_TEST_DEVICE";
-
     private static readonly ConcurrentDictionary<int, Lazy<KernelDevice>> Devices = new();
 
     private readonly Lock _counting = new();
 
     private KernelDevice(int architecture, KernelFiles? files = null)
     {
-        ICudaDriver driver = IsReal ? NativeDriver.Instance
-            : new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(architecture)], Seed = Seed });
-        Context = new CudaContext(driver);
+        Context = new CudaContext(TestDriver.Open(architecture));
         Kernels = new KernelCache(Context, Nvrtc.Instance, wantsPtx: !IsReal, files);
         Stream = new CudaStream(Context);
     }
 
-    public static bool IsReal => Environment.GetEnvironmentVariable(Variable) == "cuda";
+    public static bool IsReal => TestDriver.IsReal;
 
     /// <summary>Architectures that every kernel runs on: fp32 alone, no <c>cp.async</c>, the usual one, the newest.</summary>
-    public static IEnumerable<TheoryDataRow<int>> Architectures => IsReal ? [0] : [61, 75, 80, 90];
+    public static IEnumerable<TheoryDataRow<int>> Architectures =>
+        TestDriver.Architectures(61, 75, 80, 90).Select(a => new TheoryDataRow<int>(a) { Skip = TestDriver.WhyNot(a) });
 
     /// <summary>Types and architectures, each type where it is offered.</summary>
     public static IEnumerable<TheoryDataRow<int, string>> ArchitecturesAndTypes =>
         from row in Architectures
         from element in Enum.GetValues<CudaElement>()
-        where On(row.Data).Supports(element)
-        select new TheoryDataRow<int, string>(row.Data, element.KernelName());
+        where element.FirstArchitecture() <= (IsReal ? Usual.Context.Device.ComputeCapability : ComputeCapability.FromNumber(row.Data))
+        select new TheoryDataRow<int, string>(row.Data, element.KernelName()) { Skip = row.Skip };
 
     /// <summary>Types on the device whose counts are looked at.</summary>
     public static IEnumerable<TheoryDataRow<string>> Types =>
         from element in Enum.GetValues<CudaElement>() where Usual.Supports(element) select new TheoryDataRow<string>(element.KernelName());
-
-    /// <summary>Decides in which order blocks and warps run: <c>DWRSEG_SEED</c>, or 1.</summary>
-    public static int Seed { get; } =
-        int.TryParse(Environment.GetEnvironmentVariable("DWRSEG_SEED"), CultureInfo.InvariantCulture, out int seed) ? seed : 1;
 
     public static KernelDevice Usual => On(IsReal ? 0 : 80);
 
