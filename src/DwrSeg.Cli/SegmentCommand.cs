@@ -72,9 +72,9 @@ internal static class SegmentCommand
                 result.SaveOverlay(overlay);
                 report.Add(image, result, time, classes, overlay);
             }
-            catch (Exception e) when (e is ImageFormatException or IOException or UnauthorizedAccessException)
+            catch (Exception e) when (e is ImageFormatException or IOException or UnauthorizedAccessException or InsufficientMemoryException)
             {
-                code = Errors.Report(e);
+                code = Math.Max(code, Errors.Report(e));
                 report.AddFailure(image, e.Message);
             }
         }

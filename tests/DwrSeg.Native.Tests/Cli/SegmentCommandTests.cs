@@ -129,6 +129,19 @@ public sealed class SegmentCommandTests : IDisposable
     }
 
     [Fact]
+    public void ImageTooLargeForTheMemoryIsReportedAndTheOthersAreDone()
+    {
+        Picture("in/a.png", 20, 10);
+        string large = Picture("in/b.png", 3000, 2000);
+        Picture("in/c.png", 20, 10);
+        // What the runtime may take counts as the machine's memory: 256 MiB here.
+        Dictionary<string, string> limit = new() { ["DOTNET_GCHeapHardLimit"] = "10000000" };
+        DwrsegProcess.RunWith(limit, "segment", _folder.File("in"), "--native", "--out", _out).Failed(1, "2000x3000");
+        Assert.Equal(["a.classes.png", "a.overlay.png", "c.classes.png", "c.overlay.png"], Written());
+        Assert.True(File.Exists(large));
+    }
+
+    [Fact]
     public void WhatIsMissingOrCanNotBeWrittenIsNamed()
     {
         string image = Picture("a.png", 20, 10);

@@ -7,8 +7,15 @@ namespace DwrSeg.Native.Backends.Cpu;
 /// <summary>Executes layer graphs in fp32 on the processor: vectorised kernels over a pool of threads.</summary>
 internal sealed class CpuBackend : IBackend
 {
+    private readonly Func<long> _availableMemory;
+
     /// <param name="threads">Threads to use, the caller's included; 0 takes one per processor.</param>
-    public CpuBackend(int threads = 0) => Pool = new WorkerPool(threads);
+    /// <param name="availableMemory">Bytes that a new plan may take; null asks the system.</param>
+    public CpuBackend(int threads = 0, Func<long>? availableMemory = null)
+    {
+        Pool = new WorkerPool(threads);
+        _availableMemory = availableMemory ?? AvailableMemory.Bytes;
+    }
 
     public string Name => "cpu";
 
@@ -30,7 +37,7 @@ internal sealed class CpuBackend : IBackend
     public IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null)
     {
         if (store is not CpuStore cpuStore) throw new ArgumentException("The store belongs to another backend.", nameof(store));
-        return new CpuPlan(graph, cpuStore, Pool, options ?? new PlanOptions());
+        return new CpuPlan(graph, cpuStore, Pool, options ?? new PlanOptions(), _availableMemory);
     }
 
     public void Dispose() => Pool.Dispose();

@@ -20,8 +20,8 @@ internal sealed unsafe class CpuPlan : IPlan
     private readonly HashSet<Tensor> _kept;
     private byte* _arena;
 
-    /// <exception cref="InsufficientMemoryException">The arena is larger than this machine's memory.</exception>
-    public CpuPlan(LayerGraph graph, CpuStore store, WorkerPool pool, PlanOptions options)
+    /// <exception cref="InsufficientMemoryException">The arena is larger than the memory that can be had.</exception>
+    public CpuPlan(LayerGraph graph, CpuStore store, WorkerPool pool, PlanOptions options, Func<long> availableMemory)
     {
         (Graph, _store, _pool, _guarded) = (graph, store, pool, options.Guarded);
         foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
@@ -34,12 +34,12 @@ internal sealed unsafe class CpuPlan : IPlan
         touched.Insert(0, [.. graph.Inputs]);
         _memory = MemoryPlan.Create(touched, BytesOf, lasting.Contains, _guarded ? GuardBytes : 0);
         // Systems that promise more memory than they have would end the process when the pages are touched.
-        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        long available = availableMemory();
         if (_memory.Bytes > available)
         {
             throw new InsufficientMemoryException(
-                $"The activations at input {graph.Inputs.First().Shape} need {_memory.Bytes >> 20} MiB, this machine has {available >> 20} MiB; " +
-                "choose a smaller input size or batch.");
+                $"The activations at input {graph.Inputs.First().Shape} need {_memory.Bytes >> 20} MiB, this machine has {available >> 20} MiB to spare; " +
+                "choose a smaller input size or batch, or end what else takes memory.");
         }
         _arena = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(_memory.Bytes, 1), (nuint)MemoryPlan.Alignment);
         // Touches every page now, and makes a value that nothing wrote a visible NaN.
