@@ -11,6 +11,9 @@ internal static class TrainCommand
 {
     private const string NoSplit = "none";
 
+    // A year.
+    private const double MostMinutes = 525_600;
+
     // An option that replaces one of the recipe's values where it is given.
     private sealed record Setting(Option Option, Func<ParseResult, TrainingOptions, TrainingOptions> Apply);
 
@@ -121,7 +124,9 @@ internal static class TrainCommand
         yield return Number<int>("--validate-every", "N", "Epochs between validations; 1.", (o, v) => o with { ValidationInterval = v });
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size in validation; by default the crop's where crops are reduced, else each image's own.");
         yield return new(size, (r, o) => o with { ValidationSize = r.GetValue(size) });
-        yield return Number<double>("--save-minutes", "X", "Minutes between checkpoints within an epoch; 5.", (o, v) => o with { SaveInterval = TimeSpan.FromMinutes(v) });
+        Option<double?> save = new Option<double?>("--save-minutes") { Description = "Minutes between checkpoints within an epoch; 5.", HelpName = "X" }
+            .InRange(0, MostMinutes);
+        yield return new(save, (r, o) => r.GetValue(save) is { } minutes ? o with { SaveInterval = TimeSpan.FromMinutes(minutes) } : o);
         yield return Number<int>("--metrics-every", "N", "Steps between lines in metrics.jsonl; 10.", (o, v) => o with { MetricsInterval = v });
         Option<string> type = new("--export-type") { Description = "Type of the model's weights: f16 (default), bf16 or f32.", HelpName = "T" };
         type.AcceptOnlyFromAmong("f16", "bf16", "f32");

@@ -65,6 +65,12 @@ public sealed class JoinedDataset : SegmentationDataset
         return part.SizeOf(i);
     }
 
+    internal override string IdentityOf(int index)
+    {
+        (SegmentationDataset part, int i) = Find(index);
+        return part.IdentityOf(i);
+    }
+
     private (SegmentationDataset Part, int Index) Find(int index)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);

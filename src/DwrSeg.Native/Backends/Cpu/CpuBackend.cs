@@ -19,18 +19,16 @@ internal sealed class CpuBackend : IBackend
 
     public string Name => "cpu";
 
-    public string Description
-    {
-        get
-        {
-            int bits = Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
-            return $"{RuntimeInformation.ProcessArchitecture}, {Pool.Workers} threads, {bits}-bit vectors";
-        }
-    }
+    public string Description => $"{RuntimeInformation.ProcessArchitecture}, {Pool.Workers} threads, {VectorBits}-bit vectors";
+
+    public string Arithmetic => $"{RuntimeInformation.ProcessArchitecture}, {VectorBits}-bit vectors";
 
     public Precision Precision => Precision.Float32;
 
     internal WorkerPool Pool { get; }
+
+    // Sums are ordered by lane.
+    private static int VectorBits => Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
 
     public ITensorStore CreateStore() => new CpuStore();
 
