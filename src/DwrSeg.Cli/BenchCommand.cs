@@ -43,6 +43,7 @@ internal static class BenchCommand
         });
         command.SetAction(result =>
         {
+            if (result.GetValue(json) is { } file) AtomicFile.RequireWritable(file);
             ModelChoice choice = ModelChoice.Open(result.GetValue(model)!);
             (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
             var settings = new BenchmarkSettings(

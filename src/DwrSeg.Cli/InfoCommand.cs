@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using DwrSeg.Native.Backends.Cpu;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
@@ -28,7 +29,7 @@ internal static class InfoCommand
         Terminal.WriteTable(["name", "layer", "output", "parameters>", "multiplies>"], [.. graph.Nodes.Select(Row)]);
 
         LayerGraph folded = InferencePasses.Apply(graph);
-        (MemoryPlan memory, int launches) = Plan(folded);
+        (int steps, MemoryPlan memory) = CpuPlan.Outline(folded);
         Console.Out.WriteLine();
         Terminal.WriteTable(["total", ""],
         [
@@ -37,7 +38,7 @@ internal static class InfoCommand
             ["multiplies", $"{Number(graph.Multiplies)} ({graph.Multiplies / 1e9:F3} G)"],
             ["multiplies after folding", $"{Number(folded.Multiplies)} ({folded.Multiplies / 1e9:F3} G)"],
             ["activation memory", $"{Mebibytes(memory.Bytes)} (fp32; {Mebibytes(memory.UnsharedBytes)} without sharing)"],
-            ["layers", $"{graph.Nodes.Length}, {launches} after folding"],
+            ["layers", $"{graph.Nodes.Length}, run in {steps} steps on the CPU"],
         ]);
         return ExitCode.Ok;
     }
@@ -58,21 +59,6 @@ internal static class InfoCommand
         Resize resize => $"bilinear to {resize.Height}x{resize.Width}",
         Layer layer => layer.GetType().Name.ToLowerInvariant(),
     };
-
-    private static (MemoryPlan Memory, int Launches) Plan(LayerGraph graph)
-    {
-        var constant = graph.ConstantNodes();
-        HashSet<Tensor> folded = [.. graph.Nodes.Where((_, i) => constant[i]).SelectMany(n => n.Outputs).Select(o => o.View.Tensor)];
-        Node[] nodes = [.. graph.Nodes.Where((_, i) => !constant[i])];
-        IReadOnlyCollection<Tensor>[] touched =
-        [
-            [.. graph.Inputs],
-            .. nodes.Select(n => (IReadOnlyCollection<Tensor>)
-                [.. n.Inputs.Concat(n.Outputs.Select(o => o.View)).Select(v => v.Tensor).Where(t => !t.IsStored && !folded.Contains(t)).Distinct()]),
-        ];
-        HashSet<Tensor> lasting = [.. graph.Inputs, .. graph.Outputs];
-        return (MemoryPlan.Create(touched, t => t.Shape.Elements * sizeof(float), lasting.Contains), nodes.Length);
-    }
 
     private static string Number(long value) => value == 0 ? "" : value.ToString("N0", CultureInfo.InvariantCulture);
 

@@ -9,8 +9,9 @@ internal static class InputImages
 
     /// <summary>
     /// Files as they are, folders as their images in the order of their names, each file once. What an earlier run wrote is left out of
-    /// folders.
+    /// folders, as are files whose name begins with a dot: other systems leave such beside real images.
     /// </summary>
+    /// <exception cref="UsageException">A name is empty.</exception>
     /// <exception cref="DirectoryNotFoundException">A folder holds no image.</exception>
     public static List<string> Expand(IEnumerable<string> arguments)
     {
@@ -18,6 +19,7 @@ internal static class InputImages
         var seen = new HashSet<string>(StringComparer.Ordinal);
         foreach (string argument in arguments)
         {
+            if (argument.Length == 0) throw new UsageException("An image's name is empty; name a file or a folder.");
             string[] files = Directory.Exists(argument) ? Walk(argument) : [argument];
             if (files.Length == 0) throw new DirectoryNotFoundException($"{argument}: no {string.Join(", ", Extensions)} file in this folder");
             images.AddRange(files.Where(f => seen.Add(Path.GetFullPath(f))));
@@ -29,6 +31,7 @@ internal static class InputImages
     [
         .. Directory.EnumerateFiles(folder)
             .Where(f => Extensions.Contains(Path.GetExtension(f), StringComparer.OrdinalIgnoreCase))
+            .Where(f => !Path.GetFileName(f.AsSpan()).StartsWith('.'))
             .Where(f => !f.EndsWith(ClassesSuffix, StringComparison.Ordinal) && !f.EndsWith(OverlaySuffix, StringComparison.Ordinal))
             .Order(StringComparer.Ordinal),
     ];

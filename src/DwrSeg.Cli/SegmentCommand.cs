@@ -54,7 +54,7 @@ internal static class SegmentCommand
         string weights = model ?? DefaultModel.Find();
         Stopwatch clock = Stopwatch.StartNew();
         using Segmenter segmenter = Segmenter.Load(weights, options);
-        Directory.CreateDirectory(folder);
+        OutputFolder.Create(folder);
         using Report report = json ? new JsonReport(weights, segmenter) : new TextReport(weights, segmenter, clock.Elapsed);
         int code = ExitCode.Ok;
         var names = new OutputNames();

@@ -71,6 +71,9 @@ public sealed class JoinedDataset : SegmentationDataset
         return part.IdentityOf(i);
     }
 
+    /// <summary>The data set that a sample comes from.</summary>
+    internal SegmentationDataset PartOf(int index) => Find(index).Part;
+
     private (SegmentationDataset Part, int Index) Find(int index)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);

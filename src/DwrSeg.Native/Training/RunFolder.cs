@@ -55,7 +55,6 @@ internal sealed class RunFolder : IDisposable
     public static RunFolder Open(string path, ExistingRun existing)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
-        if (File.Exists(path)) throw new IOException($"{path} is a file; the output must be a folder");
         string? found = Existing(path);
         if (existing == ExistingRun.Refuse && found is not null)
         {
@@ -69,7 +68,7 @@ internal sealed class RunFolder : IDisposable
         try
         {
             string[] missing = [.. Missing(path)];
-            Directory.CreateDirectory(path);
+            OutputFolder.Create(path);
             return new RunFolder(path, missing, existing == ExistingRun.Resume);
         }
         catch (UnauthorizedAccessException e)
