@@ -14,6 +14,7 @@ internal static class BenchCommand
     public static Command Create()
     {
         Option<string> model = ModelChoice.Option();
+        Option<string?> config = ModelChoice.ConfigOption();
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
@@ -35,7 +36,7 @@ internal static class BenchCommand
             "network's multiplies as the paper counts them, before any folding. The fraction of the FMA peak is that of the fastest run " +
             "against the best peak, measured on the same threads before, between and after the runs.")
         {
-            model, device, threads, precision, size, batch, train, seconds, iterations, steps, json,
+            model, config, device, threads, precision, size, batch, train, seconds, iterations, steps, json,
         };
         command.Validators.Add(result =>
         {
@@ -44,7 +45,7 @@ internal static class BenchCommand
         command.SetAction(result =>
         {
             if (result.GetValue(json) is { } file) AtomicFile.RequireWritable(file);
-            ModelChoice choice = ModelChoice.Open(result.GetValue(model)!);
+            ModelChoice choice = ModelChoice.Open(result.GetValue(model)!, changes: result.GetValue(config));
             (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
             var settings = new BenchmarkSettings(
                 choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations),

@@ -15,15 +15,17 @@ internal static class InfoCommand
         Option<string> model = ModelChoice.Option();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<int?> classes = new("--classes") { Description = "Number of classes, 2 to 255; default: the model file's own, else 19.", HelpName = "N" };
-        var command = new Command("info", "Show a network's layers, parameters, multiplies and memory.") { model, size, classes };
-        command.SetAction(result => Run(result.GetValue(model)!, result.GetValue(size), result.GetValue(classes)));
+        Option<string?> config = ModelChoice.ConfigOption();
+        var command = new Command("info", "Show a network's layers, parameters, multiplies and memory.") { model, config, size, classes };
+        command.SetAction(result => Run(
+            ModelChoice.Open(result.GetValue(model)!, result.GetValue(classes), result.GetValue(config)), result.GetValue(size)));
         return ExampleHelp.WithExamples(
-            command, "dwrseg info", "dwrseg info --model large --size 768x1536", "dwrseg info --model models/dwrseg-base-camvid.safetensors");
+            command, "dwrseg info", "dwrseg info --model large --size 768x1536", "dwrseg info --model models/dwrseg-base-camvid.safetensors",
+            "dwrseg info --config '{\"beta\": 3}'");
     }
 
-    private static int Run(string name, (int Height, int Width)? wantedSize, int? classes)
+    private static int Run(ModelChoice model, (int Height, int Width)? wantedSize)
     {
-        ModelChoice model = ModelChoice.Open(name, classes);
         (int height, int width) = wantedSize ?? model.InputSize ?? ModelChoice.DefaultSize;
         LayerGraph graph = DwrSegModel.Inference(model.Config, 1, height, width);
         Terminal.WriteTable(["name", "layer", "output", "parameters>", "multiplies>"], [.. graph.Nodes.Select(Row)]);
