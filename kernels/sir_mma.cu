@@ -45,7 +45,7 @@ constexpr int TAPS = 9, OUTPUT_STEPS = OUTPUTS / ROW, HALO_VECTORS = HALO * ROW_
 constexpr int FRAGMENTS_M = PIXELS / WARPS_M / 16, FRAGMENTS_N = MIDDLE / WARPS_N / 8, OUTPUT_FRAGMENTS = ROW / WARPS_N / 8;
 constexpr int COPY_ROWS = THREADS / ROW_VECTORS, W_COPIES = MIDDLE / COPY_ROWS, STAGE_VECTORS = MIDDLE * ROW_VECTORS;
 constexpr int STAGED_PITCH = OUTPUTS + 8;
-static_assert(PIXELS * STAGED_PITCH * 4 <= STAGES * STAGE_VECTORS * 16, "the staged sums fit in the weights' place");
+static_assert(PIXELS * (STAGED_PITCH * 4 + OUTPUTS * 2) <= STAGES * STAGE_VECTORS * 16, "sums and packed pixels fit in the weights' place");
 
 struct Arguments
 {
@@ -57,9 +57,6 @@ struct Arguments
     ConvShape shape;
     Epilogue<ELEMENT> epilogue;
     i32 middle, tiles_across;
-    // Rows of eight pixels of y are whole vectors on 16 bytes, and nothing is to be added but a bias.
-    i32 has_packed_rows;
-    i32 padding;
 };
 
 // The next step to copy. Steps of a pass: 64 inputs and a tap each, then 64 outputs each.
@@ -242,29 +239,6 @@ __device__ inline void stage_sums(const f32 (&sums)[OUTPUT_STEPS][FRAGMENTS_M][O
     }
 }
 
-// A warp stores a row of eight pixels, whose channels follow each other.
-__device__ inline void store_packed_row(const Arguments &a, const f32 *staged, i32 row, i32 column)
-{
-    const ConvShape &s = a.shape;
-    i32 line = threadIdx.x / 32;
-    if (row + line >= s.out_height) return;
-    uint4 *to = (uint4 *)(a.epilogue.y + ((i64(blockIdx.z) * s.out_height + row + line) * s.out_width + column) * s.outputs);
-    // A pixel has as many values as a row has vectors.
-    for (i32 vector = threadIdx.x % 32; vector < s.outputs; vector += 32)
-    {
-        f32 values[VECTOR];
-#pragma unroll
-        for (int i = 0; i < VECTOR; i++)
-        {
-            i32 pixel = (vector * VECTOR + i) / s.outputs, channel = (vector * VECTOR + i) % s.outputs;
-            values[i] = staged[(line * SIDE + pixel) * STAGED_PITCH + channel] + (a.epilogue.bias ? load_one(a.epilogue.bias + channel) : 0);
-        }
-        u32 words[words_of<ELEMENT, VECTOR>];
-        narrow<ELEMENT, VECTOR>(values, words);
-        to[vector] = make_uint4(words[0], words[1], words[2], words[3]);
-    }
-}
-
 // Where shared memory has room for two blocks, registers must have it too.
 #if __CUDA_ARCH__ >= 900
 constexpr int LEAST_BLOCKS = HALOS == 1 ? 2 : 1;
@@ -341,9 +315,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
     f32 *staged = (f32 *)weights;
     stage_sums(outputs, staged);
     __syncthreads();
-    if (a.has_packed_rows)
+    if (a.epilogue.is_packed && s.out_width % SIDE == 0)
     {
-        store_packed_row(a, staged, first_row, first_column);
+        // A warp stores a row of eight pixels.
+        i32 lane = threadIdx.x % 32, line = threadIdx.x / 32, row = first_row + line;
+        ELEMENT *run = (ELEMENT *)(staged + PIXELS * STAGED_PITCH) + line * SIDE * OUTPUTS;
+        pack_run(a.epilogue, s.outputs, staged + line * SIDE * STAGED_PITCH, STAGED_PITCH, SIDE, run, 0, 1);
+        __syncwarp();
+        i64 first_pixel = (i64(blockIdx.z) * s.out_height + row) * s.out_width + first_column;
+        if (row < s.out_height) store_run(a.epilogue, s.outputs, first_pixel, SIDE, run, lane, 32);
         return;
     }
     // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.

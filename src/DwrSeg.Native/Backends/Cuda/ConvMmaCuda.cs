@@ -26,7 +26,8 @@ internal static class ConvMmaCuda
     private sealed record Division(int TileM, int TileN, int TileK, int Stages, int WarpsM, int WarpsN, int Registers)
     {
         public ConvTile Tile { get; } = new(
-            TileM, TileN, TileK, 32 * WarpsM * WarpsN, Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * (TileN + 8) * 4), Registers);
+            TileM, TileN, TileK, 32 * WarpsM * WarpsN,
+            Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * ((TileN + 8) * 4 + Math.Min(TileN, 64) * 2)), Registers);
 
         public KernelVariant Variant(CudaElement element, bool aligned, bool split)
         {

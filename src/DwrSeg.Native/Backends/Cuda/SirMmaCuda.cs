@@ -120,7 +120,7 @@ internal static class SirMmaCuda
         Arguments arguments = new()
         {
             X = s.X.Data, Weights = s.Expand, Bias = s.ExpandBias, Project = s.Project, Middle = s.Middle, TilesAcross = (int)Grid.Blocks(s.Y.W, Side),
-            Shape = s.Expansion.Shape with { Outputs = s.Y.C }, HasPackedRows = HasPackedRows(s) ? 1 : 0,
+            Shape = s.Expansion.Shape with { Outputs = s.Y.C },
             Epilogue = s.Projection.Epilogue,
         };
         var grid = new Grid(arguments.TilesAcross * Grid.Blocks(s.Y.H, Side), 1, s.Y.N);
@@ -145,17 +145,12 @@ internal static class SirMmaCuda
                 && size.SharedBytes <= device.MaxSharedBytesPerBlock);
     }
 
-    // Eight pixels have as many vectors as channels, and start on one if their row does.
-    private static bool HasPackedRows(in CudaSir s) =>
-        s.Y.PixelStride == s.Y.C && s.Y.W % Side == 0 && s.Y.Data.Value % CudaElements.VectorBytes == 0 && s.Projection.Epilogue.IsVector == 0
-            && s.Residual is null && s.Relu == CudaRelu.None;
-
     [StructLayout(LayoutKind.Sequential)]
     private struct Arguments
     {
         public CUdeviceptr X, Weights, Bias, Project;
         public ConvShape Shape;
         public ConvEpilogue Epilogue;
-        public int Middle, TilesAcross, HasPackedRows, Padding;
+        public int Middle, TilesAcross;
     }
 }
