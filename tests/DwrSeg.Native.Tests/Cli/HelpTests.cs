@@ -8,12 +8,12 @@ public sealed partial class HelpTests
     private static readonly Dictionary<string, string[]> Promised = new()
     {
         ["segment"] = ["--model", "--device", "--size", "--out", "--json"],
-        ["train"] = ["--data", "--split", "--out", "--model", "--init", "--resume", "--batch", "--crop", "--epochs", "--seed", "--min-scale", "--max-scale"],
+        ["train"] = ["--data", "--split", "--out", "--model", "--config", "--verify", "--init", "--resume", "--batch", "--crop", "--epochs", "--seed", "--min-scale", "--max-scale"],
         ["eval"] = ["--data", "--split", "--model", "--json"],
         ["scene"] = ["--count", "--out", "--seed"],
         ["check"] = ["--device", "--precision", "--tolerance"],
-        ["info"] = ["--model", "--size"],
-        ["bench"] = ["--model", "--device", "--size", "--batch", "--train", "--json"],
+        ["info"] = ["--model", "--config", "--size"],
+        ["bench"] = ["--model", "--config", "--device", "--size", "--batch", "--train", "--json"],
     };
 
     [Fact]

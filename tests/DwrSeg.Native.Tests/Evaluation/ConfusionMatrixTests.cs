@@ -42,7 +42,7 @@ public sealed class ConfusionMatrixTests
         byte[] predicted = [.. Enumerable.Range(0, 5000).Select(_ => (byte)random.Next(7))];
         byte[] labels = [.. Enumerable.Range(0, 5000).Select(_ => random.Next(8) is < 7 and int id ? (byte)id : (byte)255)];
         ConfusionMatrix whole = Of(7, predicted, labels), parts = Of(7, predicted[..1234], labels[..1234]);
-        parts.Add(predicted[1234..], labels[1234..]);
+        parts.Add(predicted.AsSpan(1234), labels.AsSpan(1234));
         for (int label = 0; label < 7; label++)
         {
             for (int id = 0; id < 7; id++)

@@ -19,7 +19,9 @@ public sealed unsafe class WorkerPoolTests
         try
         {
             Counts counts = new(tasks);
-            Assert.True(Task.Run(() => counts.Run(pool)).Wait(Limit), "The run waits for workers that do nothing.");
+            Thread caller = new(() => counts.Run(pool)) { IsBackground = true };
+            caller.Start();
+            Assert.True(caller.Join(Limit), "The run waits for workers that do nothing.");
             counts.EachRan(1);
             Assert.Equal(1, counts.WorkersSeen);
         }
@@ -88,14 +90,14 @@ public sealed unsafe class WorkerPoolTests
     private sealed class Counts(int tasks)
     {
         private readonly int[] _runs = new int[tasks];
-        private int _workers;
+        private readonly int[] _workers = new int[1];
 
-        public int WorkersSeen => int.PopCount(_workers);
+        public int WorkersSeen => int.PopCount(_workers[0]);
 
         public void Run(WorkerPool pool)
         {
             fixed (int* runs = _runs)
-            fixed (int* workers = &_workers)
+            fixed (int* workers = _workers)
             {
                 Context context = new() { Runs = runs, Workers = workers };
                 pool.Run(_runs.Length, &Count, &context);
