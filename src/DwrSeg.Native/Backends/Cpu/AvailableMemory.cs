@@ -32,15 +32,15 @@ internal static class AvailableMemory
             // NUMBER:CONTROLLERS:PATH; version 2 has one line, 0::PATH.
             string[] parts = line.Split(':', 3);
             if (parts.Length < 3) continue;
-            if (parts[1].Length == 0) bytes = Math.Min(bytes, LeftBy(read, Groups, parts[2], "memory.max", "memory.current", "inactive_file"));
+            if (parts[1].Length == 0) bytes = Math.Min(bytes, LeftBy(read, Groups, parts[2], "memory.max", "memory.current", ""));
             else if (parts[1].Split(',').Contains("memory"))
-                bytes = Math.Min(bytes, LeftBy(read, Groups + "/memory", parts[2], "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"));
+                bytes = Math.Min(bytes, LeftBy(read, Groups + "/memory", parts[2], "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"));
         }
         return bytes;
     }
 
     // A container may see its own group as the root while its path is the host's: groups that are not there set no limit.
-    private static long LeftBy(Func<string, string?> read, string root, string path, string limit, string usage, string cache)
+    private static long LeftBy(Func<string, string?> read, string root, string path, string limit, string usage, string prefix)
     {
         long bytes = long.MaxValue;
         for (string group = path.TrimEnd('/'); ; group = group[..group.LastIndexOf('/')])
@@ -49,7 +49,8 @@ internal static class AvailableMemory
             if (Number(read($"{folder}/{limit}")) is { } most && Number(read($"{folder}/{usage}")) is { } used)
             {
                 // The group's file cache counts as used but goes when memory is wanted.
-                long files = Field(read($"{folder}/memory.stat"), cache) ?? 0;
+                string? counts = read($"{folder}/memory.stat");
+                long files = (Field(counts, prefix + "inactive_file") ?? 0) + (Field(counts, prefix + "active_file") ?? 0);
                 bytes = Math.Min(bytes, most - Math.Max(used - files, 0));
             }
             if (group.LastIndexOf('/') < 0) return bytes;

@@ -46,7 +46,7 @@ public sealed class AvailableMemoryTests
             ["/sys/fs/cgroup/user/job/memory.current"] = "1000\n",
             ["/sys/fs/cgroup/user/memory.max"] = $"{100 * Mebibyte}\n",
             ["/sys/fs/cgroup/user/memory.current"] = $"{70 * Mebibyte}\n",
-            ["/sys/fs/cgroup/user/memory.stat"] = $"anon 5\ninactive_file {20 * Mebibyte}\nactive_file 7\n",
+            ["/sys/fs/cgroup/user/memory.stat"] = $"anon 5\ninactive_file {15 * Mebibyte}\nactive_file {5 * Mebibyte}\n",
             ["/sys/fs/cgroup/memory.max"] = $"{900 * Mebibyte}\n",
             ["/sys/fs/cgroup/memory.current"] = $"{100 * Mebibyte}\n",
         };
@@ -63,7 +63,7 @@ public sealed class AvailableMemoryTests
             ["/proc/self/cgroup"] = "9:name=systemd:/x\n4:cpu,memory:/docker/abc\n1:cpuset:/\n",
             ["/sys/fs/cgroup/memory/memory.limit_in_bytes"] = $"{100 * Mebibyte}\n",
             ["/sys/fs/cgroup/memory/memory.usage_in_bytes"] = $"{60 * Mebibyte}\n",
-            ["/sys/fs/cgroup/memory/memory.stat"] = $"inactive_file 1\ntotal_inactive_file {5 * Mebibyte}\n",
+            ["/sys/fs/cgroup/memory/memory.stat"] = $"inactive_file 1\ntotal_inactive_file {4 * Mebibyte}\ntotal_active_file {1 * Mebibyte}\n",
         };
         Assert.Equal(45 * Mebibyte, OnLinux(files));
         files["/sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes"] = "9000\n";
