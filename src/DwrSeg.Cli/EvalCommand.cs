@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using DwrSeg.Native;
 using DwrSeg.Native.Data;
 using DwrSeg.Native.Evaluation;
 using DwrSeg.Native.Formats;
@@ -17,6 +18,7 @@ internal static class EvalCommand
         Option<string> model = new("--model") { Description = "A weights file.", HelpName = "FILE", Required = true };
         Option<(int Height, int Width)?> size = CommonOptions.Size("Network's input size; default: the model file's, else each image's own. Labels keep their size.");
         Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision();
         Option<int> threads = CommonOptions.Threads();
         Option<string?> json = CommonOptions.JsonFile("Also write the measures and the confusion matrix to this file.");
         Option<string?> export = new("--export")
@@ -30,7 +32,7 @@ internal static class EvalCommand
             "Measure a model on a data set: IoU of each class, their mean, and pixel accuracy, at the labels' resolution. " +
             "The last line is 'mIoU 0.xxxx', or 'mIoU none' where the split has no labels.")
         {
-            data, split, model, size, device, threads, json, export,
+            data, split, model, size, device, precision, threads, json, export,
         };
         command.SetAction(result =>
         {
@@ -40,6 +42,7 @@ internal static class EvalCommand
                 InputSize = result.GetValue(size) ?? ModelChoice.Open(result.GetValue(model)!).InputSize,
                 Device = result.GetValue(device)!,
                 Threads = result.GetValue(threads),
+                Precision = result.GetValue(precision),
             };
             return Run(dataset, result.GetValue(model)!, options, result.GetValue(json), result.GetValue(export));
         });

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using DwrSeg.Native.Tests.Cuda;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Cli;
@@ -15,6 +16,8 @@ internal sealed partial class DwrsegProcess : IDisposable
 
     private DwrsegProcess(IEnumerable<KeyValuePair<string, string>> environment, params ReadOnlySpan<string> arguments)
     {
+        // The emulator runs what the compiler makes of the kernels.
+        if (arguments.Contains("emulated") || (arguments is ["kernels", ..] && !arguments.Contains("--help"))) TestNvrtc.Require();
         var start = new ProcessStartInfo(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet")
         {
             RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true,
