@@ -11,7 +11,6 @@ internal static class InputImages
     /// Files as they are, folders as their images in the order of their names, each file once. What an earlier run wrote is left out of
     /// folders, as are files whose name begins with a dot: other systems leave such beside real images.
     /// </summary>
-    /// <exception cref="UsageException">A name is empty.</exception>
     /// <exception cref="DirectoryNotFoundException">A folder holds no image.</exception>
     public static List<string> Expand(IEnumerable<string> arguments)
     {
@@ -19,7 +18,6 @@ internal static class InputImages
         var seen = new HashSet<string>(StringComparer.Ordinal);
         foreach (string argument in arguments)
         {
-            if (argument.Length == 0) throw new UsageException("An image's name is empty; name a file or a folder.");
             string[] files = Directory.Exists(argument) ? Walk(argument) : [argument];
             if (files.Length == 0) throw new DirectoryNotFoundException($"{argument}: no {string.Join(", ", Extensions)} file in this folder");
             images.AddRange(files.Where(f => seen.Add(Path.GetFullPath(f))));

@@ -57,6 +57,8 @@ public sealed partial class HelpTests
     [InlineData("'gpu'", "bench", "--device", "gpu")]
     [InlineData("'cuda:7'", "bench", "--device", "cuda:7")]
     [InlineData("--data", "eval", "--model", "a.safetensors")]
+    [InlineData("--data is empty", "train", "--out", "run", "--data", "")]
+    [InlineData("--out is empty", "scene", "--count", "1", "--out", "")]
     public void WrongCommandLineIsOneLineOnStderrAndCodeTwo(string part, params string[] arguments)
     {
         bool isEmpty = arguments is [""];

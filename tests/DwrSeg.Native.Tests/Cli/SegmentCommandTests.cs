@@ -152,8 +152,8 @@ public sealed class SegmentCommandTests : IDisposable
         Directory.CreateDirectory(_folder.File("empty"));
         DwrsegProcess.Run("segment", _folder.File("empty"), "--model", _model, "--out", _out).Failed(3, "empty");
 
-        DwrsegProcess.Run("segment", "", "--model", _model, "--out", _out).Failed(2, "An image's name is empty");
-        DwrsegProcess.Run("segment", image, "--model", _model, "--out", "").Failed(2, "output folder's name is empty");
+        DwrsegProcess.Run("segment", "", "--model", _model, "--out", _out).Failed(2, "An argument is empty");
+        DwrsegProcess.Run("segment", image, "--model", _model, "--out", "").Failed(2, "--out is empty");
         DwrsegProcess.Run("segment", image, "--model", _model, "--out", image).Failed(3, $"{image} is a file; the output must be a folder");
         if (OperatingSystem.IsLinux())
             DwrsegProcess.Run("segment", image, "--model", _model, "--out", "/proc/foo").Failed(3, "cannot create folder /proc/foo");
