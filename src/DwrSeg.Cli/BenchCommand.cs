@@ -84,7 +84,8 @@ internal static class BenchCommand
         };
         if (result.Device is { } onDevice)
         {
-            rows.Add(["network alone", Text($"median {onDevice.MedianMs:F3} ms, min {onDevice.MinMs:F3} ms, p90 {onDevice.P90Ms:F3} ms, p99 {onDevice.P99Ms:F3} ms by the device's events")]);
+            string times = Text($"median {onDevice.MedianMs:F3} ms, min {onDevice.MinMs:F3} ms, p90 {onDevice.P90Ms:F3} ms, p99 {onDevice.P99Ms:F3} ms");
+            rows.Add(["network alone", $"{times} by the device's events"]);
         }
         if (result.FmaPeakGflops is { } peak)
             rows.Add(["FMA peak", Text($"{peak:F1} GFLOP/s, of which the fastest run reaches {100 * result.Gflops / peak:F1} %")]);
@@ -107,7 +108,8 @@ internal static class BenchCommand
     {
         string size = Text($"{settings.Height}x{settings.Width}");
         var ours = new PeerRun(
-            $"dwrseg {settings.Model.Name} {CommonOptions.NameOf(backend.Precision)}", backend.Name, settings.Mode, size, settings.Batch, result.MedianMs, result.MinMs, result.P99Ms);
+            $"dwrseg {settings.Model.Name} {CommonOptions.NameOf(backend.Precision)}", backend.Name, settings.Mode, size, settings.Batch,
+            result.MedianMs, result.MinMs, result.P99Ms);
         PeerRun[] comparable = [.. others.Where(o => (o.Mode, o.Size, o.Batch) == (ours.Mode, ours.Size, ours.Batch))];
         Console.Out.WriteLine();
         Terminal.WriteTable(
@@ -115,7 +117,8 @@ internal static class BenchCommand
             [
                 .. comparable.Append(ours).OrderBy(r => r.MedianMs).Select(r => new[]
                 {
-                    r.Name, r.Device, Text($"{r.MedianMs:F2}"), Text($"{r.MinMs:F2}"), Text($"{r.P99Ms:F2}"), Text($"{1000 / r.MedianMs:F2}"), Text($"{r.MedianMs / ours.MedianMs:F2}"),
+                    r.Name, r.Device, Text($"{r.MedianMs:F2}"), Text($"{r.MinMs:F2}"), Text($"{r.P99Ms:F2}"), Text($"{1000 / r.MedianMs:F2}"),
+                    Text($"{r.MedianMs / ours.MedianMs:F2}"),
                 }),
             ]);
         int left = others.Length - comparable.Length;

@@ -23,7 +23,10 @@ public sealed class CudaNetworkTests(ITestOutputHelper output)
 
     /// <summary>A golden file for each variant of the network. Those with other losses have the networks of others.</summary>
     public static TheoryData<string> Variants =>
-        [.. Directory.GetFiles(Golden, "train*.safetensors").Select(f => Path.GetFileName(f)!).Where(f => !f.Contains("ohem", StringComparison.Ordinal)).Order()];
+    [
+        .. Directory.GetFiles(Golden, "train*.safetensors").Select(f => Path.GetFileName(f)!)
+            .Where(f => !f.Contains("ohem", StringComparison.Ordinal)).Order(),
+    ];
 
     public static TheoryData<int, string> ArchitecturesAndTypes
     {
