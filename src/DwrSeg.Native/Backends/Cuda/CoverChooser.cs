@@ -1,0 +1,168 @@
+using System.Collections.Immutable;
+using System.Globalization;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
+using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Cuda.Libraries;
+using DwrSeg.Native.Graph;
+
+namespace DwrSeg.Native.Backends.Cuda;
+
+/// <summary>
+/// Covers a graph with steps, and chooses among those that can take the same piece of it: a fused module or its parts, and for a convolution each
+/// tile of this project's kernels, cuBLASLt and cuDNN. On a device whose events tell its time the fastest is taken, with the real shapes in memory
+/// that stands in for the plan's, and remembered; elsewhere what the kernels' models say.
+/// </summary>
+internal sealed class CoverChooser(KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, TimedChoices choices)
+{
+    private const string Fused = "fused", Parts = "parts";
+
+    private readonly CudaDevice _device = kernels.Context.Device;
+
+    private bool IsTimed => _device.Driver.HasClock;
+
+    /// <summary>The steps of a graph, in the order in which they run.</summary>
+    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Choose(LayerGraph graph, bool fuse)
+    {
+        bool withModules = libraries.Choice != ConvolutionChoice.Cudnn;
+        IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_device, element).Of(graph, fuse, withModules);
+        if (!IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) return covers;
+        using var stream = new CudaStream(kernels.Context);
+        return [.. covers.SelectMany(c => c.IsConstant || !c.Nodes.Any(n => n.Layer is Conv2d) ? [c] : ChooseFor(graph, c, stream))];
+    }
+
+    private IReadOnlyList<StepCover<CudaBinder, CudaStep>> ChooseFor(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
+    {
+        if (CudaCover.PartsOf(cover) is not { } parts) return [ChooseWay(graph, cover, stream)];
+        IReadOnlyList<StepCover<CudaBinder, CudaStep>> chosen =
+            [.. parts.Select(p => p.Nodes.Any(n => n.Layer is Conv2d) ? ChooseWay(graph, p, stream) : p)];
+        string key = KeyOf(graph, cover);
+        string? name = choices.Find(key);
+        if (name is not (Fused or Parts))
+        {
+            using var trial = new Trial(graph, kernels, element, libraries, stream);
+            IReadOnlyList<double> times = new WorkTimer(stream).Milliseconds([trial.Bind([cover]), trial.Bind(chosen)]);
+            choices.Remember(key, name = times[0] <= times[1] ? Fused : Parts);
+        }
+        return name == Fused ? [cover] : chosen;
+    }
+
+    // The same cover, bound in the best way.
+    private StepCover<CudaBinder, CudaStep> ChooseWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
+    {
+        if (!IsTimed) return WithWay(cover, BestWay(graph, cover, stream));
+        string key = KeyOf(graph, cover);
+        ConvWay? way = choices.Find(key) is { } name ? ConvWay.Parse(name) : null;
+        if (way is null)
+        {
+            way = BestWay(graph, cover, stream);
+            choices.Remember(key, way.ToString());
+        }
+        return WithWay(cover, way);
+    }
+
+    private ConvWay BestWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
+    {
+        using var trial = new Trial(graph, kernels, element, libraries, stream);
+        IReadOnlyList<ConvWay> offered = trial.WaysFor(cover), wanted = Wanted(offered);
+        var ways = new List<ConvWay>();
+        var works = new List<IReadOnlyList<CudaWork>>();
+        foreach (ConvWay way in wanted)
+        {
+            try
+            {
+                // The first run tells what a library does not take after all, and keeps what it loads then out of the timed ones.
+                IReadOnlyList<CudaWork> bound = trial.Bind([WithWay(cover, way)]);
+                trial.Run(bound);
+                ways.Add(way);
+                works.Add(bound);
+                if (!IsTimed) return way;
+            }
+            catch (CudaException e) when (libraries.IsRefusal(e))
+            {
+                // Another way will do.
+            }
+        }
+        if (ways.Count == 0) return offered.First(w => w.Maker == ConvMaker.Native);
+        if (ways.Count == 1) return ways[0];
+        IReadOnlyList<double> times = new WorkTimer(stream).Milliseconds(works);
+        return ways[times.Index().MinBy(t => t.Item).Index];
+    }
+
+    /// <summary>
+    /// What may be chosen, in order of preference: with cuDNN asked for, the libraries, cuBLASLt for what it can express; this project's kernels
+    /// where neither offers anything.
+    /// </summary>
+    private IReadOnlyList<ConvWay> Wanted(IReadOnlyList<ConvWay> offered)
+    {
+        if (libraries.Choice != ConvolutionChoice.Cudnn) return offered;
+        IReadOnlyList<ConvWay> products = [.. offered.Where(w => w.Maker == ConvMaker.CublasLt)];
+        IReadOnlyList<ConvWay> wanted = [.. products, .. offered.Where(w => w.Maker == ConvMaker.Cudnn && (!IsTimed || products.Count == 0))];
+        return wanted.Count > 0 ? wanted : [ConvWay.ByModel];
+    }
+
+    private static StepCover<CudaBinder, CudaStep> WithWay(StepCover<CudaBinder, CudaStep> cover, ConvWay way) =>
+        cover with { Bind = (binder, nodes) => CudaLowerings.BindConvolution(binder, nodes, way) };
+
+    /// <summary>All that a choice depends on: the device, who compiled what, the libraries, and the piece with its sizes, types and strides.</summary>
+    private string KeyOf(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover)
+    {
+        _device.Driver.DriverGetVersion(out int driver);
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"{_device.Name}|{_device.ComputeCapability}|driver {driver}|NVRTC {kernels.CompilerVersion}|{kernels.Target.Option}|kernels {KernelFiles.EmbeddedHash}"
+            + $"|{libraries.Choice}|{libraries.Description}|{element.KernelName()}|{PieceText.Of(graph, cover.Nodes, cover.Inner)}");
+    }
+
+    /// <summary>Steps bound to stand-in memory, all of one piece.</summary>
+    private sealed class Trial : IDisposable
+    {
+        private readonly StandInTensors _tensors;
+        private readonly CudaBinder _binder;
+        private readonly CudaStream _stream;
+        private readonly List<CudaStep> _steps = [];
+
+        public Trial(LayerGraph graph, KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, CudaStream stream)
+        {
+            _stream = stream;
+            _tensors = new StandInTensors(stream, element);
+            _binder = new CudaBinder(graph, _tensors, kernels, stream, element, libraries);
+        }
+
+        public IReadOnlyList<ConvWay> WaysFor(StepCover<CudaBinder, CudaStep> cover) => CudaLowerings.WaysFor(_binder, cover.Nodes);
+
+        /// <summary>Makes the steps and does what they need once; gives what they do in each run.</summary>
+        public IReadOnlyList<CudaWork> Bind(IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers)
+        {
+            (long Bytes, int Tiles) largest = default;
+            foreach (var cover in covers)
+            {
+                (long bytes, int tiles) = CudaLowerings.WorkspaceFor(_binder, cover.Nodes);
+                largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
+            }
+            if (!_tensors.Workspace.Holds(largest)) _tensors.AllocateWorkspace(largest.Bytes, largest.Tiles);
+            var works = new List<CudaWork>();
+            foreach (var cover in covers)
+            {
+                CudaStep step = cover.Bind(_binder, cover.Nodes);
+                _steps.Add(step);
+                _tensors.LibraryWorkspace.Allocate();
+                Run(step.Preparations);
+                works.AddRange(step.Launches);
+            }
+            return works;
+        }
+
+        public void Run(IReadOnlyList<CudaWork> works)
+        {
+            foreach (CudaWork work in works) work.Launch(_stream);
+            _stream.Synchronize();
+        }
+
+        public void Dispose()
+        {
+            foreach (CudaStep step in _steps) step.Dispose();
+            _tensors.Dispose();
+        }
+    }
+}
