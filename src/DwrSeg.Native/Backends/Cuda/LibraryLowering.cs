@@ -51,7 +51,10 @@ internal sealed class LibraryLowering : IDisposable
         if (binder.Libraries.Cudnn is not { } cudnn || !CudnnConvolution.CanExpress(c)) return [];
         LibraryConvolution strided = lowering.Convert(nodes[0], c, needsBias: true), packed = lowering.Pack(strided);
         var ways = new List<ConvWay>();
-        foreach (var algorithm in CudnnConvolution.AlgorithmsFor(cudnn, strided)) ways.Add(new ConvWay(ConvMaker.Cudnn) { Algorithm = algorithm });
+        if (IsOnVectors(strided))
+        {
+            foreach (var algorithm in CudnnConvolution.AlgorithmsFor(cudnn, strided)) ways.Add(new ConvWay(ConvMaker.Cudnn) { Algorithm = algorithm });
+        }
         if (packed == strided) return ways;
         foreach (var algorithm in CudnnConvolution.AlgorithmsFor(cudnn, packed))
             ways.Add(new ConvWay(ConvMaker.Cudnn) { Algorithm = algorithm, IsPacked = true });
@@ -92,7 +95,7 @@ internal sealed class LibraryLowering : IDisposable
     private LibraryConvolution Pack(in LibraryConvolution c)
     {
         DeviceMap x = PackInput(c.X);
-        if (c.Y.PixelStride == c.Y.C) return c with { X = x, Added = c.Added is { } map ? PackInput(map) : null };
+        if (IsDense(c.Y)) return c with { X = x, Added = c.Added is { } map ? PackInput(map) : null };
         DeviceMap y = Dense(c.Y);
         // What y holds is added: its packed copy can be both.
         DeviceMap? added = c.Added is not { } residual ? null : residual == c.Y ? y : PackInput(residual);
@@ -103,7 +106,7 @@ internal sealed class LibraryLowering : IDisposable
 
     private DeviceMap PackInput(in DeviceMap map)
     {
-        if (map.PixelStride == map.C) return map;
+        if (IsDense(map)) return map;
         DeviceMap dense = Dense(map);
         _before.Add(ScaledCopyCuda.Prepare(_binder.Kernels, map, dense));
         return dense;
@@ -143,6 +146,12 @@ internal sealed class LibraryLowering : IDisposable
         _preparations.Add(exact ? ConvFfmaCuda.Prepare(_binder.Kernels, spread) : ConvMmaCuda.Prepare(_binder.Kernels, spread));
         return map;
     }
+
+    // cuDNN's kernels for tensor cores read 16 bytes at a time and do not say so where an address does not allow it.
+    private static bool IsOnVectors(in LibraryConvolution c) =>
+        (c.X.Data.Value | c.Y.Data.Value | (c.Added?.Data.Value ?? 0)) % CudaElements.VectorBytes == 0;
+
+    private static bool IsDense(in DeviceMap map) => map.PixelStride == map.C && map.Data.Value % CudaElements.VectorBytes == 0;
 
     private T Keep<T>(T made)
         where T : IDisposable
