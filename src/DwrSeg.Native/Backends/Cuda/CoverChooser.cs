@@ -41,11 +41,14 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         if (name is not (Fused or Parts))
         {
             using var trial = new Trial(graph, kernels, element, libraries, stream);
-            IReadOnlyList<double> times = new WorkTimer(stream).Milliseconds([trial.Bind([cover]), trial.Bind(chosen)]);
+            IReadOnlyList<double> times = Milliseconds(stream, [trial.Bind([cover]), trial.Bind(chosen)]);
             choices.Remember(key, name = times[0] <= times[1] ? Fused : Parts);
         }
         return name == Fused ? [cover] : chosen;
     }
+
+    private IReadOnlyList<double> Milliseconds(CudaStream stream, IReadOnlyList<IReadOnlyList<CudaWork>> candidates) =>
+        new WorkTimer(stream, choices.Repetitions, choices.Rounds).Milliseconds(candidates);
 
     // The same cover, bound in the best way.
     private StepCover<CudaBinder, CudaStep> ChooseWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
@@ -85,7 +88,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         }
         if (ways.Count == 0) return offered.First(w => w.Maker == ConvMaker.Native);
         if (ways.Count == 1) return ways[0];
-        IReadOnlyList<double> times = new WorkTimer(stream).Milliseconds(works);
+        IReadOnlyList<double> times = Milliseconds(stream, works);
         return ways[times.Index().MinBy(t => t.Item).Index];
     }
 

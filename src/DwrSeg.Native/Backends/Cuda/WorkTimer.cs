@@ -7,19 +7,16 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// host's time to launch nor an event's resolution counts; the graphs take turns, so that a clock that drifts favours none, and the median of a
 /// graph's rounds is its time.
 /// </summary>
-internal sealed class WorkTimer(CudaStream stream)
+/// <param name="stream">Where.</param>
+/// <param name="repetitions">repetitions in a graph.</param>
+/// <param name="rounds">Times that each graph is timed, after one that is not.</param>
+internal sealed class WorkTimer(CudaStream stream, int repetitions, int rounds)
 {
-    /// <summary>Repetitions in a graph.</summary>
-    public const int Repetitions = 10;
-
-    /// <summary>Times that each graph is timed, after one that is not.</summary>
-    public const int Rounds = 5;
-
     /// <summary>Milliseconds of each candidate, its works one after another.</summary>
     public IReadOnlyList<double> Milliseconds(IReadOnlyList<IReadOnlyList<CudaWork>> candidates)
     {
         var graphs = new List<CudaGraphExec>();
-        var times = candidates.Select(_ => new double[Rounds]).ToArray();
+        var times = candidates.Select(_ => new double[rounds]).ToArray();
         using var start = new CudaEvent(stream.Context);
         using var end = new CudaEvent(stream.Context);
         try
@@ -28,7 +25,7 @@ internal sealed class WorkTimer(CudaStream stream)
             {
                 using CudaGraph graph = stream.Capture(s =>
                 {
-                    for (int i = 0; i < Repetitions; i++)
+                    for (int i = 0; i < repetitions; i++)
                     {
                         foreach (CudaWork work in works) work.Launch(s);
                     }
@@ -36,7 +33,7 @@ internal sealed class WorkTimer(CudaStream stream)
                 graphs.Add(graph.Instantiate());
                 graphs[^1].Launch(stream);
             }
-            for (int round = 0; round < Rounds; round++)
+            for (int round = 0; round < rounds; round++)
             {
                 for (int i = 0; i < graphs.Count; i++)
                 {
@@ -44,10 +41,10 @@ internal sealed class WorkTimer(CudaStream stream)
                     graphs[i].Launch(stream);
                     end.Record(stream);
                     end.Synchronize();
-                    times[i][round] = CudaEvent.ElapsedMilliseconds(start, end) / Repetitions;
+                    times[i][round] = CudaEvent.ElapsedMilliseconds(start, end) / repetitions;
                 }
             }
-            return [.. times.Select(t => t.Order().ElementAt(Rounds / 2))];
+            return [.. times.Select(t => t.Order().ElementAt(rounds / 2))];
         }
         finally
         {

@@ -20,6 +20,12 @@ internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.
     private readonly ConcurrentDictionary<string, string> _known = new();
     private readonly DiskCache? _files = folder is null ? null : new DiskCache(folder, ".dwrt", maxBytes, "timed choices are not kept");
 
+    /// <summary>How often each candidate runs in one measurement.</summary>
+    public int Repetitions { get; init; } = 10;
+
+    /// <summary>Measurements of each candidate, of which the median counts.</summary>
+    public int Rounds { get; init; } = 5;
+
     private static ReadOnlySpan<byte> Magic => "DWRT"u8;
 
     /// <summary>The user's, in the folder of <see cref="KernelDiskCache"/>.</summary>
