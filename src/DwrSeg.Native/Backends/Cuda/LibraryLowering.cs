@@ -49,13 +49,13 @@ internal sealed class LibraryLowering : IDisposable
             return [.. Enumerable.Range(0, CublasLtProduct.AlgorithmsFor(cublasLt, product)).Select(i => new ConvWay(ConvMaker.CublasLt) { Rank = i })];
         }
         if (binder.Libraries.Cudnn is not { } cudnn || !CudnnConvolution.CanExpress(c)) return [];
-        LibraryConvolution strided = lowering.Convert(nodes[0], c, needsBias: true), packed = lowering.Pack(strided);
+        LibraryConvolution whole = lowering.Convert(nodes[0], c, needsBias: true), strided = lowering.WithAddedLikeY(whole), packed = lowering.Pack(whole);
         var ways = new List<ConvWay>();
         if (IsOnVectors(strided))
         {
             foreach (var algorithm in CudnnConvolution.AlgorithmsFor(cudnn, strided)) ways.Add(new ConvWay(ConvMaker.Cudnn) { Algorithm = algorithm });
         }
-        if (packed == strided) return ways;
+        if (packed == whole) return ways;
         foreach (var algorithm in CudnnConvolution.AlgorithmsFor(cudnn, packed))
             ways.Add(new ConvWay(ConvMaker.Cudnn) { Algorithm = algorithm, IsPacked = true });
         return ways;
@@ -72,6 +72,7 @@ internal sealed class LibraryLowering : IDisposable
     {
         LibraryConvolution call = Convert(conv, c, needsBias: way.Maker == ConvMaker.Cudnn);
         if (way.IsPacked) call = Pack(call);
+        else if (way.Maker == ConvMaker.Cudnn) call = WithAddedLikeY(call);
         CudaWork work = way.Maker == ConvMaker.Cudnn
             ? Keep(new CudnnConvolution(_binder.Libraries.Cudnn!, _binder.LibraryWorkspace, call, way.Algorithm))
             : Keep(new CublasLtProduct(_binder.Libraries.CublasLt!, _binder.LibraryWorkspace, call, way.Rank));
@@ -89,6 +90,16 @@ internal sealed class LibraryLowering : IDisposable
             Relu = c.Relu != CudaRelu.None,
         };
         return needsBias && call.Bias.Value == 0 && CudnnConvolution.IsFused(call) ? call with { Bias = Zeros(c.Y.C) } : call;
+    }
+
+    /// <summary>
+    /// The same with what is added copied to y where it lies with other gaps: cuDNN's reference has it that the descriptors of z and y match.
+    /// </summary>
+    private LibraryConvolution WithAddedLikeY(in LibraryConvolution c)
+    {
+        if (c.Added is not { } added || added.PixelStride == c.Y.PixelStride) return c;
+        _before.Add(ScaledCopyCuda.Prepare(_binder.Kernels, added, c.Y));
+        return c with { Added = c.Y };
     }
 
     /// <summary>The same with a map without gaps in place of each slice, and copies to and from these.</summary>

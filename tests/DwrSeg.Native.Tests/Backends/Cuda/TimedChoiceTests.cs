@@ -30,11 +30,11 @@ public sealed class TimedChoiceTests : IDisposable
         private readonly FaultInjectingDriver _counted;
         private readonly TimedChoices _choices;
 
-        public Machine(Func<LaunchStatistics, double> launch, string? folder = null)
+        public Machine(Func<LaunchStatistics, double> launch, string? folder = null, int repetitions = 1)
         {
             _driver = new EmulatedDriver(new EmulatedDriverOptions { LaunchMilliseconds = launch });
             _counted = FaultInjectingDriver.Wrap(_driver);
-            _choices = new TimedChoices(folder) { Repetitions = 2, Rounds = 3 };
+            _choices = new TimedChoices(folder) { Repetitions = repetitions, Rounds = 3 };
         }
 
         public double CudnnMilliseconds { get; init; } = 10;
@@ -86,7 +86,7 @@ public sealed class TimedChoiceTests : IDisposable
     [InlineData(1, 3, 6, "conv_mma")]
     public void FastestLibraryWins(int kernel, double cudnn, double cublasLt, string winner)
     {
-        using var machine = new Machine(_ => 2) { CudnnMilliseconds = cudnn, CublasLtMilliseconds = cublasLt };
+        using var machine = new Machine(_ => 2, repetitions: 3) { CudnnMilliseconds = cudnn, CublasLtMilliseconds = cublasLt };
         Assert.StartsWith(winner, Assert.Single(machine.Works(Convolution(kernel))).Name, StringComparison.Ordinal);
     }
 
