@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using DwrSeg.Native;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Formats;
 
@@ -18,6 +19,7 @@ internal static class BenchCommand
         Option<int> threads = CommonOptions.Threads();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<Precision> precision = CommonOptions.Precision();
+        Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<int> batch = new Option<int>("--batch") { Description = "Images a run.", HelpName = "N", DefaultValueFactory = _ => 1 }.InRange(1, 1024);
         Option<bool> train = new("--train") { Description = "Time a whole training step (forward, backward, update) instead of inference." };
         Option<double> seconds = new Option<double>("--seconds")
@@ -35,7 +37,7 @@ internal static class BenchCommand
             "network's multiplies as the paper counts them, before any folding. The fraction of the FMA peak is that of the fastest run " +
             "against the best peak, measured on the same threads before, between and after the runs.")
         {
-            model, device, threads, precision, size, batch, train, seconds, iterations, steps, json,
+            model, device, threads, precision, convolutions, size, batch, train, seconds, iterations, steps, json,
         };
         command.Validators.Add(result =>
         {
@@ -48,7 +50,9 @@ internal static class BenchCommand
             var settings = new BenchmarkSettings(
                 choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations),
                 result.GetValue(steps));
-            using IBackend backend = Devices.Open(result.GetValue(device)!, result.GetValue(threads), out string note, result.GetValue(precision), settings.IsTraining);
+            using IBackend backend = Devices.Open(
+                result.GetValue(device)!, result.GetValue(threads), out string note, result.GetValue(precision), settings.IsTraining,
+                result.GetValue(convolutions));
             BenchmarkResult figures = Benchmark.Run(backend, settings, Interruption.Token);
             Print(backend, note, settings, figures);
             if (result.GetValue(json) is { } path) Save(path, backend, settings, figures);

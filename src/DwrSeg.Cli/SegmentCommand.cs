@@ -19,6 +19,7 @@ internal static class SegmentCommand
         Option<string?> model = new("--model") { Description = "Weights file; default: the shipped DWRSeg-B, trained on CamVid.", HelpName = "FILE" };
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
+        Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<(int Height, int Width)?> size = CommonOptions.Size("The network's input size; default: the size that the model was trained for.");
         Option<bool> native = new("--native") { Description = "Give the network each image at its own size." };
         Option<string> output = new("--out") { Description = "Folder for the results; created where missing.", HelpName = "DIR", DefaultValueFactory = _ => "." };
@@ -28,7 +29,7 @@ internal static class SegmentCommand
             "Segment images. Writes NAME.classes.png (8-bit grey, the class id of each pixel, at the image's own size) and NAME.overlay.png " +
             "(the image blended with the class colours). An image that can't be read is reported, the others are done; the exit code is then 3.")
         {
-            images, model, device, threads, size, native, output, json,
+            images, model, device, threads, convolutions, size, native, output, json,
         };
         command.Validators.Add(result =>
         {
@@ -40,6 +41,7 @@ internal static class SegmentCommand
             {
                 Device = result.GetValue(device)!,
                 Threads = result.GetValue(threads),
+                Convolutions = result.GetValue(convolutions),
                 InputSize = result.GetValue(size),
                 SizePolicy = result.GetValue(native) ? SizePolicy.Native : SizePolicy.Trained,
             },

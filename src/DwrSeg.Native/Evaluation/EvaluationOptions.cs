@@ -11,4 +11,7 @@ public sealed record EvaluationOptions
 
     /// <summary>Processor threads to compute with, 0 for one per processor.</summary>
     public int Threads { get; init; }
+
+    /// <summary>Whose code computes dense convolutions on a CUDA device.</summary>
+    public ConvolutionChoice Convolutions { get; init; } = ConvolutionChoice.Auto;
 }

@@ -42,7 +42,7 @@ public sealed class Evaluator : IDisposable
         options ??= new EvaluationOptions();
         using SafetensorsFile file = SafetensorsFile.Open(path);
         ModelMetadata metadata = ModelMetadata.Read(file);
-        IBackend backend = Devices.Open(options.Device, options.Threads, out _);
+        IBackend backend = Devices.Open(options.Device, options.Threads, out _, convolutions: options.Convolutions);
         ITensorStore store = backend.CreateStore();
         try
         {

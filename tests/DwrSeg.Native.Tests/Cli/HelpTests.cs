@@ -7,13 +7,13 @@ public sealed partial class HelpTests
 {
     private static readonly Dictionary<string, string[]> Promised = new()
     {
-        ["segment"] = ["--model", "--device", "--size", "--out", "--json"],
+        ["segment"] = ["--model", "--device", "--conv", "--size", "--out", "--json"],
         ["train"] = ["--data", "--split", "--out", "--model", "--init", "--resume", "--batch", "--crop", "--epochs", "--seed", "--min-scale", "--max-scale"],
-        ["eval"] = ["--data", "--split", "--model", "--json"],
+        ["eval"] = ["--data", "--split", "--model", "--conv", "--json"],
         ["scene"] = ["--count", "--out", "--seed"],
-        ["check"] = ["--device", "--precision", "--tolerance"],
+        ["check"] = ["--device", "--precision", "--conv", "--tolerance"],
         ["info"] = ["--model", "--size"],
-        ["bench"] = ["--model", "--device", "--size", "--batch", "--train", "--json"],
+        ["bench"] = ["--model", "--device", "--conv", "--size", "--batch", "--train", "--json"],
     };
 
     [Fact]
