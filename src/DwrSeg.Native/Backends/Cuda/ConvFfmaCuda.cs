@@ -25,6 +25,12 @@ internal static class ConvFfmaCuda
     /// <summary>Names of the tiles, pixels x channels, that a convolution can be divided into.</summary>
     public static IReadOnlyList<string> TilesFor(in CudaConvolution c) => c.X.IsVector ? [.. Tiles.Select(NameOf)] : [NameOf(Tiles[^1])];
 
+    /// <summary>The kernels that these take where there is memory for shared sums.</summary>
+    public static IReadOnlyList<KernelVariant> VariantsFor(CudaDevice device, CudaConvolution c) =>
+    [
+        .. TilesFor(c).Select(t => Choose(device, c, SplitWorkspace.Unlimited, t)).Select(t => Variant(t.Tile, c.X.IsVector, t.Splits > 1)).Distinct(),
+    ];
+
     /// <summary>
     /// Settles the launch that the model finds cheapest, or the cheapest of one tile. Weights are fp32 in the order
     /// <see cref="WeightOrder.Columns"/>.

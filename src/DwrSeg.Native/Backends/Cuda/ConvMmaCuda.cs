@@ -61,6 +61,13 @@ internal static class ConvMmaCuda
     public static IReadOnlyList<string> TilesFor(CudaDevice device, in CudaConvolution c) =>
         [.. DivisionsFor(device, c).Where(d => d.Tile.SharedBytes <= device.MaxSharedBytesPerBlock).Select(d => d.Name)];
 
+    /// <summary>The kernels that these take where there is memory for shared sums.</summary>
+    public static IReadOnlyList<KernelVariant> VariantsFor(CudaDevice device, CudaConvolution c) =>
+    [
+        .. TilesFor(device, c).Select(t => Choose(device, c, SplitWorkspace.Unlimited, t))
+            .Select(t => t.Division.Variant(c.X.Element, c.X.IsVector, t.Splits > 1)).Distinct(),
+    ];
+
     /// <summary>
     /// Settles the launch that the model of <see cref="ConvTile"/> finds cheapest, or the cheapest of one tile. Weights are in the order
     /// <see cref="WeightOrder.Rows"/>.

@@ -67,10 +67,16 @@ internal sealed class ConvolutionLibraries : IDisposable
     public string Description => string.Join(
         ", ", new[] { _found.Cudnn is { } c ? $"cuDNN {c.Version}" : "", _found.CublasLt is { } b ? $"cuBLASLt {b.Version}" : "" }.Where(t => t.Length > 0));
 
-    /// <summary>Whether a failed call only says that its library cannot compute this, so that something else must.</summary>
-    public bool IsRefusal(CudaException failure) =>
-        failure.Call.StartsWith("cudnn", StringComparison.Ordinal) ? CudnnStatus.IsRefusal(_found.Cudnn!.Version, failure.Status)
-            : failure.Call.StartsWith("cublasLt", StringComparison.Ordinal) && CublasLtStatus.IsRefusal(failure.Status);
+    /// <summary>
+    /// Whether something else can compute what a library's call failed at: the call says that the library does not take this; or, where the choice
+    /// is by time, whatever it says, so that a library that is there but broken does no harm.
+    /// </summary>
+    public bool CanDoWithout(CudaException failure)
+    {
+        bool isCudnn = failure.Call.StartsWith("cudnn", StringComparison.Ordinal), isCublasLt = failure.Call.StartsWith("cublasLt", StringComparison.Ordinal);
+        if (Choice == ConvolutionChoice.Auto) return isCudnn || isCublasLt;
+        return isCudnn ? CudnnStatus.IsRefusal(_found.Cudnn!.Version, failure.Status) : isCublasLt && CublasLtStatus.IsRefusal(failure.Status);
+    }
 
     public void Dispose()
     {

@@ -41,14 +41,16 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         if (name is not (Fused or Parts))
         {
             using var trial = new Trial(graph, kernels, element, libraries, stream);
-            IReadOnlyList<double> times = Milliseconds(stream, [trial.Bind([cover]), trial.Bind(chosen)]);
+            using WorkTimer timer = NewTimer(stream);
+            timer.Add(trial.Bind([cover]));
+            timer.Add(trial.Bind(chosen));
+            IReadOnlyList<double> times = timer.Milliseconds();
             choices.Remember(key, name = times[0] <= times[1] ? Fused : Parts);
         }
         return name == Fused ? [cover] : chosen;
     }
 
-    private IReadOnlyList<double> Milliseconds(CudaStream stream, IReadOnlyList<IReadOnlyList<CudaWork>> candidates) =>
-        new WorkTimer(stream, choices.Repetitions, choices.Rounds).Milliseconds(candidates);
+    private WorkTimer NewTimer(CudaStream stream) => new(stream, choices.Repetitions, choices.Rounds);
 
     // The same cover, bound in the best way.
     private StepCover<CudaBinder, CudaStep> ChooseWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
@@ -67,28 +69,28 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     private ConvWay BestWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
     {
         using var trial = new Trial(graph, kernels, element, libraries, stream);
+        using WorkTimer timer = NewTimer(stream);
         IReadOnlyList<ConvWay> offered = trial.WaysFor(cover), wanted = Wanted(offered);
+        if (IsTimed) trial.Compile(cover);
         var ways = new List<ConvWay>();
-        var works = new List<IReadOnlyList<CudaWork>>();
         foreach (ConvWay way in wanted)
         {
             try
             {
-                // The first run tells what a library does not take after all, and keeps what it loads then out of the timed ones.
-                IReadOnlyList<CudaWork> bound = trial.Bind([WithWay(cover, way)]);
-                trial.Run(bound);
-                ways.Add(way);
-                works.Add(bound);
+                // The first run tells what a library does not take after all, and keeps what it loads then out of the capture.
+                IReadOnlyList<CudaWork> works = trial.Bind([WithWay(cover, way)]);
+                trial.Run(works);
                 if (!IsTimed) return way;
+                if (wanted.Count > 1) timer.Add(works);
+                ways.Add(way);
             }
-            catch (CudaException e) when (libraries.IsRefusal(e))
+            catch (CudaException e) when (libraries.CanDoWithout(e))
             {
                 // Another way will do.
             }
         }
-        if (ways.Count == 0) return offered.First(w => w.Maker == ConvMaker.Native);
-        if (ways.Count == 1) return ways[0];
-        IReadOnlyList<double> times = Milliseconds(stream, works);
+        if (ways.Count < 2) return ways.FirstOrDefault() ?? offered.First(w => w.Maker == ConvMaker.Native);
+        IReadOnlyList<double> times = timer.Milliseconds();
         return ways[times.Index().MinBy(t => t.Item).Index];
     }
 
@@ -133,6 +135,10 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         }
 
         public IReadOnlyList<ConvWay> WaysFor(StepCover<CudaBinder, CudaStep> cover) => CudaLowerings.WaysFor(_binder, cover.Nodes);
+
+        /// <summary>Compiles the kernels of all tiles side by side: the first time takes seconds for each.</summary>
+        public void Compile(StepCover<CudaBinder, CudaStep> cover) =>
+            Parallel.ForEach(CudaLowerings.VariantsFor(_binder, cover.Nodes), v => _binder.Kernels.Get(v.Source));
 
         /// <summary>Makes the steps and does what they need once; gives what they do in each run.</summary>
         public IReadOnlyList<CudaWork> Bind(IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers)

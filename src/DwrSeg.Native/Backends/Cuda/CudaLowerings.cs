@@ -71,6 +71,14 @@ internal static class CudaLowerings
         return ways;
     }
 
+    /// <summary>The kernels of this project's ways.</summary>
+    public static IReadOnlyList<KernelVariant> VariantsFor(CudaBinder binder, ImmutableArray<Node> nodes)
+    {
+        CudaConvolution c = ConvolutionOf(binder, nodes);
+        if (IsOfImage(binder, nodes, c)) return [];
+        return binder.Element == CudaElement.Float32 ? ConvFfmaCuda.VariantsFor(binder.Device, c) : ConvMmaCuda.VariantsFor(binder.Device, c);
+    }
+
     /// <summary>A convolution, then in any order at most one ReLU and one sum.</summary>
     public static CudaStep BindConvolution(CudaBinder binder, ImmutableArray<Node> nodes) => BindConvolution(binder, nodes, ConvWay.ByModel);
 

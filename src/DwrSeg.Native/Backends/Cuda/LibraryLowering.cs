@@ -41,6 +41,18 @@ internal sealed class LibraryLowering : IDisposable
     /// <summary>The ways that a library offers for a convolution, best guess first; none where it cannot give this.</summary>
     public static IReadOnlyList<ConvWay> WaysFor(CudaBinder binder, ImmutableArray<Node> nodes, in CudaConvolution c, ConvMaker maker)
     {
+        try
+        {
+            return Offered(binder, nodes, c, maker);
+        }
+        catch (CudaException e) when (binder.Libraries.CanDoWithout(e))
+        {
+            return [];
+        }
+    }
+
+    private static IReadOnlyList<ConvWay> Offered(CudaBinder binder, ImmutableArray<Node> nodes, in CudaConvolution c, ConvMaker maker)
+    {
         using var lowering = new LibraryLowering(binder);
         if (maker == ConvMaker.CublasLt)
         {

@@ -8,48 +8,60 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// graph's rounds is its time.
 /// </summary>
 /// <param name="stream">Where.</param>
-/// <param name="repetitions">repetitions in a graph.</param>
-/// <param name="rounds">Times that each graph is timed, after one that is not.</param>
-internal sealed class WorkTimer(CudaStream stream, int repetitions, int rounds)
+/// <param name="repetitions">Repetitions in a graph.</param>
+/// <param name="rounds">Times that each graph is timed.</param>
+internal sealed class WorkTimer(CudaStream stream, int repetitions, int rounds) : IDisposable
 {
-    /// <summary>Milliseconds of each candidate, its works one after another.</summary>
-    public IReadOnlyList<double> Milliseconds(IReadOnlyList<IReadOnlyList<CudaWork>> candidates)
+    private readonly List<CudaGraphExec> _graphs = [];
+
+    /// <summary>Adds a candidate, its works one after another, and runs it once so that no timed run is the first.</summary>
+    /// <exception cref="CudaException">It fails, or can't be captured; it is then not among the candidates.</exception>
+    public void Add(IReadOnlyList<CudaWork> works)
     {
-        var graphs = new List<CudaGraphExec>();
-        var times = candidates.Select(_ => new double[rounds]).ToArray();
-        using var start = new CudaEvent(stream.Context);
-        using var end = new CudaEvent(stream.Context);
+        using CudaGraph graph = stream.Capture(s =>
+        {
+            for (int i = 0; i < repetitions; i++)
+            {
+                foreach (CudaWork work in works) work.Launch(s);
+            }
+        });
+        CudaGraphExec captured = graph.Instantiate();
         try
         {
-            foreach (IReadOnlyList<CudaWork> works in candidates)
-            {
-                using CudaGraph graph = stream.Capture(s =>
-                {
-                    for (int i = 0; i < repetitions; i++)
-                    {
-                        foreach (CudaWork work in works) work.Launch(s);
-                    }
-                });
-                graphs.Add(graph.Instantiate());
-                graphs[^1].Launch(stream);
-            }
-            for (int round = 0; round < rounds; round++)
-            {
-                for (int i = 0; i < graphs.Count; i++)
-                {
-                    start.Record(stream);
-                    graphs[i].Launch(stream);
-                    end.Record(stream);
-                    end.Synchronize();
-                    times[i][round] = CudaEvent.ElapsedMilliseconds(start, end) / repetitions;
-                }
-            }
-            return [.. times.Select(t => t.Order().ElementAt(rounds / 2))];
-        }
-        finally
-        {
+            captured.Launch(stream);
             stream.Synchronize();
-            foreach (CudaGraphExec graph in graphs) graph.Dispose();
         }
+        catch
+        {
+            captured.Dispose();
+            throw;
+        }
+        _graphs.Add(captured);
+    }
+
+    /// <summary>Milliseconds of each candidate.</summary>
+    public IReadOnlyList<double> Milliseconds()
+    {
+        double[][] times = [.. _graphs.Select(_ => new double[rounds])];
+        using var start = new CudaEvent(stream.Context);
+        using var end = new CudaEvent(stream.Context);
+        for (int round = 0; round < rounds; round++)
+        {
+            for (int i = 0; i < times.Length; i++)
+            {
+                start.Record(stream);
+                _graphs[i].Launch(stream);
+                end.Record(stream);
+                end.Synchronize();
+                times[i][round] = CudaEvent.ElapsedMilliseconds(start, end) / repetitions;
+            }
+        }
+        return [.. times.Select(t => t.Order().ElementAt(rounds / 2))];
+    }
+
+    public void Dispose()
+    {
+        foreach (CudaGraphExec graph in _graphs) graph.Dispose();
+        _graphs.Clear();
     }
 }

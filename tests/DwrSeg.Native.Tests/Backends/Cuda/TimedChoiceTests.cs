@@ -43,6 +43,11 @@ public sealed class TimedChoiceTests : IDisposable
 
         public SliceSupport Slices { get; init; }
 
+        /// <summary>A call of cuDNN's that fails.</summary>
+        public string? Broken { get; init; }
+
+        public bool RefusesCapture { get; init; }
+
         /// <summary>Times that were asked for.</summary>
         public int Timings => _counted.Calls.Count(c => c == nameof(ICudaDriver.EventElapsedTime));
 
@@ -50,7 +55,8 @@ public sealed class TimedChoiceTests : IDisposable
 
         public CudaBackend Open(ConvolutionChoice choice = ConvolutionChoice.Auto)
         {
-            var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds };
+            var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds, RefusesCapture = RefusesCapture };
+            if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
             var cublasLt = new CublasLtDouble(_driver) { Milliseconds = rank => CublasLtMilliseconds / (rank + 1) };
             return new CudaBackend(
                 "emulated", _counted.Driver, 0, CudaElement.Float16, wantsPtx: true, choice, new ConvolutionLibraries.Found(cudnn, "", cublasLt, ""), _choices);
@@ -88,6 +94,19 @@ public sealed class TimedChoiceTests : IDisposable
     {
         using var machine = new Machine(_ => 2, repetitions: 3) { CudnnMilliseconds = cudnn, CublasLtMilliseconds = cublasLt };
         Assert.StartsWith(winner, Assert.Single(machine.Works(Convolution(kernel))).Name, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("Create", false)]
+    [InlineData("SetFilter4dDescriptor", false)]
+    [InlineData("GetConvolutionForwardAlgorithm", false)]
+    [InlineData("ConvolutionBiasActivationForward", false)]
+    [InlineData(null, true)]
+    public void LibraryThatIsBrokenIsPassedOver(string? call, bool refusesCapture)
+    {
+        using var machine = new Machine(_ => 2) { CudnnMilliseconds = 1, Broken = call, RefusesCapture = refusesCapture };
+        Assert.IsType<CudaLaunch>(Assert.Single(machine.Works(Convolution(3))), exactMatch: false);
+        Assert.Equal(default, machine.Live);
     }
 
     [Fact]

@@ -89,6 +89,9 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
 
     public string Location => Alike;
 
+    /// <summary>Whether it fails while its stream is captured.</summary>
+    public bool RefusesCapture { get; init; }
+
     /// <summary>The last call's fault, in words.</summary>
     public string Fault { get; private set; } = "";
 
@@ -416,6 +419,12 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
         return workspaceBytes < WorkspaceOf(p, algorithm) ? Bad("too little workspace") : 0;
     }
 
-    private int Submit(Library library, string name, Action<DeviceMemory> body) =>
-        driver.Submit(library.Stream!.Value, name, Milliseconds, body) == CUresult.Success ? 0 : Version.Major < 9 ? 8 : 5000;
+    private int Submit(Library library, string name, Action<DeviceMemory> body)
+    {
+        int failed = Version.Major < 9 ? 8 : 5000;
+        CUstream stream = library.Stream!.Value;
+        if (RefusesCapture && driver.StreamIsCapturing(stream, out CUstreamCaptureStatus status) == CUresult.Success && status == CUstreamCaptureStatus.Active)
+            return failed;
+        return driver.Submit(stream, name, Milliseconds, body) == CUresult.Success ? 0 : failed;
+    }
 }
