@@ -82,6 +82,23 @@ public sealed class LibraryInferenceTests
     }
 
     [Theory]
+    [InlineData(1, "Taken")]
+    [InlineData(3, "Taken")]
+    [InlineData(3, "Refused")]
+    public void SumsIntoASliceKeepWhatItHolds(int kernel, string slices)
+    {
+        using var machine = new Machine(Enum.Parse<SliceSupport>(slices));
+        using IBackend backend = machine.Open(CudaElement.Float32);
+        var builder = new GraphBuilder();
+        Tensor x = builder.Input("x", new Shape(1, 5, 6, 24)), y = builder.Activation("y", new Shape(1, 5, 6, 24));
+        Tensor w = builder.Parameter("w", new Shape(8, kernel, kernel, 16), ParameterLayout.Dense);
+        builder.AddInto("copy", new Copy(), [x], new NodeOutput(y, false));
+        builder.AddInto("conv", new Conv2d(kernel), [x.Slice(8, 16), w], new NodeOutput(y.Slice(8, 8), true));
+        BackendComparison.Check(backend, builder.Build(y), seed: 1);
+        Assert.Contains(kernel == 1 ? "Matmul" : "ConvolutionForward", kernel == 1 ? machine.CublasLt.Objects.Calls : machine.Cudnn.Objects.Calls);
+    }
+
+    [Theory]
     [InlineData("Taken")]
     [InlineData("Refused")]
     public void EveryConvolutionOfTheNetworkGoesToALibrary(string slices)

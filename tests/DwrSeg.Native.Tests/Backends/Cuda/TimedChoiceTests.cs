@@ -1,5 +1,6 @@
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Cuda.Libraries;
@@ -172,9 +173,10 @@ public sealed class TimedChoiceTests : IDisposable
         using var second = new Machine(l => l.Shape.DynamicSharedBytes == LargestTile ? 3 : 2, _folder.Path);
         Assert.Equal(name, Assert.Single(second.Works(Convolution(3))).Name);
         Assert.Equal(0, second.Timings);
-        // Whose choice it was belongs to the question.
+        // Whose code was asked for belongs to the question.
         second.Works(Convolution(3), ConvolutionChoice.Native);
         Assert.True(second.Timings > 0);
+        Assert.IsType<CudnnConvolution>(Assert.Single(second.Works(Convolution(3), ConvolutionChoice.Cudnn)));
     }
 
     [Fact]
@@ -211,6 +213,30 @@ public sealed class TimedChoiceTests : IDisposable
         // A dozen layers, each rounded to fp16 in another order of sums.
         Assert.InRange(error, 0, 1e-2);
         Assert.True(machine.Timings > 0);
+    }
+
+    [Theory]
+    [InlineData(2, 3)]
+    [InlineData(1, 5)]
+    public void MedianOfTheRoundsIsTheTime(int repetitions, int rounds)
+    {
+        // Each kernel's runs: once untimed, then in rounds by turns; one round of the first is disturbed.
+        int runs = 0, disturbed = 2 * repetitions;
+        using var driver = new EmulatedDriver(new EmulatedDriverOptions
+        {
+            LaunchMilliseconds = l => l.Kernel == "elementwise" ? 2 : runs++ == disturbed ? 1000 : 1,
+        });
+        using var context = new CudaContext(driver);
+        using var stream = new CudaStream(context);
+        using var kernels = new KernelCache(context, Nvrtc.Instance, wantsPtx: true);
+        using var memory = new CudaDeviceVariable<float>(context, 64);
+        memory.MemsetAsync(0, stream);
+        var map = new DeviceMap(memory.DevicePointer, CudaElement.Float32, 1, 1, 1, 64, 64);
+        using var timer = new WorkTimer(stream, repetitions, rounds);
+        timer.Add([ScaledCopyCuda.Prepare(kernels, map, map)]);
+        timer.Add([ElementwiseCuda.Relu(kernels, map, map), ElementwiseCuda.Relu(kernels, map, map)]);
+        Assert.Equal([1.0, 4.0], timer.Milliseconds().Select(t => Math.Round(t, 3)));
+        Assert.Equal(repetitions * (rounds + 1), runs);
     }
 
     [Fact]
