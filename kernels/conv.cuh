@@ -59,7 +59,9 @@ struct Epilogue
     i32 border_cases;
     // Every pixel of y and residual, and bias, can be accessed 16 bytes at a time.
     i32 is_vector;
-    i32 padding;
+    // y's pixels are not whole vectors but follow each other without a gap, from 16 bytes on, and nothing is to be added but a bias [outputs]:
+    // eight pixels are whole vectors then (store_run).
+    i32 is_packed;
 };
 
 // {inner, top, bottom, both} of an axis.
@@ -143,4 +145,28 @@ __device__ inline void finish_any(const Epilogue<T> &e, const ConvShape &s, i32 
         f32 value[1] = {values[i]};
         if (channel + i < s.outputs) finish(e, s, pixel, channel + i, value);
     }
+}
+
+// Narrows sums of packed pixels, which lie in shared memory pixel by pixel, to a run without gaps in shared memory, and adds the bias. A warp
+// takes a pixel at a time, `step` apart from `first` on, because two pixels' channels would meet in their banks.
+template <class T>
+__device__ inline void pack_run(const Epilogue<T> &e, i32 outputs, const f32 *sums, i32 pitch, i32 pixels, T *run, i32 first, i32 step)
+{
+    for (i32 channel = threadIdx.x % 32; channel < outputs; channel += 32)
+    {
+        f32 bias = e.bias ? load_one(e.bias + channel) : 0;
+        for (i32 pixel = first; pixel < pixels; pixel += step) run[pixel * outputs + channel] = from_float<T>(sums[pixel * pitch + channel] + bias);
+    }
+}
+
+// Stores such a run in whole vectors, but for its end; threads take turns, `step` of them from `first` on. The place of first_pixel in y is on
+// 16 bytes.
+template <class T>
+__device__ inline void store_run(const Epilogue<T> &e, i32 outputs, i64 first_pixel, i32 pixels, const T *run, i32 first, i32 step)
+{
+    constexpr i32 VECTOR = 16 / sizeof(T);
+    T *to = e.y + first_pixel * outputs;
+    i32 elements = pixels * outputs, whole = elements / VECTOR;
+    for (i32 i = first; i < whole; i += step) ((uint4 *)to)[i] = ((const uint4 *)run)[i];
+    for (i32 i = whole * VECTOR + first; i < elements; i += step) to[i] = run[i];
 }

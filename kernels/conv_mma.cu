@@ -14,14 +14,14 @@
 //           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
 // Launch    grid (tiles of channels x tiles of pixels, channels fastest so that blocks that share pixels run side by side, splits of the
 //           sum); block 32 * WARPS_M * WARPS_N
-// Shared    max(STAGES * (TILE_M + TILE_N) * TILE_K * 2, TILE_M * (TILE_N + 8) * 4) bytes, dynamic
+// Shared    max(STAGES * (TILE_M + TILE_N) * TILE_K * 2, TILE_M * ((TILE_N + 8) * 4 + min(TILE_N, 64) * 2)) bytes, dynamic
 //
 // Pixels are counted through all images, so no size wastes more than one tile. The sum runs over taps, in each over channels: a step
 // copies, for every pixel of the tile, TILE_K neighbouring channels of one tap, and a tap outside the map is copied as zeros. A thread
 // keeps, for each pixel it copies, the address of the first tap and nine bits of which taps exist, so a step costs it one addition and one
 // test a copy. Rows of a stage lie in shared memory with their 16-byte vectors permuted by the row's number, so that ldmatrix reads eight
 // rows from all 32 banks. Sums go through shared memory on their way out, because a lane holds pairs of channels but stores should be
-// of 16 bytes.
+// of 16 bytes; where pixels are not whole vectors but follow each other without a gap (19 class logits), the tile is packed to one run first.
 //
 // Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
 // its registers and code are not free.
@@ -37,7 +37,7 @@ constexpr int VECTOR = 8, THREADS = 32 * WARPS_M * WARPS_N;
 constexpr int ROW_VECTORS = TILE_K / VECTOR, ROW_BYTES = TILE_K * 2, COPY_ROWS = THREADS / ROW_VECTORS;
 constexpr int WARP_M = TILE_M / WARPS_M, WARP_N = TILE_N / WARPS_N, FRAGMENTS_M = WARP_M / 16, FRAGMENTS_N = WARP_N / 8;
 constexpr int X_COPIES = TILE_M / COPY_ROWS, W_COPIES = TILE_N / COPY_ROWS;
-constexpr int STAGE_VECTORS = (TILE_M + TILE_N) * ROW_VECTORS, PITCH = TILE_N + 8;
+constexpr int STAGE_VECTORS = (TILE_M + TILE_N) * ROW_VECTORS, PITCH = TILE_N + 8, MOST_PACKED = TILE_N < 64 ? TILE_N : 64;
 static_assert(TILE_K == 32 || TILE_K == 64, "rows of 64 or 128 bytes");
 static_assert(FRAGMENTS_M * 16 * WARPS_M == TILE_M && FRAGMENTS_N % 2 == 0 && FRAGMENTS_N * 8 * WARPS_N == TILE_N, "whole fragments");
 static_assert(X_COPIES * COPY_ROWS == TILE_M && W_COPIES * COPY_ROWS == TILE_N && COPY_ROWS % 8 == 0, "whole rounds of copies");
@@ -155,6 +155,16 @@ __device__ inline void stage_sums(const f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4]
 __device__ inline void finish_tile(const Arguments &a, const f32 *staged, i32 first_pixel, i32 first_output)
 {
     constexpr int ROW_OUTPUTS = TILE_N / VECTOR;
+    if (a.epilogue.is_packed && a.channel_tiles == 1 && a.shape.outputs <= MOST_PACKED)
+    {
+        // The whole tile is one run, for instance of class logits.
+        ELEMENT *run = (ELEMENT *)(staged + TILE_M * PITCH);
+        i32 pixels = min(TILE_M, a.shape.pixels - first_pixel);
+        pack_run(a.epilogue, a.shape.outputs, staged, PITCH, pixels, run, threadIdx.x / 32, THREADS / 32);
+        __syncthreads();
+        store_run(a.epilogue, a.shape.outputs, first_pixel, pixels, run, threadIdx.x, THREADS);
+        return;
+    }
     // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.
     i32 half = threadIdx.x / 4 % 2 * 4;
 #pragma unroll 2

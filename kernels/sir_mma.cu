@@ -1,4 +1,4 @@
-// The Simple Inverted Residual of the paper in one launch, on tensor cores with fp32 sums:
+// The Simple Inverted Residual of the paper in one launch, on tensor cores with fp32 sums; also the decoder with its classifier:
 //
 //   m[p, j] = max(0, bias[j] + sum over ky, kx, i of x[S row - 1 + ky, S column - 1 + kx, i] * w[j, ky, kx, i])        3x3, stride S
 //   y[p, o] = epilogue(sum over j of m[p, j] * v[o, j])                                                                1x1
@@ -8,38 +8,44 @@
 // its 3 c channels would otherwise be six times the bytes of x and y, and a launch. y must overlap no x, but the residual may be x.
 //
 // Defines   ELEMENT   f16 or bf16
-//           CHANNELS  inputs rounded up to 64
-//           OUTPUTS   outputs rounded up to 64
+//           HALOS     1: up to 64 inputs; 2: any number, 64 at a time
+//           MIDDLE    channels of m at a time, 128 or 192
+//           OUTPUTS   the most outputs, 64 or 128
 //           STRIDE    1 or 2
 //           STAGES    tiles of weights in flight
+//           BORDER    1: bias is [16][middle], a row for each set of taps that lie inside the map
 // Launch    grid (tiles of 8x8 pixels of y, 1, n), block 256
-// Shared    (CHANNELS / 64 * HALO + MIDDLE * STAGES + MIDDLE) * 128 bytes with HALO = (8 S + 3 - S)^2, MIDDLE = 192, dynamic
-// Requires  sm_80; x, y and residual on 16 bytes with channels and pixel strides of whole 16 bytes
+// Shared    (HALOS * HALO + MIDDLE * STAGES + MIDDLE) * 128 bytes with HALO = (8 S + 3 - S)^2, dynamic
+// Requires  sm_80; x on 16 bytes with channels and pixel stride of whole 16 bytes
 //
-// A block copies its input with halo once, all channels of it, and then streams weights: a step is a tile of 192 rows of 64 values. For each
-// tap and 64 channels the rows are 192 channels of m; when all taps are summed, m goes to shared memory, and the next steps' rows are 64
-// outputs of three times 64 values of v. Where m has more than 192 channels that repeats, and y's sums stay in registers.
+// A block copies its input with halo 64 channels at a time, and streams weights: a step is a tile of MIDDLE rows of 64 values. For 64 channels
+// and each tap the rows are channels of m; when all are summed, m goes to shared memory, and the next steps' rows are 64 outputs of MIDDLE / 64
+// times 64 values of v. Where m has more than MIDDLE channels that repeats, and y's sums stay in registers.
 //
-// The fragment of m that a warp holds could be the operand of its next product as it stands (mma.cuh). But the eight warps share the 192
-// channels of m (each has 32 pixels of 48), so each could only make a part of y's sums, and adding four of those up takes 64 KiB of fp32
-// through shared memory where passing m on takes 24 KiB of 16 bits. Warps that each held all of m for 16 pixels would read every weight eight
-// times from shared memory instead of twice, and weights are what this kernel mostly reads.
+// The fragment of m that a warp holds could be the operand of its next product as it stands (mma.cuh). But the eight warps share the MIDDLE
+// channels of m (each has 32 pixels of a quarter), so each could only make a part of y's sums, and adding four of those up takes 64 KiB of fp32
+// through shared memory where passing m on takes at most 24 KiB of 16 bits. Warps that each held all of m for 16 pixels would read every weight
+// eight times from shared memory instead of twice, and weights are what this kernel mostly reads.
 //
 // Rows of 64 values keep their vectors in the order vector ^ key, the key being the row's number, or, for the input, that of the halo's pixel
 // divided by S: the eight pixels of a fragment's row are S apart.
 //
-// Bytes: x once plus 56 % of halo, weights once a tile of pixels from L2; residual and y once. Flops: 2 * (9 inputs + outputs) * middle a pixel.
+// y is stored in whole vectors of a pixel where it has them. Class logits (19 channels) have not; but where pixels follow each other without
+// a gap, eight of them are whole vectors whatever their channels, and a tile's row is stored by such.
+//
+// Bytes: x once plus 56 % of halo (again for each further MIDDLE channels where HALOS is 2), weights once a tile of pixels from L2; residual
+// and y once. Flops: 2 * (9 inputs + outputs) * middle a pixel.
 #include "conv.cuh"
 #include "copy_batch.cuh"
 #include "mma.cuh"
 
 constexpr int VECTOR = 8, ROW = 64, ROW_VECTORS = ROW / VECTOR, THREADS = 256, WARPS_M = 2, WARPS_N = 4;
 constexpr int SIDE = 8, PIXELS = SIDE * SIDE, HALO_SIDE = SIDE * STRIDE + 3 - STRIDE, HALO = HALO_SIDE * HALO_SIDE;
-constexpr int MIDDLE = 192, CHUNKS = CHANNELS / ROW, OUTPUT_STEPS = OUTPUTS / ROW, TAP_STEPS = 9 * CHUNKS, PASS_STEPS = TAP_STEPS + OUTPUT_STEPS;
+constexpr int TAPS = 9, OUTPUT_STEPS = OUTPUTS / ROW, HALO_VECTORS = HALO * ROW_VECTORS;
 constexpr int FRAGMENTS_M = PIXELS / WARPS_M / 16, FRAGMENTS_N = MIDDLE / WARPS_N / 8, OUTPUT_FRAGMENTS = ROW / WARPS_N / 8;
 constexpr int COPY_ROWS = THREADS / ROW_VECTORS, W_COPIES = MIDDLE / COPY_ROWS, STAGE_VECTORS = MIDDLE * ROW_VECTORS;
 constexpr int STAGED_PITCH = OUTPUTS + 8;
-static_assert(PIXELS * STAGED_PITCH * 4 <= STAGES * STAGE_VECTORS * 16, "the staged sums fit in the weights' place");
+static_assert(PIXELS * (STAGED_PITCH * 4 + OUTPUTS * 2) <= STAGES * STAGE_VECTORS * 16, "sums and packed pixels fit in the weights' place");
 
 struct Arguments
 {
@@ -53,13 +59,39 @@ struct Arguments
     i32 middle, tiles_across;
 };
 
-// The next step to copy.
+// The next step to copy. Steps of a pass: 64 inputs and a tap each, then 64 outputs each.
 struct Position
 {
-    i32 pass, step;
+    i32 pass, step, halo;
 };
 
-__device__ inline void begin_weights(const Arguments &a, Position &next, uint4 *stage)
+__device__ inline i32 tap_steps_of(const Arguments &a)
+{
+    return HALOS == 1 ? TAPS : (a.shape.inputs + ROW - 1) / ROW * TAPS;
+}
+
+__device__ inline i32 halo_key(i32 pixel)
+{
+    return pixel / STRIDE & 7;
+}
+
+// [pixel][64], zero outside the map and the channels.
+__device__ inline void begin_halo(const Arguments &a, i32 first_row, i32 first_column, i32 first_channel, uint4 *halo)
+{
+    CopyBatch<1, true> copy;
+    const ConvShape &s = a.shape;
+    i32 vector = threadIdx.x % ROW_VECTORS, channel = first_channel + vector * VECTOR;
+    const ELEMENT *image = a.x + i64(blockIdx.z) * s.height * s.width * s.x_stride;
+    for (i32 pixel = threadIdx.x / ROW_VECTORS; pixel < HALO; pixel += COPY_ROWS)
+    {
+        i32 y = first_row + pixel / HALO_SIDE, x = first_column + pixel % HALO_SIDE;
+        bool is_valid = y >= 0 && y < s.height && x >= 0 && x < s.width && channel < s.inputs;
+        const ELEMENT *from = image + (i64(y) * s.width + x) * s.x_stride + channel;
+        copy.begin(0, halo + pixel * ROW_VECTORS + (vector ^ halo_key(pixel)), is_valid ? from : a.x, is_valid);
+    }
+}
+
+__device__ inline void begin_weights(const Arguments &a, const Position &next, i32 tap_steps, uint4 *stage)
 {
     CopyBatch<W_COPIES, true> copies;
     i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS;
@@ -70,51 +102,20 @@ __device__ inline void begin_weights(const Arguments &a, Position &next, uint4 *
     {
         const ELEMENT *from;
         bool is_valid;
-        if (next.step < TAP_STEPS)
+        if (next.step < tap_steps)
         {
-            i32 j = next.pass * MIDDLE + row + i * COPY_ROWS, channel = next.step % CHUNKS * ROW + vector * VECTOR;
+            i32 j = next.pass * MIDDLE + row + i * COPY_ROWS, channel = next.step / TAPS * ROW + vector * VECTOR;
             is_valid = j < a.middle && channel < inputs;
-            from = a.weights + (i64(j) * 9 + next.step / CHUNKS) * inputs + channel;
+            from = a.weights + (i64(j) * TAPS + next.step % TAPS) * inputs + channel;
         }
         else
         {
-            i32 part = (row + i * COPY_ROWS) / ROW, output = (next.step - TAP_STEPS) * ROW + (row + i * COPY_ROWS) % ROW;
+            i32 part = (row + i * COPY_ROWS) / ROW, output = (next.step - tap_steps) * ROW + (row + i * COPY_ROWS) % ROW;
             i32 j = next.pass * MIDDLE + part * ROW + vector * VECTOR;
             is_valid = output < a.shape.outputs && j < middle;
             from = a.project + i64(output) * middle + j;
         }
         copies.begin(i, to + i * COPY_ROWS * ROW_VECTORS, is_valid ? from : a.weights, is_valid);
-    }
-    if (++next.step == PASS_STEPS)
-    {
-        next.step = 0;
-        next.pass++;
-    }
-}
-
-__device__ inline i32 halo_key(i32 pixel)
-{
-    return pixel / STRIDE & 7;
-}
-
-// [chunk][pixel][64], zero outside the map and the channels.
-__device__ inline void begin_halo(const Arguments &a, const ELEMENT *image, i32 first_row, i32 first_column, uint4 *halo)
-{
-    CopyBatch<1, true> copy;
-    const ConvShape &s = a.shape;
-    i32 vector = threadIdx.x % ROW_VECTORS;
-    for (i32 pixel = threadIdx.x / ROW_VECTORS; pixel < HALO; pixel += COPY_ROWS)
-    {
-        i32 y = first_row + pixel / HALO_SIDE, x = first_column + pixel % HALO_SIDE;
-        bool is_inside = y >= 0 && y < s.height && x >= 0 && x < s.width;
-        const ELEMENT *from = image + (i64(y) * s.width + x) * s.x_stride + vector * VECTOR;
-#pragma unroll
-        for (int chunk = 0; chunk < CHUNKS; chunk++)
-        {
-            bool is_valid = is_inside && chunk * ROW + vector * VECTOR < s.inputs;
-            uint4 *to = halo + (chunk * HALO + pixel) * ROW_VECTORS + (vector ^ halo_key(pixel));
-            copy.begin(0, to, is_valid ? from + chunk * ROW : a.x, is_valid);
-        }
     }
 }
 
@@ -125,7 +126,7 @@ __device__ inline void load_weights(const uint4 *stage, i32 row, i32 k, u32 (&w)
     load_matrices(shared_address(stage + own * ROW_VECTORS + ((k + lane / 8 % 2) ^ row_key<ROW_VECTORS>(own))), w);
 }
 
-__device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, i32 chunk, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
+__device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
 {
     i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     u32 bases[FRAGMENTS_M];
@@ -135,7 +136,7 @@ __device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, i
     {
         i32 pixel = warp / WARPS_N * (PIXELS / WARPS_M) + m * 16 + lane % 16;
         i32 place = (pixel / SIDE * STRIDE + tap / 3) * HALO_SIDE + pixel % SIDE * STRIDE + tap % 3;
-        bases[m] = shared_address(halo + (chunk * HALO + place) * ROW_VECTORS);
+        bases[m] = shared_address(halo + place * ROW_VECTORS);
         keys[m] = halo_key(place) ^ lane / 16;
     }
 #pragma unroll
@@ -155,23 +156,35 @@ __device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, i
     }
 }
 
+// Where a fragment's row lies in the tile.
+__device__ inline i32 pixel_of(i32 warp, i32 m, i32 half, i32 lane)
+{
+    return warp / WARPS_N * (PIXELS / WARPS_M) + m * 16 + half * 8 + lane / 4;
+}
+
 // To [part][pixel][64], and the sums to zero.
-__device__ inline void store_middle(const Arguments &a, i32 pass, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4], uint4 *middle)
+__device__ inline void store_middle(
+    const Arguments &a, i32 pass, i32 first_row, i32 first_column, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4], uint4 *middle)
 {
     i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
     for (int n = 0; n < FRAGMENTS_N; n++)
     {
         i32 own = warp % WARPS_N * (MIDDLE / WARPS_N) + n * 8, channel = pass * MIDDLE + own + lane % 4 * 2;
-        f32 first = a.bias && channel < a.middle ? load_one(a.bias + channel) : 0;
-        f32 second = a.bias && channel + 1 < a.middle ? load_one(a.bias + channel + 1) : 0;
 #pragma unroll
         for (int m = 0; m < FRAGMENTS_M; m++)
         {
 #pragma unroll
             for (int half = 0; half < 2; half++)
             {
-                i32 pixel = warp / WARPS_N * (PIXELS / WARPS_M) + m * 16 + half * 8 + lane / 4;
+                i32 pixel = pixel_of(warp, m, half, lane);
+                const f32 *bias = a.bias + channel;
+#if BORDER
+                i32 line = border_case(first_row + pixel / SIDE, a.shape.out_height);
+                bias += (line * 4 + border_case(first_column + pixel % SIDE, a.shape.out_width)) * a.middle;
+#endif
+                f32 first = a.bias && channel < a.middle ? load_one(bias) : 0;
+                f32 second = a.bias && channel + 1 < a.middle ? load_one(bias + 1) : 0;
                 i32 vector = (own / ROW * PIXELS + pixel) * ROW_VECTORS + (own % ROW / VECTOR ^ row_key<ROW_VECTORS>(pixel));
                 ((u32 *)(middle + vector))[lane % 4] =
                     narrow_pair<ELEMENT>(rectified(sums[m][n][half * 2] + first), rectified(sums[m][n][half * 2 + 1] + second));
@@ -226,29 +239,49 @@ __device__ inline void stage_sums(const f32 (&sums)[OUTPUT_STEPS][FRAGMENTS_M][O
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) sir_mma(KERNEL_ARGUMENTS(Arguments) a)
+// Where shared memory has room for two blocks, registers must have it too.
+#if __CUDA_ARCH__ >= 900
+constexpr int LEAST_BLOCKS = HALOS == 1 ? 2 : 1;
+#else
+constexpr int LEAST_BLOCKS = 1;
+#endif
+
+extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ uint4 shared_memory[];
-    uint4 *weights = shared_memory, *halo = weights + STAGES * STAGE_VECTORS, *middle = halo + CHUNKS * HALO * ROW_VECTORS;
+    uint4 *weights = shared_memory, *halos = weights + STAGES * STAGE_VECTORS, *middle = halos + HALOS * HALO_VECTORS;
     const ConvShape &s = a.shape;
     i32 first_row = i32(blockIdx.x) / a.tiles_across * SIDE, first_column = i32(blockIdx.x) % a.tiles_across * SIDE;
-    i32 steps = (a.middle + MIDDLE - 1) / MIDDLE * PASS_STEPS;
+    i32 tap_steps = tap_steps_of(a), pass_steps = tap_steps + OUTPUT_STEPS, steps = (a.middle + MIDDLE - 1) / MIDDLE * pass_steps;
 
-    begin_halo(a, a.x + i64(blockIdx.z) * s.height * s.width * s.x_stride, first_row * STRIDE - 1, first_column * STRIDE - 1, halo);
     Position next = {};
+    auto begin = [&](uint4 *stage) {
+        // A halo's place was last read at least a tap's step before.
+        if (next.step < tap_steps && next.step % TAPS == 0 && (HALOS > 1 || next.pass == 0))
+        {
+            begin_halo(a, first_row * STRIDE - 1, first_column * STRIDE - 1, next.step / TAPS * ROW, halos + next.halo * HALO_VECTORS);
+            next.halo = HALOS - 1 - next.halo;
+        }
+        begin_weights(a, next, tap_steps, stage);
+        if (++next.step == pass_steps)
+        {
+            next.step = 0;
+            next.pass++;
+        }
+    };
 #pragma unroll
     for (int i = 0; i < STAGES - 1; i++)
     {
-        if (i < steps) begin_weights(a, next, weights + i * STAGE_VECTORS);
+        if (i < steps) begin(weights + i * STAGE_VECTORS);
         close_copies();
     }
 
     f32 sums[FRAGMENTS_M][FRAGMENTS_N][4] = {}, outputs[OUTPUT_STEPS][FRAGMENTS_M][OUTPUT_FRAGMENTS][4] = {};
-    i32 reading = 0, writing = STAGES - 1;
+    i32 reading = 0, writing = STAGES - 1, halo = 0;
     auto advance = [&](i32 step) {
         wait_for_copies<STAGES - 2>();
         __syncthreads();
-        if (step + STAGES - 1 < steps) begin_weights(a, next, weights + writing * STAGE_VECTORS);
+        if (step + STAGES - 1 < steps) begin(weights + writing * STAGE_VECTORS);
         close_copies();
         const uint4 *stage = weights + reading * STAGE_VECTORS;
         reading = reading == STAGES - 1 ? 0 : reading + 1;
@@ -257,12 +290,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) sir_mma(KERNEL_ARGUMENTS(A
     };
     for (i32 step = 0, pass = 0; step < steps; pass++)
     {
-        for (i32 tap_step = 0; tap_step < TAP_STEPS; tap_step++)
+        for (i32 end = step + tap_steps; step < end;)
         {
-            const uint4 *stage = advance(step++);
-            add_tap(halo, stage, tap_step / CHUNKS, tap_step % CHUNKS, sums);
+            // Unrolled, the nine taps take twice the registers.
+#pragma unroll 1
+            for (i32 tap = 0; tap < TAPS; tap++)
+            {
+                const uint4 *stage = advance(step++);
+                add_tap(halos + halo * HALO_VECTORS, stage, tap, sums);
+            }
+            halo = HALOS - 1 - halo;
         }
-        store_middle(a, pass, sums, middle);
+        store_middle(a, pass, first_row, first_column, sums, middle);
 #pragma unroll
         for (int i = 0; i < OUTPUT_STEPS; i++)
         {
@@ -276,6 +315,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) sir_mma(KERNEL_ARGUMENTS(A
     f32 *staged = (f32 *)weights;
     stage_sums(outputs, staged);
     __syncthreads();
+    if (a.epilogue.is_packed && s.out_width % SIDE == 0)
+    {
+        // A warp stores a row of eight pixels.
+        i32 lane = threadIdx.x % 32, line = threadIdx.x / 32, row = first_row + line;
+        ELEMENT *run = (ELEMENT *)(staged + PIXELS * STAGED_PITCH) + line * SIDE * OUTPUTS;
+        pack_run(a.epilogue, s.outputs, staged + line * SIDE * STAGED_PITCH, STAGED_PITCH, SIDE, run, 0, 1);
+        __syncwarp();
+        i64 first_pixel = (i64(blockIdx.z) * s.out_height + row) * s.out_width + first_column;
+        if (row < s.out_height) store_run(a.epilogue, s.outputs, first_pixel, SIDE, run, lane, 32);
+        return;
+    }
     // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.
     i32 half = threadIdx.x / 4 % 2 * 4;
     for (i32 item = threadIdx.x; item < PIXELS * (OUTPUTS / VECTOR); item += THREADS)
@@ -287,6 +337,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) sir_mma(KERNEL_ARGUMENTS(A
         float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
         float4 low = half ? second : first, high = half ? first : second;
         f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-        finish(a.epilogue, s, (i32(blockIdx.z) * s.out_height + row) * s.out_width + column, channel, values);
+        finish_any(a.epilogue, s, (i32(blockIdx.z) * s.out_height + row) * s.out_width + column, channel, values);
     }
 }

@@ -1,6 +1,11 @@
+using DwrSeg.Native.Backends;
 using DwrSeg.Native.Formats;
+using DwrSeg.Native.Graph;
+using DwrSeg.Native.Models;
 using DwrSeg.Native.Tests.Formats;
 using DwrSeg.Native.Tests.Models;
+using DwrSeg.Native.Tests.Training;
+using DwrSeg.Native.Training;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Segmenting;
@@ -22,21 +27,11 @@ public sealed class ResourceTests : IDisposable
     [InlineData(2, true)]
     public void RunsInSteadyStateAllocateNothingOnAnyThread(int threads, bool withConfidence)
     {
-        const int Runs = 20, Attempts = 10;
+        const int Runs = 20;
         // Two sizes in turn: finding a plan is part of the run.
         using Segmenter segmenter = Segmenter.Load(_model, new SegmenterOptions { Threads = threads });
         byte[] pixels = SmallModel.Picture(96, 64), classes = new byte[96 * 64], confidence = new byte[withConfidence ? 96 * 64 : 0];
-        RunAll();
-        // The counter is the process's: the test runner's own threads may add to it now and then, but not in every attempt. What a run
-        // itself allocated would be in all of them.
-        long least = long.MaxValue;
-        for (int i = 0; i < Attempts && least != 0; i++)
-        {
-            long before = GC.GetTotalAllocatedBytes(precise: true);
-            RunAll();
-            least = Math.Min(least, GC.GetTotalAllocatedBytes(precise: true) - before);
-        }
-        Assert.Equal(0, least);
+        Assert.Equal(0, LeastAllocated(RunAll));
 
         void RunAll()
         {
@@ -47,6 +42,30 @@ public sealed class ResourceTests : IDisposable
                 segmenter.PaintOverlay(pixels, 96, 64, 96 * 3, PixelFormat.Rgb, classes, pixels, opacity: 0.1);
             }
         }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void TrainingStepsInSteadyStateAllocateNothingOnAnyThread(int threads)
+    {
+        TrainingOptions options = SmallTraining.Options;
+        (int height, int width) = (options.Augmentation.CropHeight, options.Augmentation.CropWidth);
+        var random = new Random(4);
+        var images = new float[options.BatchSize * height * width * 3];
+        var labels = new byte[options.BatchSize * height * width];
+        for (int i = 0; i < images.Length; i++) images[i] = random.NextSingle() - 0.5f;
+        for (int i = 0; i < labels.Length; i++) labels[i] = (byte)random.Next(options.Model.Classes);
+        using IBackend backend = Devices.Open("cpu", threads, out _, training: true);
+        using ITensorStore store = backend.CreateStore();
+        LayerGraph graph = TrainingPlan.CreateGraph(options);
+        ModelWeights.Initialize(graph, store, options.Seed);
+        using var plan = new TrainingPlan(graph, backend, store);
+
+        Assert.Equal(0, LeastAllocated(() =>
+        {
+            for (int i = 0; i < 10; i++) plan.Step(images, labels, 0.01f);
+        }));
     }
 
     [Fact]
@@ -94,6 +113,22 @@ public sealed class ResourceTests : IDisposable
         int threads = WorkerThreads();
         for (int i = 0; i < 10; i++) Assert.Throws<WeightsFormatException>(() => Segmenter.Load(other, new SegmenterOptions { Threads = 2 }));
         AssertWorkerThreads(threads);
+    }
+
+    // The counter is the process's: the test runner's own threads may add to it now and then, but not in every attempt. What the action
+    // itself allocated would be in all of them.
+    private static long LeastAllocated(Action action)
+    {
+        const int Attempts = 10;
+        action();
+        long least = long.MaxValue;
+        for (int i = 0; i < Attempts && least != 0; i++)
+        {
+            long before = GC.GetTotalAllocatedBytes(precise: true);
+            action();
+            least = Math.Min(least, GC.GetTotalAllocatedBytes(precise: true) - before);
+        }
+        return least;
     }
 
     private static long ResidentBytes() =>

@@ -28,7 +28,8 @@ internal static class ConvMmaCuda
         public string Name => $"{TileM}x{TileN}";
 
         public ConvTile Tile { get; } = new(
-            TileM, TileN, TileK, 32 * WarpsM * WarpsN, Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * (TileN + 8) * 4), Registers);
+            TileM, TileN, TileK, 32 * WarpsM * WarpsN,
+            Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * ((TileN + 8) * 4 + Math.Min(TileN, 64) * 2)), Registers);
 
         public KernelVariant Variant(CudaElement element, bool aligned, bool split)
         {
@@ -67,6 +68,13 @@ internal static class ConvMmaCuda
         .. TilesFor(device, c).Select(t => Choose(device, c, SplitWorkspace.Unlimited, t))
             .Select(t => t.Division.Variant(c.X.Element, c.X.IsVector, t.Splits > 1)).Distinct(),
     ];
+
+    /// <summary>What the best launch takes by the model of <see cref="ConvTile"/>, in cycles.</summary>
+    public static double Cycles(CudaDevice device, in CudaConvolution c)
+    {
+        (Division division, int splits) = Choose(device, c, SplitWorkspace.Unlimited);
+        return division.Tile.Cycles(c, splits, device, Rate(device.ComputeCapability));
+    }
 
     /// <summary>
     /// Settles the launch that the model of <see cref="ConvTile"/> finds cheapest, or the cheapest of one tile. Weights are in the order
@@ -119,7 +127,8 @@ internal static class ConvMmaCuda
     private static Division[] DivisionsFor(CudaDevice device, in CudaConvolution c) =>
         !c.X.IsVector ? [Unaligned] : device.ComputeCapability < FirstAsync ? PlainDivisions : Divisions;
 
-    private static (Division Division, int Splits) Choose(CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace, string? name)
+    private static (Division Division, int Splits) Choose(
+        CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace, string? name = null)
     {
         if (!c.X.IsVector) return (Unaligned, 1);
         Division[] divisions = [.. DivisionsFor(device, c).Where(d => name is null || d.Name == name)];
@@ -128,8 +137,8 @@ internal static class ConvMmaCuda
         return (divisions.First(d => d.Tile == tile), splits);
     }
 
-    // Multiply-adds with fp32 sums a cycle and multiprocessor. On sm_90 mma.sync reaches about 62 % of what wgmma does.
-    private static double Rate(ComputeCapability architecture) => architecture.Number switch
+    /// <summary>Multiply-adds with fp32 sums a cycle and multiprocessor. On sm_90 <c>mma.sync</c> reaches about 62 % of what <c>wgmma</c> does.</summary>
+    public static double Rate(ComputeCapability architecture) => architecture.Number switch
     {
         90 => 1270,
         80 => 1024,

@@ -85,6 +85,8 @@ internal readonly record struct CudaConvolution(DeviceMap X, DeviceMap Y, CUdevi
         Bias = Bias, Residual = Residual?.Data ?? default, Y = Y.Data, ResidualStride = Residual?.PixelStride ?? 0, YStride = Y.PixelStride,
         Relu = Relu, BorderCases = BorderBias ? 1 : 0,
         IsVector = Y.IsVector && (Residual?.IsVector ?? true) && Bias.Value % CudaElements.VectorBytes == 0 ? 1 : 0,
+        IsPacked = !Y.IsVector && Y.PixelStride == Y.C && Y.Data.Value % CudaElements.VectorBytes == 0 && Residual is null
+            && Relu == CudaRelu.None && !BorderBias ? 1 : 0,
     };
 }
 
@@ -102,7 +104,7 @@ internal struct ConvEpilogue
     public CUdeviceptr Bias, Residual, Y;
     public int ResidualStride, YStride;
     public CudaRelu Relu;
-    public int BorderCases, IsVector, Padding;
+    public int BorderCases, IsVector, IsPacked;
 }
 
 /// <summary>The argument struct that <c>conv_mma.cu</c> and <c>conv_ffma.cu</c> have in common.</summary>

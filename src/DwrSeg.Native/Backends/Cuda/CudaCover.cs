@@ -57,10 +57,12 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
 
     private FusedNodes? Sir(GraphIndex index, Node node)
     {
-        if (FusionRules.ConvWithTail(index, node) is not { } fused || ((Conv2d)node.Layer).BorderBias) return null;
+        if (FusionRules.ConvWithTail(index, node) is not { } fused) return null;
         // The kernel has the ReLU in the middle built in.
         if (fused.Nodes[1].Layer is not Relu) return null;
-        return SirMmaCuda.Fits(device, CudaLowerings.SirOf(fused.Nodes, MapOf, ValuesOf).Sir) ? fused : null;
+        CudaSir sir = CudaLowerings.SirOf(fused.Nodes, MapOf, ValuesOf).Sir;
+        // Where the choice is by time, it is made between this and its parts.
+        return SirMmaCuda.Fits(device, sir) && (!sir.BorderBias || device.Driver.HasClock || SirMmaCuda.IsFaster(device, sir)) ? fused : null;
     }
 
     private FusedNodes? SemanticResiduals(GraphIndex index, ImmutableArray<bool> constant, Node node)

@@ -163,6 +163,7 @@ internal static class CudaLowerings
             map(expand.Inputs[0]), map(nodes[^1].Output), expand.Output.Channels, ((Conv2d)expand.Layer).Stride, default,
             expand.Inputs.Length == 3 ? values(expand.Inputs[2]) : default, default)
         {
+            BorderBias = ((Conv2d)expand.Layer).BorderBias,
             Bias = project.Inputs.Length == 3 ? values(project.Inputs[2]) : default,
             Residual = residual,
             Relu = relu,

@@ -2,20 +2,24 @@ using System.Runtime.InteropServices;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;
 
-/// <summary>A Simple Inverted Residual: y = epilogue(conv1x1(relu(conv3x3(x) + bias))).</summary>
+/// <summary>A Simple Inverted Residual, or the decoder with its classifier: y = epilogue(conv1x1(relu(conv3x3(x) + bias))).</summary>
 /// <param name="X">The input.</param>
 /// <param name="Y">The output; must not overlap <paramref name="X"/>.</param>
 /// <param name="Middle">Channels between the convolutions.</param>
 /// <param name="Stride">Of the 3x3 convolution.</param>
 /// <param name="Expand">Its weights, order <see cref="WeightOrder.Rows"/>.</param>
-/// <param name="ExpandBias">fp32, [middle]; 0 for none.</param>
+/// <param name="ExpandBias">fp32, [middle], or with <see cref="BorderBias"/> [16][middle]; 0 for none.</param>
 /// <param name="Project">Weights of the 1x1 convolution, order <see cref="WeightOrder.Rows"/>.</param>
 internal readonly record struct CudaSir(
     DeviceMap X, DeviceMap Y, int Middle, int Stride, CUdeviceptr Expand, CUdeviceptr ExpandBias, CUdeviceptr Project)
 {
+    /// <summary>The 3x3 convolution's bias depends on which taps lie inside the map (<see cref="Conv2d.BorderCases"/> rows).</summary>
+    public bool BorderBias { get; init; }
+
     /// <summary>fp32, [outputs]; 0 for none.</summary>
     public CUdeviceptr Bias { get; init; }
 
@@ -23,6 +27,12 @@ internal readonly record struct CudaSir(
     public DeviceMap? Residual { get; init; }
 
     public CudaRelu Relu { get; init; }
+
+    /// <summary>Its first half as a convolution, whose output exists only within the kernel: y with its channels stands for it.</summary>
+    public CudaConvolution Expansion => new(X, Y with { C = Middle, PixelStride = Math.Max(Middle, Y.PixelStride) }, Expand, 3, Stride)
+    {
+        Bias = ExpandBias, BorderBias = BorderBias, Relu = CudaRelu.First,
+    };
 
     /// <summary>Its second half as a convolution, whose input exists only within the kernel: it stands for the sizes of y's side.</summary>
     public CudaConvolution Projection => new(Y with { C = Middle, PixelStride = Math.Max(Middle, Y.PixelStride) }, Y, Project, 1)
@@ -34,23 +44,43 @@ internal readonly record struct CudaSir(
 /// <summary>Launches <c>sir_mma.cu</c>. Where it does not fit, two launches of <see cref="ConvMmaCuda"/> do the same.</summary>
 internal static class SirMmaCuda
 {
-    private const int Side = 8, Threads = 256, Row = 64, RowBytes = 128, MiddleChannels = 192;
+    private const int Side = 8, Threads = 256, Row = 64, RowBytes = 128;
 
     private static readonly ComputeCapability FirstArchitecture = new(8, 0);
 
-    // All of DWRSeg's SIR modules have 64 inputs and outputs; 128 are for wider ones. Two stages are for the 99 KiB of sm_86 and sm_89.
-    private static readonly Size[] Sizes = [new(64, 64, 1, 3), new(64, 64, 1, 2), new(64, 64, 2, 3), new(128, 128, 1, 3)];
+    // All of DWRSeg's SIR modules have 64 inputs and outputs; 128 are for wider ones. Two stages are for the 99 KiB of sm_86 and sm_89. The last
+    // is the decoder's: 320 inputs, 128 channels, 19 classes.
+    private static readonly Size[] Sizes =
+    [
+        new(64, 192, 64, 1, 3), new(64, 192, 64, 1, 2), new(64, 192, 64, 2, 3), new(128, 192, 128, 1, 3), new(512, 128, 64, 1, 3, HasBorder: true),
+    ];
 
     /// <summary>The values that the kernel is specialised by.</summary>
-    private sealed record Size(int Channels, int Outputs, int Stride, int Stages)
+    /// <param name="Inputs">The most inputs.</param>
+    /// <param name="Middle">Channels of the middle at a time.</param>
+    /// <param name="Outputs">The most outputs.</param>
+    /// <param name="Stride">Of the 3x3 convolution.</param>
+    /// <param name="Stages">Tiles of weights in flight.</param>
+    /// <param name="HasBorder">For a <see cref="CudaSir.BorderBias"/>.</param>
+    private sealed record Size(int Inputs, int Middle, int Outputs, int Stride, int Stages, bool HasBorder = false)
     {
-        private int Halo => Side * Stride + 3 - Stride;
+        // As the assembler reports them for sm_80 to sm_90.
+        private const int Registers = 168;
 
-        public int SharedBytes => (Channels / Row * Halo * Halo + MiddleChannels * (Stages + 1)) * RowBytes;
+        private int Halos => Inputs > Row ? 2 : 1;
+
+        private int HaloPixels => (Side * Stride + 3 - Stride) * (Side * Stride + 3 - Stride);
+
+        public int SharedBytes => (Halos * HaloPixels + Middle * (Stages + 1)) * RowBytes;
+
+        /// <summary>As a convolution's tile it stands for the first half of the work.</summary>
+        public ConvTile Tile => new(Side * Side, Middle, Row, Threads, SharedBytes, Registers);
 
         public KernelVariant Variant(CudaElement element) =>
-            KernelVariant.Of("sir_mma", $"ELEMENT={element.KernelName()} CHANNELS={Channels} OUTPUTS={Outputs} STRIDE={Stride} STAGES={Stages}", element)
-                with { FirstArchitecture = FirstArchitecture };
+            KernelVariant.Of(
+                "sir_mma",
+                $"ELEMENT={element.KernelName()} HALOS={Halos} MIDDLE={Middle} OUTPUTS={Outputs} STRIDE={Stride} STAGES={Stages} BORDER={(HasBorder ? 1 : 0)}",
+                element) with { FirstArchitecture = FirstArchitecture };
     }
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
@@ -62,15 +92,26 @@ internal static class SirMmaCuda
     /// <summary>True where the kernel can run the module on this device.</summary>
     public static bool Fits(CudaDevice device, in CudaSir s) => Choose(device, s) is not null;
 
+    /// <summary>
+    /// False where the model of <see cref="ConvTile"/> finds two convolutions faster. A decoder is one large convolution, which other tiles and
+    /// shared sums may spread better over a device than tiles of 8x8 pixels do; what fusing saves is the second launch and the map between.
+    /// </summary>
+    public static bool IsFaster(CudaDevice device, in CudaSir s)
+    {
+        if (Choose(device, s) is not { } size) return false;
+        double rate = ConvMmaCuda.Rate(device.ComputeCapability), passes = Math.Ceiling((double)s.Middle / size.Middle);
+        CudaConvolution pass = s.Expansion with { Y = s.Expansion.Y with { C = size.Middle } };
+        double outputSteps = Math.Ceiling((double)s.Y.C / Row) / size.Tile.StepsOf(pass);
+        double fused = size.Tile.Cycles(pass, 1, device, rate) * passes * (1 + outputSteps);
+        return fused < ConvMmaCuda.Cycles(device, s.Expansion) + ConvMmaCuda.Cycles(device, s.Projection);
+    }
+
     /// <summary>Settles a launch.</summary>
     /// <exception cref="ArgumentException">The module is malformed, or <see cref="Fits"/> says no.</exception>
     public static CudaLaunch Prepare(KernelCache kernels, in CudaSir s)
     {
         s.Projection.Validate("sir_mma");
-        new CudaConvolution(s.X, s.Y with { C = s.Middle, PixelStride = Math.Max(s.Middle, s.Y.PixelStride) }, s.Expand, 3, s.Stride)
-        {
-            Bias = s.ExpandBias,
-        }.Validate("sir_mma, expansion");
+        s.Expansion.Validate("sir_mma, expansion");
         if (Choose(kernels.Context.Device, s) is not { } size)
         {
             throw new ArgumentException(
@@ -79,18 +120,15 @@ internal static class SirMmaCuda
         Arguments arguments = new()
         {
             X = s.X.Data, Weights = s.Expand, Bias = s.ExpandBias, Project = s.Project, Middle = s.Middle, TilesAcross = (int)Grid.Blocks(s.Y.W, Side),
-            Shape = new ConvShape
-            {
-                Height = s.X.H, Width = s.X.W, Inputs = s.X.C, XStride = s.X.PixelStride, OutHeight = s.Y.H, OutWidth = s.Y.W, Outputs = s.Y.C,
-                Pixels = (int)s.Y.Pixels, Kernel = 3, Stride = s.Stride,
-            },
+            Shape = s.Expansion.Shape with { Outputs = s.Y.C },
             Epilogue = s.Projection.Epilogue,
         };
         var grid = new Grid(arguments.TilesAcross * Grid.Blocks(s.Y.H, Side), 1, s.Y.N);
         long weights = (9L * s.X.C + s.Y.C) * s.Middle;
         var launch = new CudaLaunch<Arguments>(kernels, size.Variant(s.X.Element), grid, Threads, size.SharedBytes, arguments)
         {
-            Bytes = s.X.Bytes + s.Y.Bytes + (s.Residual is { } r && r.Data != s.X.Data ? r.Bytes : 0) + weights * s.X.Element.Bytes() + 4L * s.Middle,
+            Bytes = s.X.Bytes + s.Y.Bytes + (s.Residual is { } r && r.Data != s.X.Data ? r.Bytes : 0) + weights * s.X.Element.Bytes()
+                + 4L * s.Middle * (s.BorderBias ? Conv2d.BorderCases : 1),
             Flops = 2 * s.Y.Pixels * weights,
         };
         launch.Kernel.AllowDynamicShared(size.SharedBytes);
@@ -99,10 +137,12 @@ internal static class SirMmaCuda
 
     private static Size? Choose(CudaDevice device, CudaSir s)
     {
-        if (device.ComputeCapability < FirstArchitecture || s.X.Element == CudaElement.Float32 || !s.X.IsVector || s.Projection.Epilogue.IsVector == 0)
-            return null;
+        if (device.ComputeCapability < FirstArchitecture || s.X.Element == CudaElement.Float32 || !s.X.IsVector) return null;
+        // Single values are stored well enough only where there are few; the decoder's logits have rows.
+        if (s.Projection.Epilogue.IsVector == 0 && !s.BorderBias) return null;
         return Array.Find(Sizes, size =>
-            s.X.C <= size.Channels && s.Y.C <= size.Outputs && s.Stride == size.Stride && size.SharedBytes <= device.MaxSharedBytesPerBlock);
+            s.X.C <= size.Inputs && s.Y.C <= size.Outputs && s.Stride == size.Stride && s.BorderBias == size.HasBorder
+                && size.SharedBytes <= device.MaxSharedBytesPerBlock);
     }
 
     [StructLayout(LayoutKind.Sequential)]

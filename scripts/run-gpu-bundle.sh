@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Runs what scripts/make-gpu-bundle.sh packed, on a machine with an NVIDIA GPU, its driver and CUDA's libraries; needs neither .NET nor a network.
+#   scripts/run-gpu-bundle.sh ARCHIVE OUT [STEP...]
+# Steps, all by default: environment tests check sanitizer kernels profile bench peers benchmarks miou
+# Each writes its files to OUT; OUT/summary.tsv has a line a step: step, result, seconds. Exit code 1 where a step failed. A step whose tool or
+# data is missing is skipped, and says so.
+#   DWRSEG_CAMVID=DIR      a CamVid folder, for miou
+#   DWRSEG_CUDA_PATH=DIR   where CUDA's libraries are, where they are in no usual place
+#   DEVICE=emulated        the same on the PTX emulator, small: proves the bundle where there is no GPU (needs NVRTC)
+#   STEP_SECONDS=N         the most that a step may take; default 300
+set -uo pipefail
+[ $# -ge 2 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+archive=$(realpath "$1") && mkdir -p "$2" && out=$(realpath "$2") || exit 2
+shift 2
+device=${DEVICE:-cuda}
+limit=${STEP_SECONDS:-300}
+[ "$device" = cuda ] || [ "$device" = emulated ] || { echo "run-gpu-bundle: DEVICE is cuda or emulated, not $device" >&2; exit 2; }
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# Where there is no xz, Python has one.
+tar -C "$work" -xJf "$archive" 2>/dev/null ||
+    python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' "$archive" "$work" ||
+    { echo "run-gpu-bundle: $archive cannot be unpacked" >&2; exit 2; }
+cd "$work/dwrseg-gpu" || exit 2
+export DWRSEG_KERNEL_CACHE=${DWRSEG_KERNEL_CACHE:-$work/kernels} DWRSEG_TEST_DEVICE=$device DWRSEG_BENCH_DEVICE=$device
+sizes="512x1024 768x1536" models="base large" batches="1 8" precisions="fp32 fp16 bf16"
+if [ "$device" = emulated ]; then
+    unset DWRSEG_TEST_DEVICE
+    sizes=64x128 models=base batches=1 precisions="fp32 fp16"
+fi
+
+missing() { echo "$*" > "$out/$step.skipped"; return 77; }
+
+environment() {
+    cat revision
+    uname -srm
+    nproc
+    if command -v nvidia-smi > /dev/null; then
+        nvidia-smi
+        nvidia-smi --query-gpu=name,driver_version,pstate,clocks.sm,clocks.mem,clocks.max.sm,power.limit,memory.total --format=csv
+    fi
+    ! command -v nvcc > /dev/null || nvcc --version
+    ! command -v python3 > /dev/null || python3 -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda, "cuDNN", torch.backends.cudnn.version())' 2> /dev/null
+    ldconfig -p 2> /dev/null | grep -E 'libcuda|libnvrtc|libcudnn|libcublasLt'
+    ./dwrseg --version
+}
+
+tests() {
+    local filters=(-class "*.Cuda.*Tests")
+    [ "$device" = cuda ] || filters=(-class "*ScaledCopyCudaTests" -class "*DepthwiseConvCudaTests" -class "*SirMmaCudaTests" -class "*CudaInferenceTests")
+    ./DwrSeg.Native.Tests "${filters[@]}" -noColor -showLiveOutput -xml "$out/tests.xml"
+}
+
+check() {
+    local status=0
+    for precision in $precisions; do
+        ./dwrseg check golden/eval*.safetensors --device "$device" --precision "$precision" || status=1
+    done
+    return $status
+}
+
+# The tools slow kernels down ten times and more, so each gets a few kernels of every kind; what they find goes to a file of its own.
+sanitizer() {
+    [ "$device" = cuda ] || { missing "compute-sanitizer needs a GPU; the emulator checks the same"; return; }
+    command -v compute-sanitizer > /dev/null || { missing "no compute-sanitizer"; return; }
+    local status=0
+    for tool in memcheck racecheck synccheck initcheck; do
+        timeout $((limit / 4)) compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 --log-file "$out/sanitizer-$tool.txt" \
+            ./dwrseg check golden/eval-odd-size.safetensors --device cuda --precision fp16
+        local code=$?
+        echo "$tool: exit code $code"
+        [ $code = 0 ] || status=1
+    done
+    return $status
+}
+
+kernels() {
+    local status=0
+    for precision in $precisions; do
+        ./dwrseg kernels --device "$device" --precision "$precision" --size "${sizes%% *}" --json "$out/kernels-$precision.json" || status=1
+    done
+    return $status
+}
+
+profile() {
+    local status=0
+    for precision in $precisions; do
+        ./dwrseg profile --device "$device" --precision "$precision" --size "${sizes%% *}" \
+            --json "$out/profile-$precision.json" --trace "$out/trace-$precision.json" || status=1
+    done
+    return $status
+}
+
+bench() {
+    local status=0
+    for model in $models; do for size in $sizes; do for batch in $batches; do for precision in $precisions; do
+        ./dwrseg bench --device "$device" --model "$model" --size "$size" --batch "$batch" --precision "$precision" --seconds 2 \
+            --json "$out/bench-$model-$size-$batch-$precision.json" || status=1
+    done; done; done; done
+    return $status
+}
+
+peers() {
+    [ -d peers ] || { missing "no peers in the bundle"; return; }
+    python3 -c 'import torch' 2> /dev/null || { missing "no PyTorch"; return; }
+    local torch_device=cuda
+    python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || torch_device=cpu
+    [ "$device" = emulated ] || [ $torch_device = cuda ] || { missing "PyTorch sees no GPU"; return; }
+    local status=0
+    for model in $models; do for size in $sizes; do for batch in $batches; do
+        python3 peers/dwrseg_torch.py --device $torch_device --model "$model" --size "$size" --batch "$batch" --all --json "$out/peer-$model-$size-$batch.json" || status=1
+    done; done; done
+    return $status
+}
+
+benchmarks() {
+    local job=short
+    [ "$device" = cuda ] || job=dry
+    (cd "$work" && "$work/dwrseg-gpu/DwrSeg.Bench" --filter '*Cuda*' --job $job --exporters json --artifacts "$out/benchmarks")
+}
+
+miou() {
+    [ -n "${DWRSEG_CAMVID:-}" ] || { missing "DWRSEG_CAMVID is not set"; return; }
+    [ "$device" = cuda ] || { missing "hours on the emulator"; return; }
+    local status=0
+    for precision in $precisions; do
+        ./dwrseg eval --data "$DWRSEG_CAMVID" --split test --model models/dwrseg-base-camvid.safetensors --device cuda --precision "$precision" \
+            --json "$out/eval-$precision.json" || status=1
+    done
+    return $status
+}
+
+failures=0
+: > "$out/summary.tsv"
+export -f environment tests check sanitizer kernels profile bench peers benchmarks miou missing
+export device limit sizes models batches precisions out work step
+for step in ${*:-environment tests check sanitizer kernels profile bench peers benchmarks miou}; do
+    declare -F "$step" > /dev/null || { echo "run-gpu-bundle: there is no step '$step'" >&2; exit 2; }
+    rm -f "$out/$step.skipped"
+    started=$SECONDS
+    timeout --kill-after=10 "$limit" bash -c "$step" > "$out/$step.txt" 2>&1
+    code=$?
+    case $code in
+        0) result=passed ;;
+        77) result="skipped: $(cat "$out/$step.skipped")" ;;
+        124 | 137) result="cut off after $limit s" ;;
+        *) result="failed: exit code $code" ;;
+    esac
+    [ $code = 0 ] || [ $code = 77 ] || failures=$((failures + 1))
+    printf '%s\t%s\t%s\n' "$step" "$result" $((SECONDS - started)) | tee -a "$out/summary.tsv"
+done
+[ $failures = 0 ]
