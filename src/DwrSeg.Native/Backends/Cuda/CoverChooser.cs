@@ -41,7 +41,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         if (name is not (Fused or Parts))
         {
             using var trial = new Trial(graph, kernels, element, libraries, stream);
-            using WorkTimer timer = NewTimer(stream);
+            using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
             timer.Add(trial.Bind([cover]));
             timer.Add(trial.Bind(chosen));
             IReadOnlyList<double> times = timer.Milliseconds();
@@ -49,8 +49,6 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         }
         return name == Fused ? [cover] : chosen;
     }
-
-    private WorkTimer NewTimer(CudaStream stream) => new(stream, choices.Repetitions, choices.Rounds);
 
     // The same cover, bound in the best way.
     private StepCover<CudaBinder, CudaStep> ChooseWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
@@ -69,42 +67,43 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     private ConvWay BestWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
     {
         using var trial = new Trial(graph, kernels, element, libraries, stream);
-        using WorkTimer timer = NewTimer(stream);
-        IReadOnlyList<ConvWay> offered = trial.WaysFor(cover), wanted = Wanted(offered);
-        if (IsTimed) trial.Compile(cover);
-        var ways = new List<ConvWay>();
-        foreach (ConvWay way in wanted)
+        using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
+        IReadOnlyList<ConvWay> offered = trial.WaysFor(cover);
+        if (IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) trial.Compile(cover);
+        foreach (IEnumerable<ConvWay> equals in InOrder(offered))
         {
-            try
+            var ways = new List<ConvWay>();
+            foreach (ConvWay way in equals)
             {
-                // The first run tells what a library does not take after all, and keeps what it loads then out of the capture.
-                IReadOnlyList<CudaWork> works = trial.Bind([WithWay(cover, way)]);
-                trial.Run(works);
-                if (!IsTimed) return way;
-                if (wanted.Count > 1) timer.Add(works);
-                ways.Add(way);
+                try
+                {
+                    // The first run tells what a library does not take after all, and keeps what it loads then out of the capture.
+                    IReadOnlyList<CudaWork> works = trial.Bind([WithWay(cover, way)]);
+                    trial.Run(works);
+                    if (!IsTimed) return way;
+                    timer.Add(works);
+                    ways.Add(way);
+                }
+                catch (CudaException e) when (libraries.CanDoWithout(e) || (way.Maker != ConvMaker.Native && IsOfCapture(e)))
+                {
+                    // Another way will do.
+                }
             }
-            catch (CudaException e) when (libraries.CanDoWithout(e))
-            {
-                // Another way will do.
-            }
+            if (ways.Count > 0) return ways[timer.Milliseconds().Index().MinBy(t => t.Item).Index];
         }
-        if (ways.Count < 2) return ways.FirstOrDefault() ?? offered.First(w => w.Maker == ConvMaker.Native);
-        IReadOnlyList<double> times = timer.Milliseconds();
-        return ways[times.Index().MinBy(t => t.Item).Index];
+        return ConvWay.ByModel;
     }
 
+    // A library may also break a capture without a word, which its end then tells.
+    private static bool IsOfCapture(CudaException failure) =>
+        (CUresult)failure.Status is >= CUresult.StreamCaptureUnsupported and <= CUresult.StreamCaptureWrongThread;
+
     /// <summary>
-    /// What may be chosen, in order of preference: with cuDNN asked for, the libraries, cuBLASLt for what it can express; this project's kernels
-    /// where neither offers anything.
+    /// What may be chosen; the later only where nothing of the earlier works. With cuDNN asked for these are the libraries, first cuBLASLt for what it
+    /// can express, and this project's kernels where neither works.
     /// </summary>
-    private IReadOnlyList<ConvWay> Wanted(IReadOnlyList<ConvWay> offered)
-    {
-        if (libraries.Choice != ConvolutionChoice.Cudnn) return offered;
-        IReadOnlyList<ConvWay> products = [.. offered.Where(w => w.Maker == ConvMaker.CublasLt)];
-        IReadOnlyList<ConvWay> wanted = [.. products, .. offered.Where(w => w.Maker == ConvMaker.Cudnn && (!IsTimed || products.Count == 0))];
-        return wanted.Count > 0 ? wanted : [ConvWay.ByModel];
-    }
+    private IReadOnlyList<IEnumerable<ConvWay>> InOrder(IReadOnlyList<ConvWay> offered) => libraries.Choice == ConvolutionChoice.Cudnn
+        ? [offered.Where(w => w.Maker == ConvMaker.CublasLt), offered.Where(w => w.Maker == ConvMaker.Cudnn)] : [offered];
 
     private static StepCover<CudaBinder, CudaStep> WithWay(StepCover<CudaBinder, CudaStep> cover, ConvWay way) =>
         cover with { Bind = (binder, nodes) => CudaLowerings.BindConvolution(binder, nodes, way) };

@@ -47,7 +47,10 @@ public sealed class TimedChoiceTests : IDisposable
         /// <summary>A call of cuDNN's that fails.</summary>
         public string? Broken { get; init; }
 
-        public bool RefusesCapture { get; init; }
+        /// <summary>How cuDNN behaves in a capture: well, by refusing it or by breaking it.</summary>
+        public (bool Refuses, bool Breaks) Capture { get; init; }
+
+        public uint LeastAlignment { get; init; } = 16;
 
         /// <summary>Times that were asked for.</summary>
         public int Timings => _counted.Calls.Count(c => c == nameof(ICudaDriver.EventElapsedTime));
@@ -56,9 +59,9 @@ public sealed class TimedChoiceTests : IDisposable
 
         public CudaBackend Open(ConvolutionChoice choice = ConvolutionChoice.Auto)
         {
-            var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds, RefusesCapture = RefusesCapture };
+            var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks };
             if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
-            var cublasLt = new CublasLtDouble(_driver) { Milliseconds = rank => CublasLtMilliseconds / (rank + 1) };
+            var cublasLt = new CublasLtDouble(_driver, LeastAlignment) { Milliseconds = rank => CublasLtMilliseconds / (rank + 1) };
             return new CudaBackend(
                 "emulated", _counted.Driver, 0, CudaElement.Float16, wantsPtx: true, choice, new ConvolutionLibraries.Found(cudnn, "", cublasLt, ""), _choices);
         }
@@ -98,14 +101,15 @@ public sealed class TimedChoiceTests : IDisposable
     }
 
     [Theory]
-    [InlineData("Create", false)]
-    [InlineData("SetFilter4dDescriptor", false)]
-    [InlineData("GetConvolutionForwardAlgorithm", false)]
-    [InlineData("ConvolutionBiasActivationForward", false)]
-    [InlineData(null, true)]
-    public void LibraryThatIsBrokenIsPassedOver(string? call, bool refusesCapture)
+    [InlineData("Create", false, false)]
+    [InlineData("SetFilter4dDescriptor", false, false)]
+    [InlineData("GetConvolutionForwardAlgorithm", false, false)]
+    [InlineData("ConvolutionBiasActivationForward", false, false)]
+    [InlineData(null, true, false)]
+    [InlineData(null, false, true)]
+    public void LibraryThatIsBrokenIsPassedOver(string? call, bool refusesCapture, bool breaksCapture)
     {
-        using var machine = new Machine(_ => 2) { CudnnMilliseconds = 1, Broken = call, RefusesCapture = refusesCapture };
+        using var machine = new Machine(_ => 2) { CudnnMilliseconds = 1, Broken = call, Capture = (refusesCapture, breaksCapture) };
         Assert.IsType<CudaLaunch>(Assert.Single(machine.Works(Convolution(3))), exactMatch: false);
         Assert.Equal(default, machine.Live);
     }
@@ -124,6 +128,13 @@ public sealed class TimedChoiceTests : IDisposable
         using var machine = new Machine(_ => 2);
         Assert.IsType<CudnnConvolution>(Assert.Single(machine.Works(Convolution(3), ConvolutionChoice.Cudnn)));
         Assert.IsType<CublasLtProduct>(Assert.Single(machine.Works(Convolution(1), ConvolutionChoice.Cudnn)));
+    }
+
+    [Fact]
+    public void CudnnTakesOverWhereCublasLtCannot()
+    {
+        using var machine = new Machine(_ => 2) { LeastAlignment = 512 };
+        Assert.IsType<CudnnConvolution>(Assert.Single(machine.Works(Convolution(1), ConvolutionChoice.Cudnn)));
     }
 
     [Theory]

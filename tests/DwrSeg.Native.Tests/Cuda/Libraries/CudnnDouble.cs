@@ -92,6 +92,9 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
     /// <summary>Whether it fails while its stream is captured.</summary>
     public bool RefusesCapture { get; init; }
 
+    /// <summary>Whether it waits for its stream, which a capture does not survive.</summary>
+    public bool BreaksCapture { get; init; }
+
     /// <summary>The last call's fault, in words.</summary>
     public string Fault { get; private set; } = "";
 
@@ -423,8 +426,13 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
     {
         int failed = Version.Major < 9 ? 8 : 5000;
         CUstream stream = library.Stream!.Value;
-        if (RefusesCapture && driver.StreamIsCapturing(stream, out CUstreamCaptureStatus status) == CUresult.Success && status == CUstreamCaptureStatus.Active)
-            return failed;
+        driver.StreamIsCapturing(stream, out CUstreamCaptureStatus status);
+        if (RefusesCapture && status == CUstreamCaptureStatus.Active) return failed;
+        if (BreaksCapture)
+        {
+            driver.StreamSynchronize(stream);
+            if (status != CUstreamCaptureStatus.None) return 0;
+        }
         return driver.Submit(stream, name, Milliseconds, body) == CUresult.Success ? 0 : failed;
     }
 }
