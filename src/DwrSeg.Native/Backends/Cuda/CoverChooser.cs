@@ -148,7 +148,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
                 (long bytes, int tiles) = CudaLowerings.WorkspaceFor(_binder, cover.Nodes);
                 largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
             }
-            if (!_tensors.Workspace.Holds(largest)) _tensors.AllocateWorkspace(largest.Bytes, largest.Tiles);
+            _tensors.AllocateWorkspace(largest);
             var works = new List<CudaWork>();
             foreach (var cover in covers)
             {

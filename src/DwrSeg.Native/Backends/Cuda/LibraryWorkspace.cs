@@ -9,25 +9,24 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// </summary>
 internal sealed class LibraryWorkspace(CudaContext context) : IDisposable
 {
-    private CudaDeviceVariable<byte>? _memory;
+    // What was captured before holds the address of that time, so memory that became too small stays.
+    private readonly List<CudaDeviceVariable<byte>> _memory = [];
     private long _needed;
 
-    /// <summary>Where it begins; 0 where nobody asked for any.</summary>
-    public CUdeviceptr Address => _memory?.DevicePointer ?? default;
+    /// <summary>Where the largest begins; 0 where nobody asked for any.</summary>
+    public CUdeviceptr Address => _memory.Count == 0 ? default : _memory[^1].DevicePointer;
 
     public void Reserve(long bytes) => _needed = Math.Max(_needed, bytes);
 
-    /// <summary>Allocates what was asked for so far; calls that were captured before hold the old address.</summary>
+    /// <summary>Allocates what was asked for so far, where there is not so much yet.</summary>
     public void Allocate()
     {
-        if (_needed <= (_memory?.Size ?? 0)) return;
-        Dispose();
-        _memory = new CudaDeviceVariable<byte>(context, _needed);
+        if (_needed > (_memory.Count == 0 ? 0 : _memory[^1].Size)) _memory.Add(new CudaDeviceVariable<byte>(context, _needed));
     }
 
     public void Dispose()
     {
-        _memory?.Dispose();
-        _memory = null;
+        foreach (CudaDeviceVariable<byte> memory in _memory) memory.Dispose();
+        _memory.Clear();
     }
 }

@@ -14,7 +14,7 @@ internal sealed class StandInTensors(CudaStream stream, CudaElement element) : I
     private const byte Pattern = 0x3c;
 
     private readonly Dictionary<Tensor, CudaDeviceVariable<byte>> _memory = [];
-    private CudaDeviceVariable<uint>? _sums;
+    private readonly List<CudaDeviceVariable<uint>> _sums = [];
 
     public SplitWorkspace Workspace { get; private set; }
 
@@ -32,18 +32,19 @@ internal sealed class StandInTensors(CudaStream stream, CudaElement element) : I
 
     public DeviceMap MapOf(Tensor tensor) => PlacesOfTensors.MapOf(tensor, AddressOf(tensor), element);
 
-    /// <summary>Makes the memory for shared sums.</summary>
-    public void AllocateWorkspace(long partialBytes, int tiles)
+    /// <summary>Makes sure that the memory for shared sums is as large; what steps were bound to before stays.</summary>
+    public void AllocateWorkspace((long PartialBytes, int Tiles) need)
     {
-        _sums?.Dispose();
-        if (tiles > 0) (_sums, Workspace) = SplitWorkspace.Allocate(stream, partialBytes, tiles);
+        if (Workspace.Holds(need)) return;
+        (CudaDeviceVariable<uint> sums, Workspace) = SplitWorkspace.Allocate(stream, need.PartialBytes, need.Tiles);
+        _sums.Add(sums);
     }
 
     public void Dispose()
     {
         foreach (CudaDeviceVariable<byte> memory in _memory.Values) memory.Dispose();
         _memory.Clear();
-        _sums?.Dispose();
+        foreach (CudaDeviceVariable<uint> sums in _sums) sums.Dispose();
         LibraryWorkspace.Dispose();
     }
 }

@@ -325,7 +325,7 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
     private static bool IsOffered(CudnnAlgorithm algorithm) => algorithm is CudnnAlgorithm.ImplicitGemm or CudnnAlgorithm.ImplicitPrecompGemm;
 
     private static nuint WorkspaceOf(Problem p, CudnnAlgorithm algorithm) =>
-        algorithm == CudnnAlgorithm.ImplicitPrecompGemm ? (nuint)(1024 + 16 * p.X.W * p.W.H) : 0;
+        algorithm == CudnnAlgorithm.ImplicitPrecompGemm ? (nuint)(16384 + 16 * p.X.W * p.W.H) : 0;
 
     private static double[] Read(DeviceMemory memory, string name, TensorShape t, CUdeviceptr at) =>
         DeviceValues.Read(memory, $"cuDNN's {name}", t.Element, at.Value, t.Pixels, t.C, t.WStride);
