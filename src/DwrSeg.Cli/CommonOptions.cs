@@ -3,6 +3,9 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using DwrSeg.Native;
 using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Backends.Cuda.Profiling;
+using DwrSeg.Native.Cuda;
 
 namespace DwrSeg.Cli;
 
@@ -23,7 +26,7 @@ internal static class CommonOptions
         {
             Description = "Arithmetic: auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16.",
             HelpName = "P",
-            DefaultValueFactory = _ => Native.Backends.Precision.Automatic,
+            DefaultValueFactory = _ => Native.Precision.Automatic,
             CustomParser = result =>
             {
                 string text = result.Tokens[0].Value;
@@ -32,7 +35,7 @@ internal static class CommonOptions
                     if (NameOf(precision) == text) return precision;
                 }
                 result.AddError($"--precision '{text}' is not auto, fp32, fp16 or bf16.");
-                return Native.Backends.Precision.Automatic;
+                return Native.Precision.Automatic;
             },
         };
         return option;
@@ -41,9 +44,9 @@ internal static class CommonOptions
     /// <summary>What the command line calls it.</summary>
     public static string NameOf(Precision precision) => precision switch
     {
-        Native.Backends.Precision.Automatic => "auto",
-        Native.Backends.Precision.Float32 => "fp32",
-        Native.Backends.Precision.Float16 => "fp16",
+        Native.Precision.Automatic => "auto",
+        Native.Precision.Float32 => "fp32",
+        Native.Precision.Float16 => "fp16",
         _ => "bf16",
     };
 
@@ -68,6 +71,34 @@ internal static class CommonOptions
         };
         return option;
     }
+
+    /// <summary>A card of <see cref="GpuLimits.All"/>; null where none is named.</summary>
+    public static Option<GpuLimits?> Gpu() => new("--gpu")
+    {
+        Description = $"The card whose limits times are expected by: {string.Join(", ", GpuLimits.All.Select(g => g.Name))}; " +
+            "default: h100, for fp32 gtx1080ti.",
+        HelpName = "NAME",
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            if (GpuLimits.All.FirstOrDefault(g => g.Name == text) is { } gpu) return gpu;
+            result.AddError($"--gpu '{text}' is not {string.Join(", ", GpuLimits.All.Select(g => g.Name))}.");
+            return null;
+        },
+    };
+
+    /// <summary>The card that was named, or the usual one for a precision.</summary>
+    public static GpuLimits CardFor(GpuLimits? named, Precision precision) =>
+        named ?? GpuLimits.Of(precision == Native.Precision.Float32 ? "gtx1080ti" : "h100");
+
+    /// <summary>How maps lie in memory on an architecture.</summary>
+    public static CudaElement ElementFor(Precision precision, ComputeCapability architecture) => precision switch
+    {
+        Native.Precision.Float32 => CudaElement.Float32,
+        Native.Precision.Float16 => CudaElement.Float16,
+        Native.Precision.BFloat16 => CudaElement.BFloat16,
+        _ => architecture >= CudaElement.Float16.FirstArchitecture() ? CudaElement.Float16 : CudaElement.Float32,
+    };
 
     public static Option<int> Threads()
     {

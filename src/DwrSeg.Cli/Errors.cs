@@ -1,5 +1,6 @@
 using System.CommandLine;
 using DwrSeg.Native;
+using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Data;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Training;
@@ -27,6 +28,7 @@ internal static class Errors
         (typeof(IOException), ExitCode.BadFile),
         (typeof(UnauthorizedAccessException), ExitCode.BadFile),
         (typeof(TrainingException), ExitCode.Failed),
+        (typeof(CudaException), ExitCode.Failed),
         (typeof(OutOfMemoryException), ExitCode.Failed),
     ];
 

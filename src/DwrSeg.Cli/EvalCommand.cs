@@ -18,6 +18,7 @@ internal static class EvalCommand
         Option<string> model = new("--model") { Description = "A weights file.", HelpName = "FILE", Required = true };
         Option<(int Height, int Width)?> size = CommonOptions.Size("Network's input size; default: the model file's, else each image's own. Labels keep their size.");
         Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision();
         Option<int> threads = CommonOptions.Threads();
         Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<string?> json = CommonOptions.JsonFile("Also write the measures and the confusion matrix to this file.");
@@ -32,7 +33,7 @@ internal static class EvalCommand
             "Measure a model on a data set: IoU of each class, their mean, and pixel accuracy, at the labels' resolution. " +
             "The last line is 'mIoU 0.xxxx', or 'mIoU none' where the split has no labels.")
         {
-            data, split, model, size, device, threads, convolutions, json, export,
+            data, split, model, size, device, precision, threads, convolutions, json, export,
         };
         command.SetAction(result =>
         {
@@ -42,6 +43,7 @@ internal static class EvalCommand
                 InputSize = result.GetValue(size) ?? ModelChoice.Open(result.GetValue(model)!).InputSize,
                 Device = result.GetValue(device)!,
                 Threads = result.GetValue(threads),
+                Precision = result.GetValue(precision),
                 Convolutions = result.GetValue(convolutions),
             };
             return Run(dataset, result.GetValue(model)!, options, result.GetValue(json), result.GetValue(export));

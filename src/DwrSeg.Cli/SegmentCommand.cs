@@ -18,6 +18,7 @@ internal static class SegmentCommand
         };
         Option<string?> model = new("--model") { Description = "Weights file; default: the shipped DWRSeg-B, trained on CamVid.", HelpName = "FILE" };
         Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision();
         Option<int> threads = CommonOptions.Threads();
         Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<(int Height, int Width)?> size = CommonOptions.Size("The network's input size; default: the size that the model was trained for.");
@@ -29,7 +30,7 @@ internal static class SegmentCommand
             "Segment images. Writes NAME.classes.png (8-bit grey, the class id of each pixel, at the image's own size) and NAME.overlay.png " +
             "(the image blended with the class colours). An image that can't be read is reported, the others are done; the exit code is then 3.")
         {
-            images, model, device, threads, convolutions, size, native, output, json,
+            images, model, device, precision, threads, convolutions, size, native, output, json,
         };
         command.Validators.Add(result =>
         {
@@ -40,6 +41,7 @@ internal static class SegmentCommand
             new SegmenterOptions
             {
                 Device = result.GetValue(device)!,
+                Precision = result.GetValue(precision),
                 Threads = result.GetValue(threads),
                 Convolutions = result.GetValue(convolutions),
                 InputSize = result.GetValue(size),

@@ -25,6 +25,9 @@ public sealed record SegmenterOptions
     /// <summary>Processor threads to use, the caller's included, at most <see cref="MaxThreads"/>; 0: one per processor.</summary>
     public int Threads { get; init; }
 
+    /// <summary>How activations are stored and multiplied; the processor knows fp32 alone.</summary>
+    public Precision Precision { get; init; } = Precision.Automatic;
+
     /// <summary>Whose code computes dense convolutions on a CUDA device.</summary>
     public ConvolutionChoice Convolutions { get; init; } = ConvolutionChoice.Auto;
 
@@ -41,6 +44,7 @@ public sealed record SegmenterOptions
         if (Threads is < 0 or > MaxThreads) throw new ArgumentOutOfRangeException(nameof(Threads), Threads, $"0 to {MaxThreads} are possible.");
         if (!Enum.IsDefined(Convolutions)) throw new ArgumentOutOfRangeException(nameof(Convolutions), Convolutions, "There is no such choice.");
         if (!Enum.IsDefined(SizePolicy)) throw new ArgumentOutOfRangeException(nameof(SizePolicy), SizePolicy, "There is no such policy.");
+        if (!Enum.IsDefined(Precision)) throw new ArgumentOutOfRangeException(nameof(Precision), Precision, "There is no such precision.");
         if (InputSize is not { } size) return;
         Segmenter.RequireSide(size.Height, "InputSize.Height");
         Segmenter.RequireSide(size.Width, "InputSize.Width");

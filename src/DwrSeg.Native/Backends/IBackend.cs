@@ -26,6 +26,10 @@ internal interface IBackend : IDisposable
     /// <exception cref="InvalidOperationException">The graph holds a layer that this backend can't lower, or a store entry has another
     /// shape.</exception>
     IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null);
+
+    /// <summary>A queue for frames of this backend's inference plans; with plans that are shared or disposed meanwhile it stays sound.</summary>
+    /// <param name="capacity">Frames that can be begun and not ended.</param>
+    IFrameQueue CreateFrameQueue(int capacity) => new SequentialFrameQueue(capacity);
 }
 
 /// <summary>How a plan is built.</summary>

@@ -7,13 +7,15 @@ public sealed partial class HelpTests
 {
     private static readonly Dictionary<string, string[]> Promised = new()
     {
-        ["segment"] = ["--model", "--device", "--conv", "--size", "--out", "--json"],
+        ["segment"] = ["--model", "--device", "--precision", "--conv", "--size", "--out", "--json"],
         ["train"] = ["--data", "--split", "--out", "--model", "--init", "--resume", "--batch", "--crop", "--epochs", "--seed", "--min-scale", "--max-scale"],
-        ["eval"] = ["--data", "--split", "--model", "--conv", "--json"],
+        ["eval"] = ["--data", "--split", "--model", "--device", "--precision", "--conv", "--json"],
         ["scene"] = ["--count", "--out", "--seed"],
         ["check"] = ["--device", "--precision", "--conv", "--tolerance"],
         ["info"] = ["--model", "--size"],
-        ["bench"] = ["--model", "--device", "--conv", "--size", "--batch", "--train", "--json"],
+        ["profile"] = ["--model", "--device", "--precision", "--conv", "--size", "--gpu", "--json", "--trace"],
+        ["kernels"] = ["--device", "--arch", "--gpu", "--precision", "--size", "--model", "--all", "--json"],
+        ["bench"] = ["--model", "--device", "--precision", "--conv", "--peer-json", "--size", "--batch", "--train", "--json"],
     };
 
     [Fact]

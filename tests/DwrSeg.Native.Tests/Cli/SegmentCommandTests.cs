@@ -145,14 +145,17 @@ public sealed class SegmentCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData(Interrupt)]
-    [InlineData(Terminate)]
-    public void SignalEndsTheRunAfterTheImageInProgress(int signal)
+    [InlineData(Interrupt, "cpu")]
+    [InlineData(Terminate, "cpu")]
+    [InlineData(Interrupt, "emulated")]
+    [InlineData(Terminate, "emulated")]
+    public void SignalEndsTheRunAfterTheImageInProgress(int signal, string device)
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "there are no such signals");
         Assert.SkipWhen(signal == Interrupt && InterruptIsIgnored(), "this process's parent ignores SIGINT, and children inherit that");
         for (int i = 0; i < 300; i++) Picture($"in/{i:000}.png", 120, 90);
-        using DwrsegProcess process = DwrsegProcess.Start("segment", _folder.File("in"), "--model", _model, "--out", _out, "--native");
+        string size = device == "cpu" ? "90x120" : "16x24";
+        using DwrsegProcess process = DwrsegProcess.Start("segment", _folder.File("in"), "--model", _model, "--out", _out, "--size", size, "--device", device);
         process.Output.ReadLine();
         process.Output.ReadLine();
         process.Signal(signal);
@@ -162,6 +165,21 @@ public sealed class SegmentCommandTests : IDisposable
         // Whole files, in pairs.
         Assert.Equal(0, written.Length % 2);
         foreach (string name in written) ImageCodec.Decode(Path.Combine(_out, name));
+    }
+
+    [Fact]
+    public void PrecisionIsTheDevicesOrTheOneAskedFor()
+    {
+        string image = Picture("a.png", 24, 16);
+        string[] arguments = ["segment", image, "--model", _model, "--size", "16x24", "--out", _out];
+        foreach ((string precision, string name) in new[] { ("auto", "f16"), ("fp32", "f32"), ("fp16", "f16"), ("bf16", "bf16") })
+        {
+            DwrsegResult result = DwrsegProcess.Run([.. arguments, "--device", "emulated", "--precision", precision]).Succeeded();
+            Assert.Contains($"emulated sm_90, sm_90, {name};", result.Lines[0], StringComparison.Ordinal);
+        }
+        DwrsegProcess.Run([.. arguments, "--device", "cpu", "--precision", "fp32"]).Succeeded();
+        DwrsegProcess.Run([.. arguments, "--device", "cpu", "--precision", "fp16"]).Failed(2, "fp32 only");
+        DwrsegProcess.Run([.. arguments, "--precision", "fp8"]).Failed(2, "'fp8'");
     }
 
     private string[] Written() => [.. Directory.GetFileSystemEntries(_out).Select(f => Path.GetFileName(f)!).Order(StringComparer.Ordinal)];

@@ -39,7 +39,7 @@ internal static class ConvMmaCuda
                 $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}",
                 element);
             // More than two stages are asynchronous copies.
-            return Stages > 2 ? variant with { FirstArchitecture = FirstAsync } : variant;
+            return variant with { DynamicSharedBytes = Tile.SharedBytes, FirstArchitecture = Stages > 2 ? FirstAsync : variant.FirstArchitecture };
         }
     }
 

@@ -12,14 +12,19 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// <param name="Registers">Registers of a thread, as the assembler reports them for the greediest variant.</param>
 internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, int Threads, int SharedBytes, int Registers)
 {
-    // Cycles before the first product and after the last one: launch, addresses, the pipeline's first copies, the epilogue's latency.
-    private const double Overhead = 2500;
+    /// <summary>
+    /// Cycles before the first product and after the last one: launch, addresses, the pipeline's first copies, the epilogue's latency.
+    /// </summary>
+    public const double OverheadCycles = 2500;
 
-    // What an L2 delivers to one multiprocessor in a cycle, in bytes, when all ask.
-    private const double L2Bytes = 48;
+    /// <summary>What an L2 delivers to one multiprocessor in a cycle, in bytes, when all ask.</summary>
+    public const double L2BytesPerCycle = 48;
 
     /// <summary>Bytes of a tile's fp32 sums.</summary>
     public int SumBytes => Pixels * Channels * 4;
+
+    /// <summary>What so many resident warps reach of a multiprocessor's arithmetic, since few cannot hide the latency of their own products.</summary>
+    public static double ShareOfPeak(double warps) => Math.Min(1, 0.35 + 0.055 * warps);
 
     public long TilesOf(in CudaConvolution c) => Grid.Blocks(c.Y.Pixels, Pixels) * Grid.Blocks(c.Y.C, Channels);
 
@@ -27,7 +32,7 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
 
     /// <summary>
     /// Cycles of a launch: the busiest multiprocessor's blocks, each as slow as the slower of arithmetic and L2, and the traffic of shared
-    /// sums. Few warps cannot hide the latency of their own products, so arithmetic counts in full only from twelve warps on.
+    /// sums. Arithmetic counts in full only from twelve warps on (<see cref="ShareOfPeak"/>).
     /// </summary>
     /// <param name="c">The convolution.</param>
     /// <param name="splits">Blocks that share a tile's sum.</param>
@@ -41,13 +46,13 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
         if (resident == 0) return double.PositiveInfinity;
         int multiprocessors = device.MultiprocessorCount;
         double blocks = (double)TilesOf(c) * splits, most = Math.Ceiling(blocks / multiprocessors);
-        double warps = Math.Min(most, resident) * Threads / 32, share = Math.Min(1, 0.35 + 0.055 * warps);
+        double share = ShareOfPeak(Math.Min(most, resident) * Threads / 32);
         double steps = Math.Ceiling((double)StepsOf(c) / splits);
         double arithmetic = (double)Pixels * Channels * Depth / (rate * share);
-        double copies = (double)(Pixels + Channels) * Depth * c.X.Element.Bytes() / L2Bytes;
-        double ends = (double)Pixels * Channels * c.Y.Element.Bytes() * (c.Residual is null ? 1 : 2) / L2Bytes;
-        if (splits > 1) ends += SumBytes * (1.0 + splits) / L2Bytes;
-        return Overhead * Math.Ceiling(most / resident) + most * (steps * Math.Max(arithmetic, copies) + ends);
+        double copies = (double)(Pixels + Channels) * Depth * c.X.Element.Bytes() / L2BytesPerCycle;
+        double ends = (double)Pixels * Channels * c.Y.Element.Bytes() * (c.Residual is null ? 1 : 2) / L2BytesPerCycle;
+        if (splits > 1) ends += SumBytes * (1.0 + splits) / L2BytesPerCycle;
+        return OverheadCycles * Math.Ceiling(most / resident) + most * (steps * Math.Max(arithmetic, copies) + ends);
     }
 
     /// <summary>The cheapest of these tiles and numbers of splits that the workspace has room for.</summary>

@@ -124,7 +124,6 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         private readonly StandInTensors _tensors;
         private readonly CudaBinder _binder;
         private readonly CudaStream _stream;
-        private readonly List<CudaStep> _steps = [];
 
         public Trial(LayerGraph graph, KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, CudaStream stream)
         {
@@ -153,7 +152,6 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
             foreach (var cover in covers)
             {
                 CudaStep step = cover.Bind(_binder, cover.Nodes);
-                _steps.Add(step);
                 _tensors.LibraryWorkspace.Allocate();
                 Run(step.Preparations);
                 works.AddRange(step.Launches);
@@ -169,7 +167,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
 
         public void Dispose()
         {
-            foreach (CudaStep step in _steps) step.Dispose();
+            _binder.Release();
             _tensors.Dispose();
         }
     }

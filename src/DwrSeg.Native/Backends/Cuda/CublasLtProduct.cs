@@ -52,7 +52,11 @@ internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
         }
     }
 
-    public override string Name => $"cublasLtMatmul {_rank}, {_c}";
+    public override string Call => "cublasLtMatmul";
+
+    public override string Name => $"{Call} {_rank}, {_c}";
+
+    public override bool UsesTensorCores => _c.X.Element != CudaElement.Float32;
 
     private const int NotSupported = 15;
 
@@ -79,7 +83,7 @@ internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
         int status = _handle.Cublas.Matmul(
             _handle.Value, d.Product.Value, &one, _c.Weights, d.Weights.Value, _c.X.Data, d.X.Value, _c.Added is null ? &zero : &one, added.Data,
             d.Added.Value, _c.Y.Data, d.Y.Value, &algorithm, _workspace.Address, _algorithm.WorkspaceBytes, stream.Stream);
-        if (status != 0) throw CublasLtStatus.Failure(_handle.Cublas, status, "cublasLtMatmul", Name);
+        if (status != 0) throw CublasLtStatus.Failure(_handle.Cublas, status, Call, Name);
     }
 
     public void Dispose() => _descriptors.Dispose();

@@ -65,6 +65,9 @@ internal sealed class CudaBackend : IBackend
         _ => Precision.BFloat16,
     };
 
+    /// <summary>Kernels compiled for the device.</summary>
+    public KernelCache Kernels => _kernels;
+
     public ITensorStore CreateStore() => new CudaStore(_context);
 
     public IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null)
@@ -72,6 +75,8 @@ internal sealed class CudaBackend : IBackend
         if (store is not CudaStore cudaStore) throw new ArgumentException("The store belongs to another backend.", nameof(store));
         return new CudaPlan(graph, cudaStore, _kernels, _element, _libraries, _choices, options ?? new PlanOptions());
     }
+
+    public IFrameQueue CreateFrameQueue(int capacity) => new CudaFrameQueue(_kernels, capacity);
 
     public void Dispose()
     {

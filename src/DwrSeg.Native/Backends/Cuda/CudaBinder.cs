@@ -32,6 +32,7 @@ internal sealed class CudaBinder(
     LayerGraph graph, ITensorPlaces places, KernelCache kernels, CudaStream stream, CudaElement element, ConvolutionLibraries libraries)
 {
     private readonly HashSet<Tensor> _updated = [.. graph.Updated];
+    private readonly List<IDisposable> _kept = [];
 
     public KernelCache Kernels => kernels;
 
@@ -67,5 +68,19 @@ internal sealed class CudaBinder(
     }
 
     /// <summary>New device memory that a step owns.</summary>
-    public CudaDeviceVariable<byte> Allocate(long bytes) => new(kernels.Context, bytes);
+    public CudaDeviceVariable<byte> Allocate(long bytes) => Keep(new CudaDeviceVariable<byte>(kernels.Context, bytes));
+
+    /// <summary>Notes what a step is going to own, so that it is given back where binding fails before there is a step.</summary>
+    public T Keep<T>(T owned)
+        where T : IDisposable
+    {
+        _kept.Add(owned);
+        return owned;
+    }
+
+    /// <summary>Gives back everything that was made, because there will be no plan.</summary>
+    public void Release()
+    {
+        foreach (IDisposable owned in _kept) owned.Dispose();
+    }
 }

@@ -9,7 +9,11 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// </summary>
 internal abstract class CudaLaunch(KernelVariant variant, CudaKernel kernel, Dim3 grid, Dim3 block, int sharedBytes) : CudaWork
 {
+    public override string Call => Variant.Name;
+
     public override string Name => Variant.ToString();
+
+    public override bool UsesTensorCores => Variant.UsesTensorCores;
 
     public KernelVariant Variant { get; } = variant;
 

@@ -1,6 +1,7 @@
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Cuda.Libraries;
 using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;
@@ -42,6 +43,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         touched.Insert(0, [.. graph.Inputs]);
         _memory = MemoryPlan.Create(touched, BytesOf, _lasting.Contains, _guarded ? GuardBytes : 0);
         _stream = new CudaStream(_context);
+        var binder = new CudaBinder(graph, this, kernels, _stream, element, libraries);
         try
         {
             _arena = new CudaDeviceVariable<byte>(_context, Math.Max(_memory.Bytes, 1));
@@ -53,7 +55,6 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             }
             foreach (Tensor input in graph.Inputs) Clear(input);
 
-            var binder = new CudaBinder(graph, this, kernels, _stream, element, libraries);
             (long Bytes, int Tiles) largest = default;
             foreach (var cover in covers)
             {
@@ -75,6 +76,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         catch
         {
             Dispose();
+            binder.Release();
             throw;
         }
     }
@@ -85,6 +87,9 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     /// <summary>How maps lie in memory.</summary>
     public CudaElement Element { get; }
+
+    /// <summary>What runs go to.</summary>
+    public CudaStream Stream => _stream;
 
     /// <summary>Memory for sums that blocks share.</summary>
     public SplitWorkspace Workspace { get; }
@@ -113,7 +118,11 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         _captured ??= Capture();
     }
 
-    public void Run() => _captured!.Launch(_stream);
+    public void Run()
+    {
+        using NvtxRange range = Nvtx.Instance.Begin("dwrseg frame"u8);
+        _captured!.Launch(_stream);
+    }
 
     /// <summary>Waits for everything that was asked of the plan.</summary>
     public void Synchronize() => _stream.Synchronize();
@@ -144,10 +153,20 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     }
 
     public void WriteImage(Tensor input, int index, in ImageView image, in Normalization normalization) =>
-        _imageInput.Write(ImageOf(input, index), image, normalization);
+        _imageInput.Write(ImageOf(input, index), image, normalization, _stream);
 
     public void ReadClasses(Tensor logits, int index, int height, int width, Span<byte> classes, Span<byte> confidence) =>
-        _classMaps.Read(ImageOf(logits, index), height, width, classes, confidence);
+        _classMaps.Read(ImageOf(logits, index), height, width, classes, confidence, _stream);
+
+    /// <summary>Puts a frame's whole way on the streams: the image into <paramref name="source"/>, the network, the class map out by
+    /// <paramref name="target"/>, which is then to be ended.</summary>
+    public void Begin(
+        ImageInput source, ClassMapOutput target, Tensor input, Tensor logits, in ImageView image, in Normalization normalization, bool withConfidence)
+    {
+        source.Write(ImageOf(input, 0), image, normalization, _stream);
+        Run();
+        target.Begin(ImageOf(logits, 0), image.Height, image.Width, withConfidence, _stream);
+    }
 
     public void Dispose()
     {

@@ -8,8 +8,14 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// </summary>
 internal abstract class CudaWork
 {
-    /// <summary>Kernel and variant, or the library's call and algorithm.</summary>
+    /// <summary>The kernel, or the library's call.</summary>
+    public abstract string Call { get; }
+
+    /// <summary>Kernel and variant, or the library's call, its algorithm and what it computes.</summary>
     public abstract string Name { get; }
+
+    /// <summary>Whether its products are those of tensor cores.</summary>
+    public abstract bool UsesTensorCores { get; }
 
     /// <summary>Compulsory traffic: inputs and weights read once, outputs written once.</summary>
     public long Bytes { get; init; }

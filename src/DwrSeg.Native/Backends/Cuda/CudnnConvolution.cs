@@ -48,8 +48,11 @@ internal sealed unsafe class CudnnConvolution : CudaWork, IDisposable
         }
     }
 
-    public override string Name =>
-        $"{(IsFused(_c) ? "cudnnConvolutionBiasActivationForward" : "cudnnConvolutionForward")} {_algorithm}, {_c}";
+    public override string Call => IsFused(_c) ? "cudnnConvolutionBiasActivationForward" : "cudnnConvolutionForward";
+
+    public override string Name => $"{Call} {_algorithm}, {_c}";
+
+    public override bool UsesTensorCores => _c.X.Element != CudaElement.Float32;
 
     /// <summary>
     /// Whether cuDNN's calls can give this: the fused one must not have z where x is (cuDNN's reference on
@@ -116,8 +119,7 @@ internal sealed unsafe class CudnnConvolution : CudaWork, IDisposable
                     handle, &one, d.X.Value, _c.X.Data, d.Filter.Value, _c.Weights, d.Convolution.Value, _algorithm, _workspace.Address, _workspaceBytes,
                     _c.Added is null ? &zero : &one, d.Y.Value, _c.Y.Data);
             }
-            if (status != 0)
-                throw CudnnStatus.Failure(cudnn, status, IsFused(_c) ? "cudnnConvolutionBiasActivationForward" : "cudnnConvolutionForward", Name);
+            if (status != 0) throw CudnnStatus.Failure(cudnn, status, Call, Name);
         }
     }
 

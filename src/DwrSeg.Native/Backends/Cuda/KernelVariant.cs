@@ -24,6 +24,12 @@ internal sealed record KernelVariant(string Name, string Definitions, ComputeCap
         return new KernelVariant(name, definitions, first);
     }
 
+    /// <summary>Dynamic shared memory of each of its launches; null where it depends on the launch's sizes.</summary>
+    public int? DynamicSharedBytes { get; init; } = 0;
+
+    /// <summary>Its products are those of tensor cores.</summary>
+    public bool UsesTensorCores => KernelFiles.Embedded.Headers(KernelFiles.Embedded.Kernel(Name)).Any(h => h.Name == "mma.cuh");
+
     /// <summary>What the kernel cache compiles.</summary>
     public KernelSource Source { get; } = new(Name, Name) { Defines = [.. Definitions.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Split)] };
 

@@ -179,7 +179,7 @@ internal sealed class LibraryLowering : IDisposable
     private T Keep<T>(T made)
         where T : IDisposable
     {
-        _owned.Add(made);
+        _owned.Add(_binder.Keep(made));
         return made;
     }
 }

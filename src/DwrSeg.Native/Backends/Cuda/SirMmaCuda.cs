@@ -80,7 +80,7 @@ internal static class SirMmaCuda
             KernelVariant.Of(
                 "sir_mma",
                 $"ELEMENT={element.KernelName()} HALOS={Halos} MIDDLE={Middle} OUTPUTS={Outputs} STRIDE={Stride} STAGES={Stages} BORDER={(HasBorder ? 1 : 0)}",
-                element) with { FirstArchitecture = FirstArchitecture };
+                element) with { FirstArchitecture = FirstArchitecture, DynamicSharedBytes = SharedBytes };
     }
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>

@@ -16,7 +16,7 @@ public sealed class CudaInferenceTests
 {
     public static TheoryData<int> Architectures => [61, 75, 80, 90];
 
-    public static TheoryData<string> Goldens => ["eval.safetensors", "eval-odd-size.safetensors"];
+    public static TheoryData<string> Goldens => ["eval.safetensors", "eval-odd-size.safetensors", "eval-large.safetensors"];
 
     [Theory]
     [MemberData(nameof(Architectures))]

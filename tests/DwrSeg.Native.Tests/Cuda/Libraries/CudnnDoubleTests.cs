@@ -8,7 +8,7 @@ namespace DwrSeg.Native.Tests.Cuda.Libraries;
 /// <summary>What stands in for cuDNN refuses what the reference forbids, so that a caller's mistake does not pass.</summary>
 public sealed unsafe class CudnnDoubleTests
 {
-    private const int BadParameter = 2000, NotSupported = 3000;
+    private const int BadParameter = 2000, NotSupported = 3000, Bytes = 32768;
 
     /// <summary>A 3x3 convolution of 8 to 8 channels on 4x4 pixels that is all right, and what a test makes wrong in it.</summary>
     private sealed class Call
@@ -45,8 +45,8 @@ public sealed unsafe class CudnnDoubleTests
             driver.StreamCreateWithPriority(out CUstream stream, 1, 0);
             CUdeviceptr Memory(bool isWritten = true)
             {
-                driver.MemAlloc(out CUdeviceptr address, 8192);
-                if (isWritten) driver.MemsetD8Async(address, 0, 8192, stream);
+                driver.MemAlloc(out CUdeviceptr address, Bytes);
+                if (isWritten) driver.MemsetD8Async(address, 0, Bytes, stream);
                 return address;
             }
             CUdeviceptr x = Memory(WritesX) + Shift, y = Memory(), z = ZIsX ? x : Memory(), weights = Memory(), bias = Memory(), workspace = Memory();
