@@ -1,9 +1,7 @@
-using System.Collections.Immutable;
 using System.Globalization;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
-using DwrSeg.Native.Cuda.Libraries;
 using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;

@@ -1,5 +1,3 @@
-using DwrSeg.Native.Cuda;
-
 namespace DwrSeg.Native.Backends.Cuda;
 
 /// <summary>A step bound to device memory: the launches and library calls that a plan puts on its stream.</summary>

@@ -1,5 +1,4 @@
 using DwrSeg.Native.Cuda;
-using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Cuda.Libraries;
 
 namespace DwrSeg.Native.Backends.Cuda;
