@@ -29,6 +29,15 @@ public sealed class DevicesTests
         var error = Assert.Throws<DeviceUnavailableException>(() => Devices.Open(name, 1, out _));
         Assert.Contains($"'{name}'", error.Message, StringComparison.Ordinal);
         Assert.Contains("Available: auto, cpu", error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("..", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void CpuHasNoCudnn()
+    {
+        var error = Assert.Throws<ArgumentException>(() => Devices.Open("cpu", 1, out _, convolutions: ConvolutionChoice.Cudnn));
+        Assert.Contains("--conv auto", error.Message, StringComparison.Ordinal);
+        Devices.Open("cpu", 1, out _, convolutions: ConvolutionChoice.Native).Dispose();
     }
 
     [Theory]

@@ -4,6 +4,7 @@ using DwrSeg.Cli.Profiling;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;
+using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Formats;
 using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
@@ -25,6 +26,7 @@ public sealed class FrameProfilerTests
         ModelChoice model = ModelChoice.Open(SmallModel.Save(folder.File("model.safetensors")));
         using var driver = new EmulatedDriver(90);
         FrameProfile profile;
+        TestNvrtc.Require();
         using (var backend = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true))
         {
             var timing = new LaunchTimerOptions { Batches = 1, BatchSeconds = 0, LeastReplays = 1, MostReplays = 1, CopyBytes = 1 << 12 };

@@ -29,22 +29,27 @@ internal static class TestDriver
         : new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(architecture)], Seed = Seed });
 
     /// <summary>A backend on such a driver.</summary>
-    public static CudaBackend OpenBackend(int architecture, CudaElement element) =>
-        new(IsReal ? "cuda" : "emulated", Open(architecture), 0, element, wantsPtx: !IsReal);
+    public static CudaBackend OpenBackend(int architecture, CudaElement element)
+    {
+        TestNvrtc.Require();
+        return new CudaBackend(IsReal ? "cuda" : "emulated", Open(architecture), 0, element, wantsPtx: !IsReal);
+    }
 
-    /// <summary>Why an architecture can't be tested here; null where it can.</summary>
+    /// <summary>Why an architecture can't be tested here; null where it can, and where <see cref="TestNvrtc"/> will say that nothing can.</summary>
     public static string? WhyNot(int architecture)
     {
         if (IsReal) return null;
+        Nvrtc compiler;
         try
         {
-            Nvrtc.Instance.TargetFor(ComputeCapability.FromNumber(architecture), wantsPtx: true);
+            compiler = Nvrtc.Instance;
+        }
+        catch (CudaException)
+        {
             return null;
         }
-        catch (CudaException e)
-        {
-            return e.Message;
-        }
+        ComputeCapability oldest = compiler.Architectures[0];
+        return architecture < oldest.Number ? $"NVRTC {compiler.Version} compiles for {oldest} and newer" : null;
     }
 
     /// <summary>Architectures to run on; 0 stands for the real device's.</summary>

@@ -135,6 +135,7 @@ public sealed class CudaInferenceTests
     public void NothingIsLeftOnTheDevice()
     {
         var driver = new EmulatedDriver(80);
+        TestNvrtc.Require();
         var backend = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true);
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, 32, 32));
         ITensorStore store = backend.CreateStore();
