@@ -15,8 +15,14 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
     // Cycles before the first product and after the last one: launch, addresses, the pipeline's first copies, the epilogue's latency.
     private const double Overhead = 2500;
 
+    // Multiply-adds a cycle and multiprocessor of wgmma: an assumption, 85 % of an H100's 2048, until a device has shown it.
+    private const double WarpgroupRate = 1750;
+
     // What an L2 delivers to one multiprocessor in a cycle, in bytes, when all ask.
     private const double L2Bytes = 48;
+
+    /// <summary>Its products are <c>wgmma</c>, whose rate is its own.</summary>
+    public bool HasWarpgroups { get; init; }
 
     /// <summary>Bytes of a tile's fp32 sums.</summary>
     public int SumBytes => Pixels * Channels * 4;
@@ -27,12 +33,13 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
 
     /// <summary>
     /// Cycles of a launch: the busiest multiprocessor's blocks, each as slow as the slower of arithmetic and L2, and the traffic of shared
-    /// sums. Few warps cannot hide the latency of their own products, so arithmetic counts in full only from twelve warps on.
+    /// sums. Few warps cannot hide the latency of their own products, so arithmetic counts in full only from twelve warps on, or, where
+    /// products run beside the warps, from two warpgroups on.
     /// </summary>
     /// <param name="c">The convolution.</param>
     /// <param name="splits">Blocks that share a tile's sum.</param>
     /// <param name="device">The device.</param>
-    /// <param name="rate">Multiply-adds a cycle and multiprocessor.</param>
+    /// <param name="rate">Multiply-adds a cycle and multiprocessor, of tiles without warpgroups.</param>
     public double Cycles(in CudaConvolution c, int splits, CudaDevice device, double rate)
     {
         int resident = Math.Min(
@@ -41,7 +48,8 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
         if (resident == 0) return double.PositiveInfinity;
         int multiprocessors = device.MultiprocessorCount;
         double blocks = (double)TilesOf(c) * splits, most = Math.Ceiling(blocks / multiprocessors);
-        double warps = Math.Min(most, resident) * Threads / 32, share = Math.Min(1, 0.35 + 0.055 * warps);
+        double warps = Math.Min(most, resident) * Threads / 32, share = Math.Min(1, HasWarpgroups ? 0.5 + 0.0625 * warps : 0.35 + 0.055 * warps);
+        if (HasWarpgroups) rate = WarpgroupRate;
         double steps = Math.Ceiling((double)StepsOf(c) / splits);
         double arithmetic = (double)Pixels * Channels * Depth / (rate * share);
         double copies = (double)(Pixels + Channels) * Depth * c.X.Element.Bytes() / L2Bytes;

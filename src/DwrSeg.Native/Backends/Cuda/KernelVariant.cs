@@ -24,8 +24,17 @@ internal sealed record KernelVariant(string Name, string Definitions, ComputeCap
         return new KernelVariant(name, definitions, first);
     }
 
+    /// <summary>It uses instructions that <see cref="FirstArchitecture"/> alone has.</summary>
+    public bool IsSpecific { get; init; }
+
     /// <summary>What the kernel cache compiles.</summary>
-    public KernelSource Source { get; } = new(Name, Name) { Defines = [.. Definitions.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Split)] };
+    public KernelSource Source =>
+        new(Name, Name)
+        {
+            Defines = [.. Definitions.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Split)], IsSpecific = IsSpecific,
+        };
+
+    public bool RunsOn(ComputeCapability architecture) => IsSpecific ? architecture == FirstArchitecture : FirstArchitecture <= architecture;
 
     public override string ToString() => Definitions.Length == 0 ? Name : $"{Name} {Definitions}";
 
