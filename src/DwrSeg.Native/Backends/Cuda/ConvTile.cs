@@ -24,6 +24,9 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
     /// <summary>Its products are <c>wgmma</c>, whose rate is its own.</summary>
     public bool HasWarpgroups { get; init; }
 
+    /// <summary>Pixels of x that a step copies; those of the tile, or fewer where several steps read what one copied.</summary>
+    public double CopiedPixels { get; init; } = Pixels;
+
     /// <summary>Bytes of a tile's fp32 sums.</summary>
     public int SumBytes => Pixels * Channels * 4;
 
@@ -52,7 +55,7 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
         if (HasWarpgroups) rate = WarpgroupRate;
         double steps = Math.Ceiling((double)StepsOf(c) / splits);
         double arithmetic = (double)Pixels * Channels * Depth / (rate * share);
-        double copies = (double)(Pixels + Channels) * Depth * c.X.Element.Bytes() / L2Bytes;
+        double copies = (CopiedPixels + Channels) * Depth * c.X.Element.Bytes() / L2Bytes;
         double ends = (double)Pixels * Channels * c.Y.Element.Bytes() * (c.Residual is null ? 1 : 2) / L2Bytes;
         if (splits > 1) ends += SumBytes * (1.0 + splits) / L2Bytes;
         return Overhead * Math.Ceiling(most / resident) + most * (steps * Math.Max(arithmetic, copies) + ends);

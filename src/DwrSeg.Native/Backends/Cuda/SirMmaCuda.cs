@@ -78,7 +78,10 @@ internal static class SirMmaCuda
         public int SharedBytes => (Halos * HaloPixels + Middle * (Stages + 1)) * RowBytes;
 
         /// <summary>As a convolution's tile it stands for the first half of the work.</summary>
-        public ConvTile Tile => new(Side * Side, Middle, Row, Threads, SharedBytes, Registers) { HasWarpgroups = HasWarpgroups };
+        public ConvTile Tile => new(Side * Side, Middle, Row, Threads, SharedBytes, Registers)
+        {
+            HasWarpgroups = HasWarpgroups, CopiedPixels = HaloPixels / 9.0,
+        };
 
         /// <summary>The kernel of warpgroups has no registers for the sums of more than one pass over the middle where it has one halo.</summary>
         public bool Takes(int middle) => !HasWarpgroups || Halos > 1 || middle <= Middle;
