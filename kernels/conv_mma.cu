@@ -38,7 +38,7 @@
 #endif
 
 constexpr int VECTOR = 8, THREADS = 32 * WARPS_M * WARPS_N;
-constexpr int ROW_VECTORS = TILE_K / VECTOR, ROW_BYTES = TILE_K * 2, COPY_ROWS = THREADS / ROW_VECTORS;
+constexpr int ROW_VECTORS = TILE_K / VECTOR, COPY_ROWS = THREADS / ROW_VECTORS;
 constexpr int WARP_M = TILE_M / WARPS_M, WARP_N = TILE_N / WARPS_N, FRAGMENTS_M = WARP_M / 16, FRAGMENTS_N = WARP_N / 8;
 constexpr int X_COPIES = TILE_M / COPY_ROWS, W_COPIES = TILE_N / COPY_ROWS;
 constexpr int STAGE_VECTORS = (TILE_M + TILE_N) * ROW_VECTORS, PITCH = TILE_N + 8, MOST_PACKED = TILE_N < 64 ? TILE_N : 64;
@@ -157,6 +157,7 @@ __device__ inline void multiply(const uint4 *stage, f32 (&sums)[FRAGMENTS_M][FRA
 {
     i32 lane = threadIdx.x % 32;
     i32 x_row = part_m() * WARP_M + lane % 16, w_row = TILE_M + part_n() * WARP_N + lane % 8 + lane / 16 * 8;
+    constexpr int ROW_BYTES = TILE_K * 2;
     u32 x_base = shared_address(stage + x_row * ROW_VECTORS), w_base = shared_address(stage + w_row * ROW_VECTORS);
     i32 x_vector = lane / 16 ^ row_key<ROW_VECTORS>(x_row), w_vector = lane / 8 % 2 ^ row_key<ROW_VECTORS>(w_row);
 #pragma unroll

@@ -60,17 +60,21 @@ check() {
     return $status
 }
 
-# The tools slow kernels down ten times and more, so each gets a few kernels of every kind; what they find goes to a file of its own.
+# Each tool watches the kernels' own tests, and one whole network; what it finds goes to a file of its own.
 sanitizer() {
     [ "$device" = cuda ] || { missing "compute-sanitizer needs a GPU; the emulator checks the same"; return; }
     command -v compute-sanitizer > /dev/null || { missing "no compute-sanitizer"; return; }
-    local status=0
+    local status=0 code
     for tool in memcheck racecheck synccheck initcheck; do
-        timeout $((limit / 4)) compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 --log-file "$out/sanitizer-$tool.txt" \
-            ./dwrseg check golden/eval-odd-size.safetensors --device cuda --precision fp16
-        local code=$?
-        echo "$tool: exit code $code"
-        [ $code = 0 ] || status=1
+        for target in kernels network; do
+            local run=(./dwrseg check golden/eval-odd-size.safetensors --device cuda --precision fp16)
+            [ $target = network ] || run=(./DwrSeg.Native.Tests -namespace "DwrSeg.Native.Tests.Cuda.Kernels" -noColor)
+            DWRSEG_LINEINFO=1 timeout $((limit / 8)) compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 \
+                --log-file "$out/sanitizer-$tool-$target.txt" "${run[@]}" > "$out/sanitizer-$tool-$target-run.txt" 2>&1
+            code=$?
+            echo "$tool, $target: exit code $code$([ $code != 124 ] || echo ' (cut off)')"
+            [ $code = 0 ] || [ $code = 124 ] || status=1
+        done
     done
     return $status
 }
@@ -104,13 +108,20 @@ bench() {
 peers() {
     [ -d peers ] || { missing "no peers in the bundle"; return; }
     python3 -c 'import torch' 2> /dev/null || { missing "no PyTorch"; return; }
-    local torch_device=cuda
+    local torch_device=cuda status=0
     python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || torch_device=cpu
     [ "$device" = emulated ] || [ $torch_device = cuda ] || { missing "PyTorch sees no GPU"; return; }
-    local status=0
-    for model in $models; do for size in $sizes; do for batch in $batches; do
-        python3 peers/dwrseg_torch.py --device $torch_device --model "$model" --size "$size" --batch "$batch" --all --json "$out/peer-$model-$size-$batch.json" || status=1
-    done; done; done
+    if [ "$device" = emulated ]; then
+        python3 peers/dwrseg_torch.py --device cpu --size $sizes --seconds 0.1 --json "$out/peers.json"
+        return
+    fi
+    # Compiling takes most of the time, so it comes last.
+    for execution in eager graph compiled compiled+graph; do
+        python3 peers/dwrseg_torch.py --device cuda --model $models --size $sizes --batch $batches --mode infer --precision fp32 tf32 fp16 \
+            --execution $execution --seconds 0.5 --json "$out/peers-infer-$execution.json" || status=1
+    done
+    python3 peers/dwrseg_torch.py --device cuda --size 512x1024 --batch 2 --mode train --precision tf32 fp16 --execution eager --seconds 1 \
+        --json "$out/peers-train.json" || status=1
     return $status
 }
 

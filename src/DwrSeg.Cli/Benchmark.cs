@@ -74,7 +74,7 @@ internal static class Benchmark
         return new BenchmarkResult(
             times.Count, perImage * Median(times), perImage * times[0], perImage * times[(int)Math.Ceiling(0.99 * times.Count) - 1],
             subject.Multiplies, settings.Batch, subject.Plan.Summary, cpu?.Pool.Workers ?? 1, cpu is null ? null : peak / 1e9,
-            settings.Steps ? StepTime.Measure(subject.Plan, times.Count) : []);
+            settings.Steps ? [.. StepTime.Measure(subject.Plan, times.Count).OrderByDescending(t => t.Milliseconds)] : []);
 
         double Once()
         {

@@ -3,6 +3,9 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using DwrSeg.Native;
 using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Backends.Cuda.Profiling;
+using DwrSeg.Native.Cuda;
 
 namespace DwrSeg.Cli;
 
@@ -45,6 +48,34 @@ internal static class CommonOptions
         Native.Backends.Precision.Float32 => "fp32",
         Native.Backends.Precision.Float16 => "fp16",
         _ => "bf16",
+    };
+
+    /// <summary>A card of <see cref="GpuLimits.All"/>; null where none is named.</summary>
+    public static Option<GpuLimits?> Gpu() => new("--gpu")
+    {
+        Description = $"The card whose limits times are expected by: {string.Join(", ", GpuLimits.All.Select(g => g.Name))}; " +
+            "default: h100, for fp32 gtx1080ti.",
+        HelpName = "NAME",
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            if (GpuLimits.All.FirstOrDefault(g => g.Name == text) is { } gpu) return gpu;
+            result.AddError($"--gpu '{text}' is not {string.Join(", ", GpuLimits.All.Select(g => g.Name))}.");
+            return null;
+        },
+    };
+
+    /// <summary>The card that was named, or the usual one for a precision.</summary>
+    public static GpuLimits CardFor(GpuLimits? named, Precision precision) =>
+        named ?? GpuLimits.Of(precision == Native.Backends.Precision.Float32 ? "gtx1080ti" : "h100");
+
+    /// <summary>How maps lie in memory on an architecture.</summary>
+    public static CudaElement ElementFor(Precision precision, ComputeCapability architecture) => precision switch
+    {
+        Native.Backends.Precision.Float32 => CudaElement.Float32,
+        Native.Backends.Precision.Float16 => CudaElement.Float16,
+        Native.Backends.Precision.BFloat16 => CudaElement.BFloat16,
+        _ => architecture >= CudaElement.Float16.FirstArchitecture() ? CudaElement.Float16 : CudaElement.Float32,
     };
 
     public static Option<int> Threads()

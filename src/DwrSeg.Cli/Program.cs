@@ -13,6 +13,8 @@ RootCommand root = new(
     CheckCommand.Create(),
     InfoCommand.Create(),
     BenchCommand.Create(),
+    ProfileCommand.Create(),
+    KernelsCommand.Create(),
 };
 ExampleHelp.Install(root);
 EmulatedDevice.Register();

@@ -17,11 +17,11 @@ internal sealed record StepTime(StepSummary Step, double Milliseconds, double Sh
 
     public double GigabytesPerSecond => Step.Bytes / Milliseconds / 1e6;
 
-    /// <summary>Times the steps one by one over some runs and takes each one's minimum; slowest first.</summary>
+    /// <summary>Times the steps one by one over some runs and takes each one's minimum; in the plan's order.</summary>
     /// <exception cref="UsageException">The plan's device does not run step by step.</exception>
     public static IReadOnlyList<StepTime> Measure(IPlan plan, int runs)
     {
-        if (plan is not CpuPlan cpu) throw new UsageException("--steps works on the CPU only; choose --device cpu.");
+        if (plan is not CpuPlan cpu) throw new UsageException("--steps works on the CPU only; 'dwrseg profile' times the launches of other devices.");
         long[] ticks = new long[plan.Summary.Steps.Count];
         Array.Fill(ticks, long.MaxValue);
         for (int run = 0; run < runs; run++)
@@ -34,10 +34,6 @@ internal sealed record StepTime(StepSummary Step, double Milliseconds, double Sh
             }
         }
         double total = ticks.Sum();
-        return
-        [
-            .. plan.Summary.Steps.Zip(ticks, (step, t) => new StepTime(step, 1000.0 * t / Stopwatch.Frequency, t / total))
-                .OrderByDescending(t => t.Milliseconds),
-        ];
+        return [.. plan.Summary.Steps.Zip(ticks, (step, t) => new StepTime(step, 1000.0 * t / Stopwatch.Frequency, t / total))];
     }
 }

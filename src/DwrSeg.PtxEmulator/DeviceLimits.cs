@@ -1,3 +1,5 @@
+using DwrSeg.Native.Cuda;
+
 namespace DwrSeg.PtxEmulator;
 
 /// <summary>What an architecture allows a launch.</summary>
@@ -17,6 +19,9 @@ internal sealed record DeviceLimits(
 
     public const uint LocalBytesPerThread = 512 << 10;
 
+    /// <summary>32-bit registers of a multiprocessor, and the most that a block may have; the same from sm_61 to sm_90.</summary>
+    public const int Registers = 65536;
+
     private static readonly DeviceLimits[] Known =
     [
         new(60, 48 << 10, 64 << 10, 2048, 32), new(61, 48 << 10, 96 << 10, 2048, 32), new(70, 96 << 10, 96 << 10, 2048, 32),
@@ -30,4 +35,16 @@ internal sealed record DeviceLimits(
         Known.LastOrDefault(l => l.Architecture <= architecture)
         ?? throw new EmulatorException(FailureKind.Architecture,
             $"sm_{architecture} is not emulated; choose sm_{Known[0].Architecture} or newer");
+
+    /// <summary>How many blocks a multiprocessor holds at a time; 0 where not even one fits.</summary>
+    /// <param name="threads">Threads of a block.</param>
+    /// <param name="registers">Registers of a thread.</param>
+    /// <param name="sharedBytes">Static and dynamic shared memory of a block.</param>
+    public int ResidentBlocks(int threads, int registers, ulong sharedBytes)
+    {
+        var multiprocessor = new MultiprocessorLimits(
+            ComputeCapability.FromNumber(Architecture), (int)ThreadsPerMultiprocessor, (int)BlocksPerMultiprocessor, Registers,
+            (int)SharedBytesPerMultiprocessor, (int)SharedBytesPerBlock);
+        return Occupancy.Of(multiprocessor, threads, registers, (long)Math.Min(sharedBytes, int.MaxValue)).Blocks;
+    }
 }

@@ -48,7 +48,7 @@ internal sealed record DeviceModel(int Architecture, int Multiprocessors, int Cl
         CUdeviceAttribute.MaxGridDimY or CUdeviceAttribute.MaxGridDimZ => LaunchLimits.MaxGridYZ,
         CUdeviceAttribute.MaxSharedMemoryPerBlock => (int)DeviceLimits.DefaultSharedBytesPerBlock,
         CUdeviceAttribute.WarpSize => 32,
-        CUdeviceAttribute.MaxRegistersPerBlock or CUdeviceAttribute.MaxRegistersPerMultiprocessor => Occupancy.Registers,
+        CUdeviceAttribute.MaxRegistersPerBlock or CUdeviceAttribute.MaxRegistersPerMultiprocessor => DeviceLimits.Registers,
         CUdeviceAttribute.ClockRateKhz => ClockMhz * 1000,
         CUdeviceAttribute.MultiprocessorCount => Multiprocessors,
         CUdeviceAttribute.Integrated => 0,

@@ -73,7 +73,7 @@ internal sealed class DeviceFunction(DeviceModule module, PtxEntry entry, int? r
     {
         ulong threads = (entry.MaxThreads == 0 ? DeviceLimits.ThreadsPerBlock : entry.MaxThreads)
             * (ulong)Math.Max(1, entry.MinBlocksPerMultiprocessor);
-        int bound = (int)((ulong)Occupancy.Registers / threads) / RegisterUnit * RegisterUnit;
+        int bound = (int)((ulong)DeviceLimits.Registers / threads) / RegisterUnit * RegisterUnit;
         return Math.Clamp(bound, 16, AssumedRegisters);
     }
 }

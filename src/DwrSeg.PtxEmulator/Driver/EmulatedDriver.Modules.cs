@@ -147,7 +147,7 @@ internal sealed unsafe partial class EmulatedDriver
             if (blockThreads <= 0) return Fail(CUresult.InvalidValue, $"{blockThreads} threads a block");
             if (blockThreads > asked.MaxThreadsPerBlock || dynamicSharedBytes > asked.MaxDynamicSharedBytes) return CUresult.Success;
             ulong sharedBytes = dynamicSharedBytes + asked.Entry.StaticSharedBytes;
-            blocks = Occupancy.Blocks(context.Model.Limits, blockThreads, asked.Registers, sharedBytes);
+            blocks = context.Model.Limits.ResidentBlocks(blockThreads, asked.Registers, sharedBytes);
             return CUresult.Success;
         }
     }

@@ -32,8 +32,8 @@ internal static class LaunchLimits
                 $"{function.MaxDynamicSharedBytes} (MaxDynamicSharedSizeBytes opts in to more)");
         }
         uint registers = (uint)function.Registers * (uint)threads;
-        if (registers > Occupancy.Registers)
-            return (CUresult.LaunchOutOfResources, $"a block needs {registers} registers, of {Occupancy.Registers}");
+        if (registers > DeviceLimits.Registers)
+            return (CUresult.LaunchOutOfResources, $"a block needs {registers} registers, of {DeviceLimits.Registers}");
         if (c.OverlapsPrevious && device.Architecture < 90)
             return (CUresult.NotSupported, $"sm_{device.Architecture} does not overlap launches of a stream");
         return c.ClusterX > 1 ? CheckCluster(c, device) : (CUresult.Success, null);

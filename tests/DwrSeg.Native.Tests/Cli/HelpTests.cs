@@ -13,6 +13,8 @@ public sealed partial class HelpTests
         ["scene"] = ["--count", "--out", "--seed"],
         ["check"] = ["--device", "--precision", "--tolerance"],
         ["info"] = ["--model", "--size"],
+        ["profile"] = ["--model", "--device", "--precision", "--size", "--gpu", "--json", "--trace"],
+        ["kernels"] = ["--device", "--arch", "--gpu", "--precision", "--size", "--model", "--all", "--json"],
         ["bench"] = ["--model", "--device", "--size", "--batch", "--train", "--json"],
     };
 

@@ -66,7 +66,7 @@ public class DeviceTests
     [InlineData(90, 128, 32, 232448, 1)]    // the largest block
     [InlineData(90, 128, 32, 232449, 0)]    // and one byte more
     public void OccupancyIsWhatBindsFirst(int architecture, int threads, int registers, int sharedBytes, int blocks) =>
-        Assert.Equal(blocks, Occupancy.Blocks(DeviceModel.Of(architecture).Limits, threads, registers, (ulong)sharedBytes));
+        Assert.Equal(blocks, DeviceModel.Of(architecture).Limits.ResidentBlocks(threads, registers, (ulong)sharedBytes));
 
     [Fact]
     public void NothingWorksBeforeInit()

@@ -60,7 +60,8 @@ internal static class ArgMaxHeadCuda
     }
 
     private static KernelVariant Variant(CudaElement element, bool staged, bool confidence) => KernelVariant.Of(
-        "argmax_head", $"ELEMENT={element.KernelName()} STAGED={(staged ? 1 : 0)} CONFIDENCE={(confidence ? 1 : 0)}", element);
+        "argmax_head", $"ELEMENT={element.KernelName()} STAGED={(staged ? 1 : 0)} CONFIDENCE={(confidence ? 1 : 0)}", element)
+            with { DynamicSharedBytes = staged ? null : 0 };
 
     /// <summary>The most source pixels along an axis that any tile reads, counted as the kernel counts them.</summary>
     private static int LargestSpan(int from, int to)

@@ -57,5 +57,5 @@ internal static class ConvFfmaCuda
         "conv_ffma", $"TILE_M={tile.Pixels} TILE_N={tile.Channels} SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}");
 
     // Multiply-adds a cycle and multiprocessor: its fp32 units.
-    private static double Rate(ComputeCapability architecture) => architecture.Number is 75 or 80 ? 64 : 128;
+    internal static double Rate(ComputeCapability architecture) => architecture.Number is 75 or 80 ? 64 : 128;
 }

@@ -69,7 +69,8 @@ internal static class ConvFirstCuda
 
     private static Output Target(in FirstOutput output) => new() { Y = output.Y.Data, Stride = output.Y.PixelStride, Relu = output.Relu ? 1 : 0 };
 
-    private static KernelVariant Variant(CudaElement element) => KernelVariant.Of("conv_first", $"ELEMENT={element.KernelName()}", element);
+    private static KernelVariant Variant(CudaElement element) => KernelVariant.Of("conv_first", $"ELEMENT={element.KernelName()}", element)
+            with { DynamicSharedBytes = null };
 
     [StructLayout(LayoutKind.Sequential)]
     private struct Output

@@ -47,9 +47,12 @@ internal static class ConvMmaCuda
                 $"ELEMENT={element.KernelName()} TILE_M={TileM} TILE_N={TileN} TILE_K={TileK} STAGES={Stages} WARPS_M={WarpsM} WARPS_N={WarpsN} " +
                 $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}{(HasWarpgroups ? " WGMMA=1" : "")}",
                 element);
-            if (HasWarpgroups) return variant with { FirstArchitecture = Warpgroups.Architecture, IsSpecific = true };
             // More than two stages are asynchronous copies.
-            return Stages > 2 ? variant with { FirstArchitecture = FirstAsync } : variant;
+            return variant with
+            {
+                DynamicSharedBytes = Tile.SharedBytes, IsSpecific = HasWarpgroups,
+                FirstArchitecture = HasWarpgroups ? Warpgroups.Architecture : Stages > 2 ? FirstAsync : variant.FirstArchitecture,
+            };
         }
     }
 

@@ -12,14 +12,18 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// <param name="Registers">Registers of a thread, as the assembler reports them for the greediest variant.</param>
 internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, int Threads, int SharedBytes, int Registers)
 {
-    // Cycles before the first product and after the last one: launch, addresses, the pipeline's first copies, the epilogue's latency.
-    private const double Overhead = 2500;
+    /// <summary>
+    /// Cycles before the first product and after the last one: launch, addresses, the pipeline's first copies, the epilogue's latency.
+    /// </summary>
+    public const double OverheadCycles = 2500;
 
-    // Multiply-adds a cycle and multiprocessor of wgmma: an assumption, 85 % of an H100's 2048, until a device has shown it.
-    private const double WarpgroupRate = 1750;
+    /// <summary>
+    /// Multiply-adds a cycle and multiprocessor of <c>wgmma</c>: an assumption, 85 % of an H100's 2048, until a device has shown it.
+    /// </summary>
+    public const double WarpgroupRate = 1750;
 
-    // What an L2 delivers to one multiprocessor in a cycle, in bytes, when all ask.
-    private const double L2Bytes = 48;
+    /// <summary>What an L2 delivers to one multiprocessor in a cycle, in bytes, when all ask.</summary>
+    public const double L2BytesPerCycle = 48;
 
     /// <summary>Its products are <c>wgmma</c>, whose rate is its own.</summary>
     public bool HasWarpgroups { get; init; }
@@ -30,14 +34,17 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
     /// <summary>Bytes of a tile's fp32 sums.</summary>
     public int SumBytes => Pixels * Channels * 4;
 
+    /// <summary>What so many resident warps reach of a multiprocessor's arithmetic, since few cannot hide the latency of their own products.</summary>
+    public static double ShareOfPeak(double warps) => Math.Min(1, 0.35 + 0.055 * warps);
+
     public long TilesOf(in CudaConvolution c) => Grid.Blocks(c.Y.Pixels, Pixels) * Grid.Blocks(c.Y.C, Channels);
 
     public int StepsOf(in CudaConvolution c) => c.Taps * (int)Grid.Blocks(c.X.C, Depth);
 
     /// <summary>
     /// Cycles of a launch: the busiest multiprocessor's blocks, each as slow as the slower of arithmetic and L2, and the traffic of shared
-    /// sums. Few warps cannot hide the latency of their own products, so arithmetic counts in full only from twelve warps on, or, where
-    /// products run beside the warps, from two warpgroups on.
+    /// sums. Arithmetic counts in full only from twelve warps on (<see cref="ShareOfPeak"/>), or, where products run beside the warps, from
+    /// two warpgroups on.
     /// </summary>
     /// <param name="c">The convolution.</param>
     /// <param name="splits">Blocks that share a tile's sum.</param>
@@ -51,14 +58,14 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
         if (resident == 0) return double.PositiveInfinity;
         int multiprocessors = device.MultiprocessorCount;
         double blocks = (double)TilesOf(c) * splits, most = Math.Ceiling(blocks / multiprocessors);
-        double warps = Math.Min(most, resident) * Threads / 32, share = Math.Min(1, HasWarpgroups ? 0.5 + 0.0625 * warps : 0.35 + 0.055 * warps);
+        double warps = Math.Min(most, resident) * Threads / 32, share = HasWarpgroups ? Math.Min(1, 0.5 + 0.0625 * warps) : ShareOfPeak(warps);
         if (HasWarpgroups) rate = WarpgroupRate;
         double steps = Math.Ceiling((double)StepsOf(c) / splits);
         double arithmetic = (double)Pixels * Channels * Depth / (rate * share);
-        double copies = (CopiedPixels + Channels) * Depth * c.X.Element.Bytes() / L2Bytes;
-        double ends = (double)Pixels * Channels * c.Y.Element.Bytes() * (c.Residual is null ? 1 : 2) / L2Bytes;
-        if (splits > 1) ends += SumBytes * (1.0 + splits) / L2Bytes;
-        return Overhead * Math.Ceiling(most / resident) + most * (steps * Math.Max(arithmetic, copies) + ends);
+        double copies = (CopiedPixels + Channels) * Depth * c.X.Element.Bytes() / L2BytesPerCycle;
+        double ends = (double)Pixels * Channels * c.Y.Element.Bytes() * (c.Residual is null ? 1 : 2) / L2BytesPerCycle;
+        if (splits > 1) ends += SumBytes * (1.0 + splits) / L2BytesPerCycle;
+        return OverheadCycles * Math.Ceiling(most / resident) + most * (steps * Math.Max(arithmetic, copies) + ends);
     }
 
     /// <summary>The cheapest of these tiles and numbers of splits that the workspace has room for.</summary>

@@ -53,6 +53,9 @@ internal sealed class CudaBackend : IBackend
         _ => Precision.BFloat16,
     };
 
+    /// <summary>Kernels compiled for the device.</summary>
+    public KernelCache Kernels => _kernels;
+
     public ITensorStore CreateStore() => new CudaStore(_context);
 
     public IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null)

@@ -45,9 +45,9 @@ internal readonly record struct CudaConvolution(DeviceMap X, DeviceMap Y, CUdevi
     /// <summary>Multiply-adds of real values, counted as two operations each.</summary>
     public long Flops => 2 * Y.Elements * Taps * X.C;
 
-    /// <summary>Compulsory traffic: all maps, weights and biases once.</summary>
+    /// <summary>Compulsory traffic: all maps, weights and biases once; of the input, a 1x1 kernel of stride 2 needs every fourth pixel.</summary>
     public long Bytes =>
-        X.Bytes + Y.Bytes + (Residual?.Bytes ?? 0) + (long)Y.C * Taps * X.C * X.Element.Bytes()
+        (Kernel == 1 ? Y.Pixels * X.C * X.Element.Bytes() : X.Bytes) + Y.Bytes + (Residual?.Bytes ?? 0) + (long)Y.C * Taps * X.C * X.Element.Bytes()
             + (Bias.Value == 0 ? 0 : (BorderBias ? Conv2d.BorderCases : 1) * 4L * Y.C);
 
     /// <summary>Checks sizes, types and addresses.</summary>

@@ -1,6 +1,7 @@
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Cuda.Libraries;
 using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;
@@ -82,6 +83,9 @@ internal sealed class CudaPlan : IPlan
     /// <summary>How maps lie in memory.</summary>
     public CudaElement Element { get; }
 
+    /// <summary>What runs go to.</summary>
+    public CudaStream Stream => _stream;
+
     /// <summary>Memory for sums that blocks share.</summary>
     public SplitWorkspace Workspace { get; }
 
@@ -110,7 +114,11 @@ internal sealed class CudaPlan : IPlan
         _captured ??= Capture();
     }
 
-    public void Run() => _captured!.Launch(_stream);
+    public void Run()
+    {
+        using NvtxRange range = Nvtx.Instance.Begin("dwrseg frame"u8);
+        _captured!.Launch(_stream);
+    }
 
     /// <summary>Waits for everything that was asked of the plan.</summary>
     public void Synchronize() => _stream.Synchronize();

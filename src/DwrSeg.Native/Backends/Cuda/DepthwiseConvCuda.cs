@@ -80,7 +80,8 @@ internal static class DepthwiseConvCuda
     }
 
     private static KernelVariant Variant(CudaElement element, (int Height, int Width) tile, bool aligned) => KernelVariant.Of(
-        "depthwise_conv", $"ELEMENT={element.KernelName()} TILE_H={tile.Height} TILE_W={tile.Width} ALIGNED={(aligned ? 1 : 0)}", element);
+        "depthwise_conv", $"ELEMENT={element.KernelName()} TILE_H={tile.Height} TILE_W={tile.Width} ALIGNED={(aligned ? 1 : 0)}", element)
+            with { DynamicSharedBytes = null };
 
     private static long TilesOf(in DeviceMap map, (int Height, int Width) tile) => Grid.Blocks(map.H, tile.Height) * Grid.Blocks(map.W, tile.Width);
 

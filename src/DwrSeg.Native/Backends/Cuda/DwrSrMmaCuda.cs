@@ -100,7 +100,8 @@ internal static class DwrSrMmaCuda
     private static int SharedBytes(int outputs, int channels) => (Stages * outputs + Side * Side * (int)Grid.Blocks(channels, Row)) * RowBytes;
 
     private static KernelVariant Variant(CudaElement element, int outputs) =>
-        KernelVariant.Of("dwr_sr_mma", $"ELEMENT={element.KernelName()} OUTPUTS={outputs}", element) with { FirstArchitecture = FirstArchitecture };
+        KernelVariant.Of("dwr_sr_mma", $"ELEMENT={element.KernelName()} OUTPUTS={outputs}", element)
+            with { FirstArchitecture = FirstArchitecture, DynamicSharedBytes = null };
 
     [StructLayout(LayoutKind.Sequential)]
     private struct Branch

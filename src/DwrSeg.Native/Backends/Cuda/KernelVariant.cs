@@ -27,6 +27,12 @@ internal sealed record KernelVariant(string Name, string Definitions, ComputeCap
     /// <summary>It uses instructions that <see cref="FirstArchitecture"/> alone has.</summary>
     public bool IsSpecific { get; init; }
 
+    /// <summary>Dynamic shared memory of each of its launches; null where it depends on the launch's sizes.</summary>
+    public int? DynamicSharedBytes { get; init; } = 0;
+
+    /// <summary>Its products are those of tensor cores.</summary>
+    public bool UsesTensorCores => KernelFiles.Embedded.Headers(KernelFiles.Embedded.Kernel(Name)).Any(h => h.Name == "mma.cuh");
+
     /// <summary>What the kernel cache compiles.</summary>
     public KernelSource Source =>
         new(Name, Name)

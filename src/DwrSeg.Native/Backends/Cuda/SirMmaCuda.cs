@@ -93,6 +93,7 @@ internal static class SirMmaCuda
                 element) with
             {
                 FirstArchitecture = HasWarpgroups ? Warpgroups.Architecture : SirMmaCuda.FirstArchitecture, IsSpecific = HasWarpgroups,
+                DynamicSharedBytes = SharedBytes,
             };
     }
 

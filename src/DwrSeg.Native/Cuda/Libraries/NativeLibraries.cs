@@ -15,6 +15,7 @@ internal static class NativeLibraries
     public const string Nvrtc = "nvrtc";
     public const string Cudnn = "cudnn";
     public const string CublasLt = "cublasLt";
+    public const string Nvtx = "nvtx";
 
     private static readonly ConcurrentDictionary<string, NativeLibraryResult> Found = new();
 

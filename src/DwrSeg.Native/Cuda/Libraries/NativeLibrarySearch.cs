@@ -38,6 +38,8 @@ internal sealed class NativeLibrarySearch
         new(NativeLibraries.CublasLt, "cuBLASLt", ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"],
             ["cublasLt64_13.dll", "cublasLt64_12.dll", "cublasLt64_11.dll"], ["cu13", "cublas"],
             $"install the CUDA toolkit, or `pip install nvidia-cublas-cu12`, or set {OverrideVariable} to its folder"),
+        new(NativeLibraries.Nvtx, "NVTX", ["libnvToolsExt.so.1"], ["nvToolsExt64_1.dll"], ["nvtx"],
+            $"install a CUDA toolkit of version 12 or older, or `pip install nvidia-nvtx-cu12`, or set {OverrideVariable} to its folder"),
     ];
 
     private readonly bool _windows;

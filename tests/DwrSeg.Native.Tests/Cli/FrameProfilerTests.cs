@@ -1,0 +1,91 @@
+using System.Text.Json;
+using DwrSeg.Cli;
+using DwrSeg.Cli.Profiling;
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Backends.Cuda.Profiling;
+using DwrSeg.Native.Tests.Formats;
+using DwrSeg.Native.Tests.Models;
+using DwrSeg.PtxEmulator.Driver;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Cli;
+
+/// <summary>
+/// Timing a frame launch by launch as on a CUDA device, here on the emulator's, whose times are its host's. Alone, since it reads what is written
+/// to the console.
+/// </summary>
+[Collection(nameof(RunsAlone))]
+public sealed class FrameProfilerTests
+{
+    [Fact]
+    public void EveryLaunchIsTimedAlone()
+    {
+        using TemporaryFolder folder = new();
+        ModelChoice model = ModelChoice.Open(SmallModel.Save(folder.File("model.safetensors")));
+        using var driver = new EmulatedDriver(90);
+        FrameProfile profile;
+        using (var backend = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true))
+        {
+            var timing = new LaunchTimerOptions { Batches = 1, BatchSeconds = 0, LeastReplays = 1, MostReplays = 1, CopyBytes = 1 << 12 };
+            profile = FrameProfiler.Measure(backend, new ProfileSettings(model, 24, 40, Image: null), timing, new PlanOptions { Guarded = true });
+        }
+        Assert.Equal(0, driver.Live.Allocations);
+        Assert.Contains("no hardware", profile.TimeSource, StringComparison.Ordinal);
+        Assert.Equal("preprocess", profile.Launches[0].Launch!.Variant.Name);
+        Assert.Equal("argmax_head", profile.Launches[^1].Launch!.Variant.Name);
+        Assert.All(profile.Launches, row =>
+        {
+            Assert.True(row.Seconds > 0 && row.Bytes > 0);
+            Assert.Null(row.Counts);
+            Assert.Null(row.Model!.Value.Expected);
+            Assert.True(row.Occupancy!.Value.Blocks > 0);
+        });
+        // A variant's shared memory, where it does not depend on sizes, is what its launches ask for.
+        Assert.All(profile.Launches, row => Assert.Equal(row.Launch!.SharedBytes, row.Launch.Variant.DynamicSharedBytes ?? row.Launch.SharedBytes));
+        Assert.True(profile.FrameSeconds > 0 && profile.CopyRate > 0);
+
+        string file = folder.File("profile.json");
+        ProfileJson.Save(file, profile);
+        JsonElement json = JsonDocument.Parse(File.ReadAllBytes(file)).RootElement, totals = json.GetProperty("totals");
+        Assert.Equal(profile.Launches.Count, json.GetProperty("launches").GetArrayLength());
+        double sum = json.GetProperty("launches").EnumerateArray().Sum(l => l.GetProperty("us").GetDouble());
+        Assert.Equal(sum, totals.GetProperty("sumUs").GetDouble(), 3);
+        Assert.Equal(totals.GetProperty("frameUs").GetDouble() - sum, totals.GetProperty("differenceUs").GetDouble(), 3);
+        Assert.True(json.GetProperty("copyGBs").GetDouble() > 0);
+
+        // Tables for a terminal do not go through the console's writer.
+        if (Terminal.IsRich) return;
+        string[] lines = Written(() =>
+        {
+            ProfileTables.WriteHead(profile);
+            ProfileTables.WriteLaunches(profile);
+            ProfileTables.WriteKernels(profile);
+            ProfileTables.WriteTotals(profile);
+        });
+        Assert.Contains(lines, l => l.StartsWith("times", StringComparison.Ordinal) && l.EndsWith("no hardware", StringComparison.Ordinal));
+        int head = Array.FindIndex(lines, l => l.StartsWith("step ", StringComparison.Ordinal));
+        Assert.Contains("of copy", lines[head], StringComparison.Ordinal);
+        Assert.Equal(
+            profile.Launches.Select(r => r.Launch!.Variant.Name),
+            lines[(head + 1)..].TakeWhile(l => l.Length > 0).Select(l => l.Split("  ", StringSplitOptions.RemoveEmptyEntries)[2].Trim()));
+        Assert.Contains(lines, l => l.StartsWith("whole frame", StringComparison.Ordinal));
+        Assert.Contains(lines, l => l.StartsWith("difference", StringComparison.Ordinal));
+    }
+
+    private static string[] Written(Action write)
+    {
+        TextWriter console = Console.Out;
+        using var text = new StringWriter();
+        Console.SetOut(text);
+        try
+        {
+            write();
+        }
+        finally
+        {
+            Console.SetOut(console);
+        }
+        return text.ToString().ReplaceLineEndings("\n").Split('\n');
+    }
+}
