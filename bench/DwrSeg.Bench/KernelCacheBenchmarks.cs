@@ -6,6 +6,7 @@ using DwrSeg.Native.Cuda.Compilation;
 namespace DwrSeg.Bench;
 
 /// <summary>What a kernel costs before its first launch: compiled by NVRTC and kept, or read back from the disk. Needs NVRTC, no GPU.</summary>
+[NeedsNvrtc]
 public class KernelCacheBenchmarks
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("dwrseg-bench-").FullName;

@@ -26,6 +26,9 @@ public sealed class NetworkCase : IWork, IComparable<NetworkCase>, IComparable
         }
     }
 
+    /// <summary>What a CUDA device is timed with.</summary>
+    public static IEnumerable<NetworkCase> ForCuda => CudaBench.IsEmulated ? [new NetworkCase("DWRSeg-B", DwrSegConfig.Base(), 64, 128)] : All;
+
     public long Flops { get; }
 
     public long Bytes => 0;

@@ -1,3 +1,5 @@
+using System.Reflection;
+using BenchmarkDotNet.Attributes;
 using BenchmarkDotNet.Configs;
 using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
@@ -8,5 +10,15 @@ IConfig config = ManualConfig.Create(DefaultConfig.Instance)
     .AddColumn(new RateColumn("GB/s", work => work.Bytes, "Inputs and weights read once and outputs written once, per second"))
     .WithSummaryStyle(SummaryStyle.Default.WithMaxParameterColumnWidth(120));
 
-// In this process: what is measured is the library as built, and no project is generated and compiled for each run.
-BenchmarkSwitcher.FromAssembly(typeof(RateColumn).Assembly).Run([.. args, "--inProcess"], config);
+IEnumerable<Type> benchmarks = typeof(RateColumn).Assembly.GetTypes()
+    .Where(t => !t.IsAbstract && t.GetMethods().Any(m => m.IsDefined(typeof(BenchmarkAttribute), inherit: true)));
+var runnable = new List<Type>();
+foreach (Type type in benchmarks)
+{
+    if (type.GetCustomAttribute<NeedsAttribute>()?.WhyNot is { } reason) Console.Error.WriteLine($"{type.Name} is left out: {reason}");
+    else runnable.Add(type);
+}
+
+// In this process: what is measured is the library as built, no project is generated and compiled for each run, and a published benchmark
+// needs no SDK.
+BenchmarkSwitcher.FromTypes([.. runnable]).Run([.. args, "--inProcess"], config);

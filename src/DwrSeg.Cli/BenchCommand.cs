@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using DwrSeg.Native;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Formats;
 
@@ -14,6 +15,7 @@ internal static class BenchCommand
     public static Command Create()
     {
         Option<string> model = ModelChoice.Option();
+        Option<string?> config = ModelChoice.ConfigOption();
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
@@ -29,13 +31,20 @@ internal static class BenchCommand
         Option<int?> iterations = new("--iterations") { Description = "Runs to measure, instead of --seconds.", HelpName = "N" };
         Option<bool> steps = new("--steps") { Description = "Also time every step of the plan, in as many runs of their own, and list the slowest (CPU)." };
         Option<string?> json = CommonOptions.JsonFile("Also write the figures as JSON to this file.");
+        Option<string[]> peers = new("--peer-json")
+        {
+            Description = "Put other measurements of the same mode, size and batch beside this one: files of bench/peers/dwrseg_torch.py or of bench --json.",
+            HelpName = "FILE",
+            AllowMultipleArgumentsPerToken = true,
+        };
         var command = new Command(
             "bench",
             "Time a network. An inference goes from the normalised image in memory to the class map of the input's size. Flops are 2 x the " +
             "network's multiplies as the paper counts them, before any folding. The fraction of the FMA peak is that of the fastest run " +
-            "against the best peak, measured on the same threads before, between and after the runs.")
+            "against the best peak, measured on the same threads before, between and after the runs. On a CUDA device the network alone is also " +
+            "timed by the device's events, without class maps and their download.")
         {
-            model, device, threads, precision, size, batch, train, seconds, iterations, steps, json,
+            model, config, device, threads, precision, size, batch, train, seconds, iterations, steps, json, peers,
         };
         command.Validators.Add(result =>
         {
@@ -43,14 +52,18 @@ internal static class BenchCommand
         });
         command.SetAction(result =>
         {
-            ModelChoice choice = ModelChoice.Open(result.GetValue(model)!);
+            if (result.GetValue(json) is { } file) AtomicFile.RequireWritable(file);
+            ModelChoice choice = ModelChoice.Open(result.GetValue(model)!, changes: result.GetValue(config));
             (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
             var settings = new BenchmarkSettings(
                 choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations),
                 result.GetValue(steps));
+            // Before the measurement, which takes a while.
+            PeerRun[] others = [.. (result.GetValue(peers) ?? []).SelectMany(PeerRun.Read)];
             using IBackend backend = Devices.Open(result.GetValue(device)!, result.GetValue(threads), out string note, result.GetValue(precision), settings.IsTraining);
             BenchmarkResult figures = Benchmark.Run(backend, settings, Interruption.Token);
             Print(backend, note, settings, figures);
+            if (others.Length > 0) PrintBeside(others, backend, settings, figures);
             if (result.GetValue(json) is { } path) Save(path, backend, settings, figures);
             return ExitCode.Ok;
         });
@@ -65,10 +78,15 @@ internal static class BenchCommand
             new[] { "network", $"{settings.Model.Name}, {settings.Mode}, batch {settings.Batch}, {settings.Height}x{settings.Width}" },
             new[] { "device", $"{backend.Name}: {backend.Description}{(note.Length == 0 ? "" : $" ({note})")}" },
             new[] { "runs", Text($"{result.Iterations} of {result.Multiplies / 1e9:F3} G multiplies in {result.Plan.Steps.Count} steps") },
-            new[] { "per image", Text($"median {result.MedianMs:F2} ms, min {result.MinMs:F2} ms, p99 {result.P99Ms:F2} ms") },
+            new[] { "per image", Text($"median {result.MedianMs:F2} ms, min {result.MinMs:F2} ms, p90 {result.P90Ms:F2} ms, p99 {result.P99Ms:F2} ms") },
             new[] { "throughput", Text($"{result.Fps:F2} images/s at the median") },
             new[] { "rate", Text($"{result.Gflops:F1} GFLOP/s at the fastest, {result.MedianGflops:F1} at the median") },
         };
+        if (result.Device is { } onDevice)
+        {
+            string times = Text($"median {onDevice.MedianMs:F3} ms, min {onDevice.MinMs:F3} ms, p90 {onDevice.P90Ms:F3} ms, p99 {onDevice.P99Ms:F3} ms");
+            rows.Add(["network alone", $"{times} by the device's events"]);
+        }
         if (result.FmaPeakGflops is { } peak)
             rows.Add(["FMA peak", Text($"{peak:F1} GFLOP/s, of which the fastest run reaches {100 * result.Gflops / peak:F1} %")]);
         rows.Add(["activations", Text($"{result.Plan.ArenaBytes / 1e6:F1} MB, {result.Plan.UnsharedBytes / 1e6:F1} MB without sharing")]);
@@ -85,6 +103,28 @@ internal static class BenchCommand
             ]);
     }
 
+    // Measurements of another mode, size or batch say nothing about this one.
+    private static void PrintBeside(PeerRun[] others, IBackend backend, BenchmarkSettings settings, BenchmarkResult result)
+    {
+        string size = Text($"{settings.Height}x{settings.Width}");
+        var ours = new PeerRun(
+            $"dwrseg {settings.Model.Name} {CommonOptions.NameOf(backend.Precision)}", backend.Name, settings.Mode, size, settings.Batch,
+            result.MedianMs, result.MinMs, result.P99Ms);
+        PeerRun[] comparable = [.. others.Where(o => (o.Mode, o.Size, o.Batch) == (ours.Mode, ours.Size, ours.Batch))];
+        Console.Out.WriteLine();
+        Terminal.WriteTable(
+            ["run", "device", "median ms>", "min ms>", "p99 ms>", "images/s>", "times ours>"],
+            [
+                .. comparable.Append(ours).OrderBy(r => r.MedianMs).Select(r => new[]
+                {
+                    r.Name, r.Device, Text($"{r.MedianMs:F2}"), Text($"{r.MinMs:F2}"), Text($"{r.P99Ms:F2}"), Text($"{1000 / r.MedianMs:F2}"),
+                    Text($"{r.MedianMs / ours.MedianMs:F2}"),
+                }),
+            ]);
+        int left = others.Length - comparable.Length;
+        if (left > 0) Console.Out.WriteLine($"{left} left out: not {ours.Mode}, batch {ours.Batch}, {ours.Size}");
+    }
+
     private static void Save(string path, IBackend backend, BenchmarkSettings settings, BenchmarkResult result) => AtomicFile.Write(path, stream =>
     {
         using var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true });
@@ -93,6 +133,7 @@ internal static class BenchCommand
         json.WriteString("mode", settings.Mode);
         json.WriteString("device", backend.Name);
         json.WriteString("deviceDescription", backend.Description);
+        json.WriteString("precision", CommonOptions.NameOf(backend.Precision));
         json.WriteString("size", Text($"{settings.Height}x{settings.Width}"));
         json.WriteNumber("batch", settings.Batch);
         json.WriteNumber("threads", result.Threads);
@@ -100,10 +141,18 @@ internal static class BenchCommand
         json.WriteNumber("multiplies", result.Multiplies);
         json.WriteNumber("medianMs", Math.Round(result.MedianMs, 4));
         json.WriteNumber("minMs", Math.Round(result.MinMs, 4));
+        json.WriteNumber("p90Ms", Math.Round(result.P90Ms, 4));
         json.WriteNumber("p99Ms", Math.Round(result.P99Ms, 4));
         json.WriteNumber("fps", Math.Round(result.Fps, 4));
         json.WriteNumber("gflops", Math.Round(result.Gflops, 3));
         json.WriteNumber("medianGflops", Math.Round(result.MedianGflops, 3));
+        if (result.Device is { } onDevice)
+        {
+            json.WriteNumber("deviceMedianMs", Math.Round(onDevice.MedianMs, 4));
+            json.WriteNumber("deviceMinMs", Math.Round(onDevice.MinMs, 4));
+            json.WriteNumber("deviceP90Ms", Math.Round(onDevice.P90Ms, 4));
+            json.WriteNumber("deviceP99Ms", Math.Round(onDevice.P99Ms, 4));
+        }
         if (result.FmaPeakGflops is { } peak)
         {
             json.WriteNumber("fmaPeakGflops", Math.Round(peak, 3));

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using DwrSeg.Native.Autograd;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cpu;
+using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
@@ -20,7 +21,9 @@ internal sealed record BenchmarkSettings(
 /// <param name="Iterations">Runs measured.</param>
 /// <param name="MedianMs">Median time.</param>
 /// <param name="MinMs">Shortest time.</param>
+/// <param name="P90Ms">The time that 90 % of the runs keep.</param>
 /// <param name="P99Ms">The time that 99 % of the runs keep.</param>
+/// <param name="Device">Times of the network alone by the device's own clock, where it has one.</param>
 /// <param name="Multiplies">Multiply-accumulates of one run.</param>
 /// <param name="Batch">Images of one run.</param>
 /// <param name="Steps">Steps of the plan.</param>
@@ -29,8 +32,8 @@ internal sealed record BenchmarkSettings(
 /// <param name="FmaPeakGflops">The best FMA rate seen, where the device is this machine's processor.</param>
 /// <param name="StepTimes">Each step's time, slowest first; empty unless asked for.</param>
 internal sealed record BenchmarkResult(
-    int Iterations, double MedianMs, double MinMs, double P99Ms, long Multiplies, int Batch, PlanSummary Plan, int Threads, double? FmaPeakGflops,
-    IReadOnlyList<StepTime> StepTimes)
+    int Iterations, double MedianMs, double MinMs, double P90Ms, double P99Ms, DeviceTimes? Device, long Multiplies, int Batch, PlanSummary Plan,
+    int Threads, double? FmaPeakGflops, IReadOnlyList<StepTime> StepTimes)
 {
     public double Fps => 1000 / MedianMs;
 
@@ -41,6 +44,9 @@ internal sealed record BenchmarkResult(
 
     private double GflopsAt(double milliseconds) => 2.0 * Multiplies / Batch / milliseconds / 1e6;
 }
+
+/// <summary>From the network's first launch to the end of its last, between events on its stream; per image.</summary>
+internal sealed record DeviceTimes(double MedianMs, double MinMs, double P90Ms, double P99Ms);
 
 /// <summary>Times a plan's runs, with measurements of the machine's own peak in between.</summary>
 internal static class Benchmark
@@ -53,7 +59,7 @@ internal static class Benchmark
         using Subject subject = settings.IsTraining ? new TrainingStep(backend, settings) : new Inference(backend, settings);
         var cpu = backend as CpuBackend;
         double peak = 0;
-        var times = new List<double>();
+        List<double> times = [], deviceTimes = [];
         MeasurePeak();
         for (int i = 0; i < WarmUpRuns; i++) Once();
         double total = 0, sincePeak = 0;
@@ -61,6 +67,7 @@ internal static class Benchmark
         {
             double seconds = Once();
             times.Add(seconds);
+            if (subject.DeviceSeconds is { } onDevice) deviceTimes.Add(onDevice);
             total += seconds;
             sincePeak += seconds;
             if (sincePeak < SecondsBetweenPeaks) continue;
@@ -70,9 +77,12 @@ internal static class Benchmark
         MeasurePeak();
 
         times.Sort();
+        deviceTimes.Sort();
         double perImage = 1000.0 / settings.Batch;
+        DeviceTimes? device = deviceTimes.Count == 0 ? null : new DeviceTimes(
+            perImage * Median(deviceTimes), perImage * deviceTimes[0], perImage * Percentile(deviceTimes, 0.90), perImage * Percentile(deviceTimes, 0.99));
         return new BenchmarkResult(
-            times.Count, perImage * Median(times), perImage * times[0], perImage * times[(int)Math.Ceiling(0.99 * times.Count) - 1],
+            times.Count, perImage * Median(times), perImage * times[0], perImage * Percentile(times, 0.90), perImage * Percentile(times, 0.99), device,
             subject.Multiplies, settings.Batch, subject.Plan.Summary, cpu?.Pool.Workers ?? 1, cpu is null ? null : peak / 1e9,
             settings.Steps ? [.. StepTime.Measure(subject.Plan, times.Count).OrderByDescending(t => t.Milliseconds)] : []);
 
@@ -92,10 +102,13 @@ internal static class Benchmark
 
     private static double Median(List<double> sorted) => (sorted[(sorted.Count - 1) / 2] + sorted[sorted.Count / 2]) / 2;
 
+    private static double Percentile(List<double> sorted, double share) => sorted[(int)Math.Ceiling(share * sorted.Count) - 1];
+
     /// <summary>A compiled network with random input, and fresh weights where no file gives any.</summary>
     private abstract class Subject : IDisposable
     {
         private readonly ITensorStore _store;
+        private readonly CudaTimer? _timer;
 
         protected Subject(IBackend backend, BenchmarkSettings settings, LayerGraph forward, LayerGraph compiled, long multiplies)
         {
@@ -117,16 +130,28 @@ internal static class Benchmark
             // Normalised images lie between about −2 and 2.
             for (int i = 0; i < values.Length; i++) values[i] = 4 * random.NextSingle() - 2;
             Plan.Write(image, values);
+            if (Plan is CudaPlan cuda) _timer = new CudaTimer(cuda.Stream);
         }
 
         public IPlan Plan { get; }
 
         public long Multiplies { get; }
 
+        /// <summary>What the last run of the plan took on the device; null where only the host has a clock.</summary>
+        public double? DeviceSeconds => _timer?.Seconds;
+
         public abstract void Run();
+
+        protected void RunPlan()
+        {
+            _timer?.Start();
+            Plan.Run();
+            _timer?.Stop();
+        }
 
         public void Dispose()
         {
+            _timer?.Dispose();
             Plan.Dispose();
             _store.Dispose();
         }
@@ -153,7 +178,7 @@ internal static class Benchmark
 
         public override void Run()
         {
-            Plan.Run();
+            RunPlan();
             for (int i = 0; i < _settings.Batch; i++) Plan.ReadClasses(_logits, i, _settings.Height, _settings.Width, _classes, default);
         }
     }
@@ -184,6 +209,6 @@ internal static class Benchmark
             Plan.Write(Plan.Graph[Sgd.LearningRate], [LearningRate]);
         }
 
-        public override void Run() => Plan.Run();
+        public override void Run() => RunPlan();
     }
 }

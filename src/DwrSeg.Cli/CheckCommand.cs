@@ -1,4 +1,5 @@
 using System.CommandLine;
+using DwrSeg.Native;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Evaluation;
 using DwrSeg.Native.Formats;

@@ -26,7 +26,7 @@ internal static class CommonOptions
         {
             Description = "Arithmetic: auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16.",
             HelpName = "P",
-            DefaultValueFactory = _ => Native.Backends.Precision.Automatic,
+            DefaultValueFactory = _ => Native.Precision.Automatic,
             CustomParser = result =>
             {
                 string text = result.Tokens[0].Value;
@@ -35,7 +35,7 @@ internal static class CommonOptions
                     if (NameOf(precision) == text) return precision;
                 }
                 result.AddError($"--precision '{text}' is not auto, fp32, fp16 or bf16.");
-                return Native.Backends.Precision.Automatic;
+                return Native.Precision.Automatic;
             },
         };
         return option;
@@ -44,9 +44,9 @@ internal static class CommonOptions
     /// <summary>What the command line calls it.</summary>
     public static string NameOf(Precision precision) => precision switch
     {
-        Native.Backends.Precision.Automatic => "auto",
-        Native.Backends.Precision.Float32 => "fp32",
-        Native.Backends.Precision.Float16 => "fp16",
+        Native.Precision.Automatic => "auto",
+        Native.Precision.Float32 => "fp32",
+        Native.Precision.Float16 => "fp16",
         _ => "bf16",
     };
 
@@ -67,14 +67,14 @@ internal static class CommonOptions
 
     /// <summary>The card that was named, or the usual one for a precision.</summary>
     public static GpuLimits CardFor(GpuLimits? named, Precision precision) =>
-        named ?? GpuLimits.Of(precision == Native.Backends.Precision.Float32 ? "gtx1080ti" : "h100");
+        named ?? GpuLimits.Of(precision == Native.Precision.Float32 ? "gtx1080ti" : "h100");
 
     /// <summary>How maps lie in memory on an architecture.</summary>
     public static CudaElement ElementFor(Precision precision, ComputeCapability architecture) => precision switch
     {
-        Native.Backends.Precision.Float32 => CudaElement.Float32,
-        Native.Backends.Precision.Float16 => CudaElement.Float16,
-        Native.Backends.Precision.BFloat16 => CudaElement.BFloat16,
+        Native.Precision.Float32 => CudaElement.Float32,
+        Native.Precision.Float16 => CudaElement.Float16,
+        Native.Precision.BFloat16 => CudaElement.BFloat16,
         _ => architecture >= CudaElement.Float16.FirstArchitecture() ? CudaElement.Float16 : CudaElement.Float32,
     };
 
@@ -101,6 +101,17 @@ internal static class CommonOptions
         {
             int value = result.GetValueOrDefault<int>();
             if (value < least || value > most) result.AddError($"{option.Name} is {value}; {least} to {most} are possible.");
+        });
+        return option;
+    }
+
+    /// <summary>Refuses values outside [<paramref name="least"/>, <paramref name="most"/>] and what is no number; none at all is fine.</summary>
+    public static Option<double?> InRange(this Option<double?> option, double least, double most)
+    {
+        option.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<double?>() is { } value && !(value >= least && value <= most))
+                result.AddError(FormattableString.Invariant($"{option.Name} is {value}; {least} to {most} are possible."));
         });
         return option;
     }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using DwrSeg.Cli.Profiling;
+using DwrSeg.Native;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;

@@ -18,6 +18,7 @@ internal static class SegmentCommand
         };
         Option<string?> model = new("--model") { Description = "Weights file; default: the shipped DWRSeg-B, trained on CamVid.", HelpName = "FILE" };
         Option<string> device = CommonOptions.Device();
+        Option<Precision> precision = CommonOptions.Precision();
         Option<int> threads = CommonOptions.Threads();
         Option<(int Height, int Width)?> size = CommonOptions.Size("The network's input size; default: the size that the model was trained for.");
         Option<bool> native = new("--native") { Description = "Give the network each image at its own size." };
@@ -28,7 +29,7 @@ internal static class SegmentCommand
             "Segment images. Writes NAME.classes.png (8-bit grey, the class id of each pixel, at the image's own size) and NAME.overlay.png " +
             "(the image blended with the class colours). An image that can't be read is reported, the others are done; the exit code is then 3.")
         {
-            images, model, device, threads, size, native, output, json,
+            images, model, device, precision, threads, size, native, output, json,
         };
         command.Validators.Add(result =>
         {
@@ -39,6 +40,7 @@ internal static class SegmentCommand
             new SegmenterOptions
             {
                 Device = result.GetValue(device)!,
+                Precision = result.GetValue(precision),
                 Threads = result.GetValue(threads),
                 InputSize = result.GetValue(size),
                 SizePolicy = result.GetValue(native) ? SizePolicy.Native : SizePolicy.Trained,
@@ -54,7 +56,7 @@ internal static class SegmentCommand
         string weights = model ?? DefaultModel.Find();
         Stopwatch clock = Stopwatch.StartNew();
         using Segmenter segmenter = Segmenter.Load(weights, options);
-        Directory.CreateDirectory(folder);
+        OutputFolder.Create(folder);
         using Report report = json ? new JsonReport(weights, segmenter) : new TextReport(weights, segmenter, clock.Elapsed);
         int code = ExitCode.Ok;
         var names = new OutputNames();
@@ -72,9 +74,9 @@ internal static class SegmentCommand
                 result.SaveOverlay(overlay);
                 report.Add(image, result, time, classes, overlay);
             }
-            catch (Exception e) when (e is ImageFormatException or IOException or UnauthorizedAccessException)
+            catch (Exception e) when (e is ImageFormatException or IOException or UnauthorizedAccessException or InsufficientMemoryException)
             {
-                code = Errors.Report(e);
+                code = Math.Max(code, Errors.Report(e));
                 report.AddFailure(image, e.Message);
             }
         }

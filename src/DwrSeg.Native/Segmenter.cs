@@ -1,4 +1,6 @@
+using System.Runtime.CompilerServices;
 using DwrSeg.Native.Backends;
+using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
@@ -13,7 +15,8 @@ namespace DwrSeg.Native;
 /// <para>The class map has the image's own size: the network's logits, at 1/8 of its input size, are upsampled bilinearly to the image and
 /// each pixel takes the class of the largest; of equal ones the lowest id.</para>
 /// <para>Thread-safe: calls from several threads run one after the other, each with all of the segmenter's threads. For more throughput from
-/// many small images load several segmenters with <see cref="SegmenterOptions.Threads"/> = 1.</para>
+/// many small images load several segmenters with <see cref="SegmenterOptions.Threads"/> = 1. <see cref="RunAsync"/> overlaps consecutive
+/// frames where the device can.</para>
 /// <para>Holds native memory and threads until it is disposed. The first run at a network's input size prepares a plan for it, which takes a
 /// while and memory in proportion to the size; the plans of the last four sizes are kept.</para>
 /// </remarks>
@@ -21,6 +24,9 @@ public sealed class Segmenter : IDisposable
 {
     /// <summary>The largest width and height of an image, in pixels.</summary>
     public const int MaxSide = 16384;
+
+    /// <summary>The most frames that <see cref="RunAsync"/> holds at a time.</summary>
+    public const int MaxFramesInFlight = 16;
 
     private readonly Lock _gate = new();
     private readonly IBackend _backend;
@@ -72,7 +78,8 @@ public sealed class Segmenter : IDisposable
     /// <exception cref="IOException">The file can't be read.</exception>
     /// <exception cref="WeightsFormatException">It is damaged, holds no DWRSeg model, or its tensors do not fit its configuration.</exception>
     /// <exception cref="ArgumentException">An option is out of range, or no device has such a name.</exception>
-    /// <exception cref="DeviceUnavailableException">The device is not there.</exception>
+    /// <exception cref="DeviceUnavailableException">The device is not there, or does not compute in this precision.</exception>
+    /// <exception cref="CudaException">The device can't be opened, or its memory ran out.</exception>
     public static Segmenter Load(string path, SegmenterOptions? options = null)
     {
         options?.Validate();
@@ -87,7 +94,7 @@ public sealed class Segmenter : IDisposable
         ArgumentNullException.ThrowIfNull(file);
         options ??= new SegmenterOptions();
         options.Validate();
-        IBackend backend = Devices.Open(options.Device, options.Threads, out string note);
+        IBackend backend = Devices.Open(options.Device, options.Threads, out string note, options.Precision);
         return Load(file, options, backend, note.Length == 0 ? backend.Description : $"{backend.Description} ({note})");
     }
 
@@ -112,6 +119,7 @@ public sealed class Segmenter : IDisposable
     /// <exception cref="IOException">The file can't be read.</exception>
     /// <exception cref="ImageFormatException">It is no image, damaged, cut short or too large.</exception>
     /// <exception cref="InsufficientMemoryException">The network at this input size does not fit into the machine's memory.</exception>
+    /// <exception cref="CudaException">The device failed, or its memory ran out.</exception>
     /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
     public Segmentation Run(string imagePath, bool withConfidence = false)
     {
@@ -125,6 +133,7 @@ public sealed class Segmenter : IDisposable
     /// <exception cref="IOException">The stream can't be read.</exception>
     /// <exception cref="ImageFormatException">It holds no image, or one that is damaged, cut short or too large.</exception>
     /// <exception cref="InsufficientMemoryException">The network at this input size does not fit into the machine's memory.</exception>
+    /// <exception cref="CudaException">The device failed, or its memory ran out.</exception>
     /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
     public Segmentation Run(Stream encoded, bool withConfidence = false)
     {
@@ -138,6 +147,7 @@ public sealed class Segmenter : IDisposable
     /// <param name="withConfidence">Whether <see cref="Segmentation.Confidence"/> is wanted too.</param>
     /// <exception cref="ImageFormatException">It is no image, damaged, cut short or too large.</exception>
     /// <exception cref="InsufficientMemoryException">The network at this input size does not fit into the machine's memory.</exception>
+    /// <exception cref="CudaException">The device failed, or its memory ran out.</exception>
     /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
     public Segmentation Run(ReadOnlySpan<byte> encoded, bool withConfidence = false)
     {
@@ -157,15 +167,14 @@ public sealed class Segmenter : IDisposable
     /// <param name="confidence">Empty, or receives for each pixel its class's softmax probability in 1/255.</param>
     /// <exception cref="ArgumentException">A size is out of range or a span is too short; the message says what is needed.</exception>
     /// <exception cref="InsufficientMemoryException">The network at this input size does not fit into the machine's memory.</exception>
+    /// <exception cref="CudaException">The device failed, or its memory ran out.</exception>
     /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
     public void Run(
         ReadOnlySpan<byte> pixels, int width, int height, int rowBytes, PixelFormat format, Span<byte> classes, Span<byte> confidence = default)
     {
         ImageView image = View(pixels, width, height, rowBytes, format);
+        RequireResults(image, classes.Length, confidence.Length);
         int count = width * height;
-        RequireLength(classes.Length, count, nameof(classes));
-        if (!confidence.IsEmpty) RequireLength(confidence.Length, count, nameof(confidence));
-
         lock (_gate)
         {
             ThrowIfDisposed();
@@ -174,6 +183,36 @@ public sealed class Segmenter : IDisposable
             entry.Plan.Run();
             entry.Plan.ReadClasses(entry.Logits, 0, height, width, classes[..count], confidence.IsEmpty ? default : confidence[..count]);
         }
+    }
+
+    /// <summary>
+    /// Segments a stream of frames into the callers' memory and gives them back in their order. On a CUDA device the upload of one frame, the
+    /// computation of another and the download of a third overlap; on the processor frames are computed one after the other, beside whatever
+    /// the source and the reader do. Once a size is known a frame allocates nothing, on the managed heap or the device.
+    /// </summary>
+    /// <remarks>
+    /// <para>A frame is asked for when less than <paramref name="framesInFlight"/> are between the source and the reader, which holds one until
+    /// it asks for the next: a ring of so many buffers is enough. <see cref="Frame.Pixels"/> are free again when the source is asked for
+    /// another frame.</para>
+    /// <para>An error, of the source too, comes out in the place of its frame, after the frames before it, and ends the enumeration; the
+    /// segmenter stays usable. Ending the enumeration early, or cancelling it, waits for the frames that have begun, and for the source to
+    /// answer if it does not observe its token. Other runs of the segmenter may go on meanwhile.</para>
+    /// </remarks>
+    /// <param name="frames">The source. It is enumerated on another thread.</param>
+    /// <param name="framesInFlight">2 to <see cref="MaxFramesInFlight"/>; with 4 one frame can be uploaded, one computed and one downloaded
+    /// while the reader holds one. Each takes memory for an image and its class map, pinned and on the device.</param>
+    /// <param name="cancellation">Ends the enumeration with <see cref="OperationCanceledException"/>.</param>
+    /// <exception cref="ArgumentException">A frame's size is out of range or its memory is too short; the message says what is needed.</exception>
+    /// <exception cref="InsufficientMemoryException">The network at a frame's input size does not fit into the machine's memory.</exception>
+    /// <exception cref="CudaException">The device failed, or its memory ran out.</exception>
+    /// <exception cref="ObjectDisposedException">The segmenter is disposed.</exception>
+    public IAsyncEnumerable<Frame> RunAsync(IAsyncEnumerable<Frame> frames, int framesInFlight = 4, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(frames);
+        if (framesInFlight is < 2 or > MaxFramesInFlight)
+            throw new ArgumentOutOfRangeException(nameof(framesInFlight), framesInFlight, $"2 to {MaxFramesInFlight} are possible.");
+        ThrowIfDisposed();
+        return Enumerate(frames, framesInFlight, cancellation);
     }
 
     /// <summary>
@@ -226,6 +265,31 @@ public sealed class Segmenter : IDisposable
         return new Segmentation(image, classes, confidence, Classes);
     }
 
+    private async IAsyncEnumerable<Frame> Enumerate(
+        IAsyncEnumerable<Frame> frames, int framesInFlight, [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        FramePipeline pipeline;
+        lock (_gate)
+        {
+            ThrowIfDisposed();
+            pipeline = new FramePipeline(_backend.CreateFrameQueue(framesInFlight), Begin, framesInFlight);
+        }
+        await foreach (Frame frame in pipeline.Run(frames, cancellation).ConfigureAwait(false)) yield return frame;
+    }
+
+    private void Begin(IFrameQueue queue, Frame frame)
+    {
+        int rowBytes = frame.RowBytes == 0 ? frame.Width * frame.Format.BytesPerPixel() : frame.RowBytes;
+        ImageView image = View(frame.Pixels.Span, frame.Width, frame.Height, rowBytes, frame.Format);
+        RequireResults(image, frame.Classes.Length, frame.Confidence.Length);
+        lock (_gate)
+        {
+            ThrowIfDisposed();
+            PlanCache.Entry entry = _plans.Get(InputSize ?? (frame.Height, frame.Width));
+            queue.Begin(entry.Plan, entry.Image, entry.Logits, image, _normalization, !frame.Confidence.IsEmpty);
+        }
+    }
+
     private void ThrowIfDisposed() => ObjectDisposedException.ThrowIf(_disposed, this);
 
     private static ImageView View(ReadOnlySpan<byte> pixels, int width, int height, int rowBytes, PixelFormat format)
@@ -238,6 +302,13 @@ public sealed class Segmenter : IDisposable
         var image = new ImageView(pixels, width, height, rowBytes, format);
         RequireLength(pixels.Length, BytesNeeded(image), nameof(pixels));
         return image;
+    }
+
+    private static void RequireResults(in ImageView image, int classes, int confidence)
+    {
+        int count = image.Width * image.Height;
+        RequireLength(classes, count, nameof(classes));
+        if (confidence > 0) RequireLength(confidence, count, nameof(confidence));
     }
 
     /// <summary>From the first byte to the end of the last row's last pixel.</summary>

@@ -25,6 +25,9 @@ public sealed record SegmenterOptions
     /// <summary>Processor threads to use, the caller's included, at most <see cref="MaxThreads"/>; 0: one per processor.</summary>
     public int Threads { get; init; }
 
+    /// <summary>How activations are stored and multiplied; the processor knows fp32 alone.</summary>
+    public Precision Precision { get; init; } = Precision.Automatic;
+
     /// <summary>The network's input size in pixels, 1 to <see cref="Segmenter.MaxSide"/> each; null: <see cref="SizePolicy"/> decides.</summary>
     public (int Height, int Width)? InputSize { get; init; }
 
@@ -37,6 +40,7 @@ public sealed record SegmenterOptions
         ArgumentException.ThrowIfNullOrEmpty(Device);
         if (Threads is < 0 or > MaxThreads) throw new ArgumentOutOfRangeException(nameof(Threads), Threads, $"0 to {MaxThreads} are possible.");
         if (!Enum.IsDefined(SizePolicy)) throw new ArgumentOutOfRangeException(nameof(SizePolicy), SizePolicy, "There is no such policy.");
+        if (!Enum.IsDefined(Precision)) throw new ArgumentOutOfRangeException(nameof(Precision), Precision, "There is no such precision.");
         if (InputSize is not { } size) return;
         Segmenter.RequireSide(size.Height, "InputSize.Height");
         Segmenter.RequireSide(size.Width, "InputSize.Width");

@@ -54,6 +54,30 @@ public sealed partial class DocumentationTests : IDisposable
         for (int y = 0; y < 30; y++) Assert.Equal(before[(y * 260 + 256)..(y * 260 + 260)], frame[(y * 260 + 256)..(y * 260 + 260)]);
     }
 
+    [Fact]
+    public async Task StreamExampleShowsEveryFrameInOrder()
+    {
+        string model = SmallModel.Save(_folder.File("model.safetensors"));
+        using Segmenter segmenter = Segmenter.Load(model);
+        int taken = 0, shown = 0;
+        await SegmentStream.Run(model, Take, 40, 30, Show, TestContext.Current.CancellationToken);
+        Assert.Equal((7, 7), (taken, shown));
+
+        Task<bool> Take(byte[] pixels)
+        {
+            if (taken == 7) return Task.FromResult(false);
+            SmallModel.Picture(40, 30, seed: taken++).CopyTo(pixels, 0);
+            return Task.FromResult(true);
+        }
+
+        void Show(ReadOnlyMemory<byte> classes)
+        {
+            byte[] expected = new byte[40 * 30];
+            segmenter.Run(SmallModel.Picture(40, 30, seed: shown++), 40, 30, 120, PixelFormat.Rgb, expected);
+            Assert.Equal(expected, classes.ToArray());
+        }
+    }
+
     private static string Copy(string path) => Path.Combine(AppContext.BaseDirectory, "documents", path);
 
     // Without indentation: a document shows a part of a method at the left margin.

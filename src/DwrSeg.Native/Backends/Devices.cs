@@ -64,7 +64,7 @@ internal static class Devices
         if (WhyNot(wanted, index, training) is { } problem)
         {
             IEnumerable<string> usable = Kinds.Where(k => WhyNot(k, 0, training) is null).Select(k => k.Name);
-            throw new DeviceUnavailableException($"device '{name}' is not available: {problem}. Available: {Auto}, {string.Join(", ", usable)}.");
+            throw new DeviceUnavailableException($"device '{name}' is not available: {problem.TrimEnd('.')}. Available: {Auto}, {string.Join(", ", usable)}.");
         }
         return wanted.Open(index, threads, precision);
     }

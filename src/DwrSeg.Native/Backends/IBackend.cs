@@ -16,6 +16,11 @@ internal interface IBackend : IDisposable
     /// <summary>What activations are stored in; never <see cref="Precision.Automatic"/>.</summary>
     Precision Precision { get; }
 
+    /// <summary>
+    /// What decides the last bits of a result, besides the number of threads: backends that agree in it give the same bits.
+    /// </summary>
+    string Arithmetic => $"{Name}, {Precision}";
+
     /// <summary>An empty store in this device's memory.</summary>
     ITensorStore CreateStore();
 
@@ -26,6 +31,10 @@ internal interface IBackend : IDisposable
     /// <exception cref="InvalidOperationException">The graph holds a layer that this backend can't lower, or a store entry has another
     /// shape.</exception>
     IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null);
+
+    /// <summary>A queue for frames of this backend's inference plans; with plans that are shared or disposed meanwhile it stays sound.</summary>
+    /// <param name="capacity">Frames that can be begun and not ended.</param>
+    IFrameQueue CreateFrameQueue(int capacity) => new SequentialFrameQueue(capacity);
 }
 
 /// <summary>How a plan is built.</summary>

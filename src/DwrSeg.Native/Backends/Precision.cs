@@ -1,17 +1,17 @@
-namespace DwrSeg.Native.Backends;
+namespace DwrSeg.Native;
 
 /// <summary>How activations are stored and multiplied; sums are fp32.</summary>
-internal enum Precision
+public enum Precision
 {
     /// <summary>The device's own choice: fp16 on CUDA from sm_75 on, else fp32.</summary>
     Automatic,
 
-    /// <summary>Exact fp32.</summary>
+    /// <summary>Exact fp32, never rounded to tf32.</summary>
     Float32,
 
-    /// <summary>IEEE half precision.</summary>
+    /// <summary>IEEE half precision; on CUDA from sm_75 on.</summary>
     Float16,
 
-    /// <summary>The upper half of a single.</summary>
+    /// <summary>bfloat16, the upper half of a single; on CUDA from sm_80 on.</summary>
     BFloat16,
 }

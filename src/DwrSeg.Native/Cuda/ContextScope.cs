@@ -14,9 +14,12 @@ internal readonly ref struct ContextScope : IDisposable
     public ContextScope(ICudaDriver driver, CUcontext context)
     {
         if (driver.CtxGetCurrent(out CUcontext current) == CUresult.Success && current == context) return;
-        driver.CtxSetCurrent(context);
-        if (current.Value != 0) (_driver, _previous) = (driver, current);
+        Status = driver.CtxSetCurrent(context);
+        if (Status == CUresult.Success && current.Value != 0) (_driver, _previous) = (driver, current);
     }
+
+    /// <summary>Whether the context is current now.</summary>
+    public CUresult Status { get; }
 
     public void Dispose() => _driver?.CtxSetCurrent(_previous);
 }

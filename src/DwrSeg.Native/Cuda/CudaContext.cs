@@ -42,10 +42,14 @@ internal sealed class CudaContext : IDisposable
     }
 
     /// <summary>Makes the context current on this thread until the scope is disposed.</summary>
+    /// <exception cref="CudaException">It can't be: it was lost or destroyed.</exception>
     public ContextScope Enter()
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        return new ContextScope(Driver, Handle.Context);
+        var scope = new ContextScope(Driver, Handle.Context);
+        // Else the call that follows would reach another context, or none.
+        if (scope.Status != CUresult.Success) throw CudaStatus.Failure(Driver, scope.Status, "cuCtxSetCurrent");
+        return scope;
     }
 
     /// <summary>Waits for all work on the device.</summary>

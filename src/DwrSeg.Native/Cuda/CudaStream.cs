@@ -72,8 +72,8 @@ internal sealed class CudaStream : IDisposable
         try
         {
             work(this);
-            ended = true;
             CudaStatus.Check(driver, driver.StreamEndCapture(Stream, out CUgraph graph));
+            ended = true;
             return new CudaGraph(Context, graph);
         }
         finally

@@ -11,4 +11,7 @@ public sealed record EvaluationOptions
 
     /// <summary>Processor threads to compute with, 0 for one per processor.</summary>
     public int Threads { get; init; }
+
+    /// <summary>How activations are stored and multiplied; the processor knows fp32 alone.</summary>
+    public Precision Precision { get; init; } = Precision.Automatic;
 }

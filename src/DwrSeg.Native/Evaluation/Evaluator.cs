@@ -35,14 +35,14 @@ public sealed class Evaluator : IDisposable
     /// <param name="options">Null for the defaults.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="WeightsFormatException">It holds no sound model.</exception>
-    /// <exception cref="ArgumentException">No device has such a name.</exception>
+    /// <exception cref="ArgumentException">No device has such a name, or it does not compute in this precision.</exception>
     /// <exception cref="DeviceUnavailableException">The device is not there.</exception>
     public static Evaluator Load(string path, EvaluationOptions? options = null)
     {
         options ??= new EvaluationOptions();
         using SafetensorsFile file = SafetensorsFile.Open(path);
         ModelMetadata metadata = ModelMetadata.Read(file);
-        IBackend backend = Devices.Open(options.Device, options.Threads, out _);
+        IBackend backend = Devices.Open(options.Device, options.Threads, out _, options.Precision);
         ITensorStore store = backend.CreateStore();
         try
         {

@@ -37,6 +37,9 @@ internal sealed class EmulatedContext : IDisposable
 
     public LaunchLog Log { get; }
 
+    /// <summary>Notes what is put on streams; null where nobody asked for it.</summary>
+    public OrderLog? Order { get; init; }
+
     public DeviceStream Legacy { get; }
 
     /// <summary>How often the context is retained; at 0 it is destroyed.</summary>

@@ -73,6 +73,7 @@ internal sealed unsafe partial class EmulatedDriver
             var wait = new Operation(context, null);
             wait.ComesAfter(recorded);
             context.Enqueue(waiting, wait);
+            context.Order?.Add("wait", waiting, wait);
             return CUresult.Success;
         }
     }
@@ -116,6 +117,7 @@ internal sealed unsafe partial class EmulatedDriver
             recorded.Captured = null;
             recorded.Mark = mark;
             context.Enqueue(on, mark.Operation);
+            context.Order?.Add("record", on, mark.Operation);
             return CUresult.Success;
         }
     }
@@ -227,5 +229,6 @@ internal sealed unsafe partial class EmulatedDriver
         EmulatedContext context = stream.Context;
         var operation = new Operation(context, () => work.Run(context)) { IsKernel = work is KernelWork };
         context.Enqueue(stream, operation, overlaps: work is KernelWork { OverlapsPrevious: true });
+        context.Order?.Add(work.Label, stream, operation);
     }
 }

@@ -16,6 +16,10 @@ namespace DwrSeg.PtxEmulator.Driver;
 /// </remarks>
 internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
 {
+    // By thread, not by driver: handles that were forgotten are given back by finalizers, which may run after one of a driver's own table.
+    [ThreadStatic]
+    private static ConditionalWeakTable<EmulatedDriver, ThreadState>? _threadStates;
+
     private readonly Lock _gate = new();
     private readonly EmulatedDriverOptions _options;
     private readonly Scheduler _scheduler;
@@ -23,7 +27,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     private readonly EmulatedContext?[] _contexts;
     private readonly nint[] _pools;
     private readonly LaunchLog _log;
-    private readonly ConditionalWeakTable<Thread, ThreadState> _threads = [];
+    private readonly OrderLog? _order;
     private bool _initialised;
 
     public EmulatedDriver(EmulatedDriverOptions? options = null)
@@ -33,6 +37,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         _contexts = new EmulatedContext?[_options.Devices.Count];
         _pools = [.. _options.Devices.Select(d => _handles.Add(d))];
         _log = new LaunchLog(_options.MaxLaunches);
+        _order = _options.LogsOrder ? new OrderLog() : null;
     }
 
     /// <summary>One emulated device of a compute capability (10 · major + minor).</summary>
@@ -61,6 +66,15 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         }
     }
 
+    /// <summary>What was put on streams since <see cref="ClearOrder"/>, where <see cref="EmulatedDriverOptions.LogsOrder"/> is set.</summary>
+    public IReadOnlyList<LoggedOperation> Order
+    {
+        get
+        {
+            lock (_gate) return _order?.Operations ?? [];
+        }
+    }
+
     /// <summary>What has been made and not given back, on all devices.</summary>
     public LiveObjects Live
     {
@@ -78,11 +92,16 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         }
     }
 
-    private ThreadState This => _threads.GetValue(Thread.CurrentThread, _ => new ThreadState());
+    private ThreadState This => (_threadStates ??= []).GetValue(this, _ => new ThreadState());
 
     public void ClearLaunches()
     {
         lock (_gate) _log.Clear();
+    }
+
+    public void ClearOrder()
+    {
+        lock (_gate) _order?.Clear();
     }
 
     public CUresult Init(uint flags)
@@ -246,7 +265,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
 
     private EmulatedContext AddContext(CUdevice device, DeviceModel model)
     {
-        var context = new EmulatedContext(device, model, _options, _log);
+        var context = new EmulatedContext(device, model, _options, _log) { Order = _order };
         context.Handle = new CUcontext(_handles.Add(context));
         return context;
     }

@@ -30,6 +30,9 @@ internal sealed record EmulatedDriverOptions
     /// <summary>Launches that the log keeps; older ones are dropped.</summary>
     public int MaxLaunches { get; init; } = 4096;
 
+    /// <summary>Keeps <see cref="EmulatedDriver.Order"/>.</summary>
+    public bool LogsOrder { get; init; }
+
     /// <summary>
     /// Registers of kernels by entry name, from an assembler's report. PTX does not tell them: a kernel that is not listed has
     /// <see cref="DeviceFunction.AssumedRegisters"/>, or fewer where its bounds ask for it.

@@ -35,6 +35,11 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
         }
     }
 
+    /// <summary>
+    /// Lets calls succeed without their reaching the driver behind, with outputs of zero, uncounted: what is left is what the caller does.
+    /// </summary>
+    public bool Swallows { get; set; }
+
     public static FaultInjectingDriver Wrap(ICudaDriver inner) => (FaultInjectingDriver)Activator.CreateInstance(Generated.Value, inner)!;
 
     /// <summary>Lets call <paramref name="number"/> fail, counted from 0 in <see cref="Calls"/>.</summary>
@@ -62,9 +67,10 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
         }
     }
 
-    /// <summary>Counts a call and says how it fails; the generated methods ask this first.</summary>
+    /// <summary>Counts a call and says how it fails, −1 where it is swallowed; the generated methods ask this first.</summary>
     public int Before(string method)
     {
+        if (Swallows) return -1;
         lock (_gate)
         {
             int number = _calls.Count;
@@ -91,7 +97,7 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
         return type.CreateType();
     }
 
-    // if (Before(name) is status and not 0) { every out parameter = default; return status; } return Inner.method(…);
+    // if (Before(name) is status and not 0) { every out parameter = default; return status + (status == -1); } return Inner.method(…);
     private static void Forward(TypeBuilder type, MethodInfo method)
     {
         ParameterInfo[] parameters = method.GetParameters();
@@ -125,6 +131,10 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
                 }
             }
             code.Emit(OpCodes.Ldloc, status);
+            code.Emit(OpCodes.Ldloc, status);
+            code.Emit(OpCodes.Ldc_I4_M1);
+            code.Emit(OpCodes.Ceq);
+            code.Emit(OpCodes.Add);
             code.Emit(OpCodes.Ret);
             code.MarkLabel(succeeds);
         }

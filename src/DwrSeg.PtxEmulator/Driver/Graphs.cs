@@ -42,6 +42,7 @@ internal sealed class ExecutableGraph(EmulatedContext context, IReadOnlyList<Gra
         var start = new Operation(context, null);
         start.ComesAfter(Last);
         context.Enqueue(stream, start);
+        context.Order?.Add("graph", stream, start);
         var end = new Operation(context, null);
         end.ComesAfter(start);
         var operations = new Operation[Nodes.Count];
@@ -52,8 +53,10 @@ internal sealed class ExecutableGraph(EmulatedContext context, IReadOnlyList<Gra
             operations[i].ComesAfter(start);
             foreach (int before in Nodes[i].After) operations[i].ComesAfter(operations[before]);
             end.ComesAfter(operations[i]);
+            context.Order?.Add(work.Label, stream, operations[i]);
         }
         context.Enqueue(stream, end);
+        context.Order?.Add("graph end", stream, end);
         Last = end;
     }
 }

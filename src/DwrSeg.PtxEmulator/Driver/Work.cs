@@ -3,6 +3,9 @@ namespace DwrSeg.PtxEmulator.Driver;
 /// <summary>What a stream, or a node of a graph, does.</summary>
 internal abstract record Work
 {
+    /// <summary>What the order's log calls it.</summary>
+    public abstract string Label { get; }
+
     /// <summary>Whether a real driver would have a node for it.</summary>
     public virtual bool IsNode => true;
 
@@ -16,6 +19,8 @@ internal abstract record Work
 /// <summary>A copy to the device.</summary>
 internal sealed unsafe record UploadWork(ulong Target, HostBytes Source, ulong Bytes) : Work
 {
+    public override string Label => "upload";
+
     public override void Run(EmulatedContext context)
     {
         Source.ThrowIfFreed("a copy to the device");
@@ -28,6 +33,8 @@ internal sealed unsafe record UploadWork(ulong Target, HostBytes Source, ulong B
 /// <summary>A copy to the host.</summary>
 internal sealed unsafe record DownloadWork(HostBytes Target, ulong Source, ulong Bytes) : Work
 {
+    public override string Label => "download";
+
     public override void Run(EmulatedContext context)
     {
         Target.ThrowIfFreed("a copy to the host");
@@ -40,24 +47,32 @@ internal sealed unsafe record DownloadWork(HostBytes Target, ulong Source, ulong
 /// <summary>A copy on the device.</summary>
 internal sealed record CopyWork(ulong Target, ulong Source, ulong Bytes) : Work
 {
+    public override string Label => "copy";
+
     public override void Run(EmulatedContext context) => context.Memory.CopyWithin(Target, Source, Bytes);
 }
 
 /// <summary>Sets bytes.</summary>
 internal sealed record FillWork(ulong Target, byte Value, ulong Count) : Work
 {
+    public override string Label => "fill";
+
     public override void Run(EmulatedContext context) => context.Memory.Fill(Target, Value, Count);
 }
 
 /// <summary>Sets 4-byte words.</summary>
 internal sealed record FillWordsWork(ulong Target, uint Value, ulong Count) : Work
 {
+    public override string Label => "fill";
+
     public override void Run(EmulatedContext context) => context.Memory.Fill32(Target, Value, Count);
 }
 
 /// <summary>Says what a range holds from here on.</summary>
 internal sealed record RegionWork(ulong Address, ulong Bytes, string? Name) : Work
 {
+    public override string Label => "region";
+
     public override bool IsNode => false;
 
     public override void Run(EmulatedContext context) => context.Memory.MarkRegion(Address, Bytes, Name);
@@ -66,18 +81,24 @@ internal sealed record RegionWork(ulong Address, ulong Bytes, string? Name) : Wo
 /// <summary>Memory that a stream may use from here on. What another stream wrote there before is lost, as on a device.</summary>
 internal sealed record AllocateWork(ulong Address, ulong Bytes) : Work
 {
+    public override string Label => "allocate";
+
     public override void Run(EmulatedContext context) => context.Memory.Forget(Address, Bytes);
 }
 
 /// <summary>Frees memory in the stream's order.</summary>
 internal sealed record FreeWork(ulong Address) : Work
 {
+    public override string Label => "free";
+
     public override void Run(EmulatedContext context) => context.Free(Address);
 }
 
 /// <summary>A launch, with its own copy of the arguments.</summary>
 internal sealed record KernelWork(DeviceFunction Function, LaunchShape Shape, byte[] Arguments) : Work
 {
+    public override string Label => Function.Entry.Name;
+
     /// <summary>It may run before the stream's previous kernel: it is launched so, and does not wait for it.</summary>
     public bool OverlapsPrevious { get; init; }
 
@@ -96,6 +117,8 @@ internal sealed record KernelWork(DeviceFunction Function, LaunchShape Shape, by
 /// <summary>A graph that was launched into a capture: one node.</summary>
 internal sealed record ChildGraphWork(IReadOnlyList<GraphNode> Nodes) : Work
 {
+    public override string Label => "child graph";
+
     public override void Run(EmulatedContext context)
     {
         foreach (GraphNode node in Nodes) node.Work.Run(context);

@@ -18,6 +18,18 @@ public sealed class CheckCommandTests
         Assert.Equal("2 passed, 0 failed", result.Lines[^1]);
     }
 
+    [Theory]
+    [InlineData("fp32", @"\de-[5-9]")]
+    [InlineData("fp16", @"\de-3")]
+    [InlineData("bf16", @"\de-[23]")]
+    public void TheEmulatedDevicePassesInEveryPrecision(string precision, string error)
+    {
+        string[] files = [Golden("eval.safetensors"), Golden("eval-odd-size.safetensors"), Golden("eval-large.safetensors")];
+        DwrsegResult result = DwrsegProcess.Run(["check", .. files, "--device", "emulated", "--precision", precision]).Succeeded();
+        foreach (string line in result.Lines[..3]) Assert.Matches($@"^PASS .*\.safetensors: logits \d\.{error}$", line);
+        Assert.Equal("3 passed, 0 failed", result.Lines[^1]);
+    }
+
     [Fact]
     public void NothingPassesAToleranceOfZero()
     {

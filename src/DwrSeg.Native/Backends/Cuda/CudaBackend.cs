@@ -64,6 +64,8 @@ internal sealed class CudaBackend : IBackend
         return new CudaPlan(graph, cudaStore, _kernels, _element, options ?? new PlanOptions());
     }
 
+    public IFrameQueue CreateFrameQueue(int capacity) => new CudaFrameQueue(_kernels, capacity);
+
     public void Dispose()
     {
         _kernels.Dispose();

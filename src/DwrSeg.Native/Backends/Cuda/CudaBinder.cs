@@ -9,6 +9,7 @@ namespace DwrSeg.Native.Backends.Cuda;
 internal sealed class CudaBinder(CudaPlan plan, KernelCache kernels, CudaStream stream)
 {
     private readonly HashSet<Tensor> _updated = [.. plan.Graph.Updated];
+    private readonly List<IDisposable> _kept = [];
 
     public KernelCache Kernels => kernels;
 
@@ -38,5 +39,19 @@ internal sealed class CudaBinder(CudaPlan plan, KernelCache kernels, CudaStream 
     }
 
     /// <summary>New device memory that a step owns.</summary>
-    public CudaDeviceVariable<byte> Allocate(long bytes) => new(kernels.Context, bytes);
+    public CudaDeviceVariable<byte> Allocate(long bytes) => Keep(new CudaDeviceVariable<byte>(kernels.Context, bytes));
+
+    /// <summary>Notes what a step is going to own, so that it is given back where binding fails before there is a step.</summary>
+    public T Keep<T>(T owned)
+        where T : IDisposable
+    {
+        _kept.Add(owned);
+        return owned;
+    }
+
+    /// <summary>Gives back everything that was made, because there will be no plan.</summary>
+    public void Release()
+    {
+        foreach (IDisposable owned in _kept) owned.Dispose();
+    }
 }

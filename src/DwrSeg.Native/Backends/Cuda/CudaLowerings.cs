@@ -195,10 +195,10 @@ internal static class CudaLowerings
         Node norm = nodes[0];
         RequireWrite(norm);
         int channels = norm.Output.Channels;
-        var ones = new CudaDeviceVariable<float>(binder.Kernels.Context, channels);
+        var ones = binder.Keep(new CudaDeviceVariable<float>(binder.Kernels.Context, channels));
         ones.CopyToDevice(Enumerable.Repeat(1f, channels).ToArray(), binder.Stream);
         CudaDeviceVariable<byte> scale = binder.Allocate(channels * sizeof(float)), shift = binder.Allocate(channels * sizeof(float));
-        var fold = new FoldBatchNormCuda(
+        var fold = binder.Keep(new FoldBatchNormCuda(
             binder.Kernels,
             [
                 new CudaFold(FoldKind.Depthwise, channels, 1, 1, ((BatchNorm)norm.Layer).Epsilon, CudaElement.Float32)
@@ -208,7 +208,7 @@ internal static class CudaLowerings
                     FoldedWeights = scale.DevicePointer, FoldedBias = shift.DevicePointer,
                 },
             ],
-            binder.Stream);
+            binder.Stream));
         CudaLaunch run = ScaledCopyCuda.Prepare(
             binder.Kernels, binder.Map(norm.Inputs[0]), binder.Map(norm.Output), 1, scale.DevicePointer, shift.DevicePointer);
         IDisposable[] owned = [ones, scale, shift, fold];
@@ -282,7 +282,7 @@ internal static class CudaLowerings
         CudaBinder binder, Node node, FoldKind kind, int outputs, int taps, int inputs, bool hasBias, float epsilon)
     {
         int first = hasBias ? 2 : 1;
-        var fold = new FoldBatchNormCuda(
+        var fold = binder.Keep(new FoldBatchNormCuda(
             binder.Kernels,
             [
                 new CudaFold(kind, outputs, taps, inputs, epsilon, CudaElement.Float32)
@@ -293,7 +293,7 @@ internal static class CudaLowerings
                     FoldedWeights = binder.Values(node.Outputs[0].View), FoldedBias = binder.Values(node.Outputs[1].View),
                 },
             ],
-            binder.Stream);
+            binder.Stream));
         return new CudaStep([fold.Launch], [], [fold]);
     }
 

@@ -40,6 +40,7 @@ internal sealed class CudaPlan : IPlan
         touched.Insert(0, [.. graph.Inputs]);
         _memory = MemoryPlan.Create(touched, BytesOf, _lasting.Contains, _guarded ? GuardBytes : 0);
         _stream = new CudaStream(_context);
+        var binder = new CudaBinder(this, kernels, _stream);
         try
         {
             _arena = new CudaDeviceVariable<byte>(_context, Math.Max(_memory.Bytes, 1));
@@ -51,7 +52,6 @@ internal sealed class CudaPlan : IPlan
             }
             foreach (Tensor input in graph.Inputs) Clear(input);
 
-            var binder = new CudaBinder(this, kernels, _stream);
             (long Bytes, int Tiles) largest = default;
             foreach (var cover in covers)
             {
@@ -72,6 +72,7 @@ internal sealed class CudaPlan : IPlan
         catch
         {
             Dispose();
+            binder.Release();
             throw;
         }
     }
@@ -149,10 +150,20 @@ internal sealed class CudaPlan : IPlan
     }
 
     public void WriteImage(Tensor input, int index, in ImageView image, in Normalization normalization) =>
-        _imageInput.Write(ImageOf(input, index), image, normalization);
+        _imageInput.Write(ImageOf(input, index), image, normalization, _stream);
 
     public void ReadClasses(Tensor logits, int index, int height, int width, Span<byte> classes, Span<byte> confidence) =>
-        _classMaps.Read(ImageOf(logits, index), height, width, classes, confidence);
+        _classMaps.Read(ImageOf(logits, index), height, width, classes, confidence, _stream);
+
+    /// <summary>Puts a frame's whole way on the streams: the image into <paramref name="source"/>, the network, the class map out by
+    /// <paramref name="target"/>, which is then to be ended.</summary>
+    public void Begin(
+        ImageInput source, ClassMapOutput target, Tensor input, Tensor logits, in ImageView image, in Normalization normalization, bool withConfidence)
+    {
+        source.Write(ImageOf(input, 0), image, normalization, _stream);
+        Run();
+        target.Begin(ImageOf(logits, 0), image.Height, image.Width, withConfidence, _stream);
+    }
 
     public void Dispose()
     {

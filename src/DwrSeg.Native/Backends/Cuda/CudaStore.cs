@@ -24,8 +24,16 @@ internal sealed class CudaStore(CudaContext context) : ITensorStore
             return;
         }
         var values = new CudaDeviceVariable<float>(context, shape.Elements);
-        values.MemsetAsync(0, _stream);
-        _stream.Synchronize();
+        try
+        {
+            values.MemsetAsync(0, _stream);
+            _stream.Synchronize();
+        }
+        catch
+        {
+            values.Dispose();
+            throw;
+        }
         _entries.Add(name, shape);
         _values.Add(name, values);
     }

@@ -74,9 +74,17 @@ internal sealed class FoldBatchNormCuda : IDisposable
             flops += (f.Kind == FoldKind.Input ? 3 : 1) * weights;
         }
         _table = new CudaDeviceVariable<Job>(kernels.Context, jobs.Length);
-        _table.CopyToDevice(jobs, stream);
-        Arguments arguments = new() { Jobs = _table.DevicePointer, Count = jobs.Length };
-        Launch = new CudaLaunch<Arguments>(kernels, Variant, new Grid(blocks), Threads, 0, arguments) { Bytes = bytes, Flops = flops };
+        try
+        {
+            _table.CopyToDevice(jobs, stream);
+            Arguments arguments = new() { Jobs = _table.DevicePointer, Count = jobs.Length };
+            Launch = new CudaLaunch<Arguments>(kernels, Variant, new Grid(blocks), Threads, 0, arguments) { Bytes = bytes, Flops = flops };
+        }
+        catch
+        {
+            _table.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The only variant.</summary>

@@ -24,7 +24,15 @@ internal readonly record struct SplitWorkspace(CUdeviceptr Partials, long Partia
         const int Vector = CudaElements.VectorBytes;
         long bytes = (partialBytes + Vector - 1) / Vector * Vector;
         var memory = new CudaDeviceVariable<uint>(stream.Context, bytes / sizeof(uint) + tiles);
-        memory.Slice(bytes / sizeof(uint), tiles).CopyToDevice(new uint[tiles], stream);
+        try
+        {
+            memory.Slice(bytes / sizeof(uint), tiles).CopyToDevice(new uint[tiles], stream);
+        }
+        catch
+        {
+            memory.Dispose();
+            throw;
+        }
         return (memory, new SplitWorkspace(memory.DevicePointer, bytes, memory.DevicePointer + (ulong)bytes, tiles));
     }
 

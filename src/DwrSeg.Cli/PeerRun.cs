@@ -1,0 +1,44 @@
+using System.Text.Json;
+using DwrSeg.Native.Formats;
+
+namespace DwrSeg.Cli;
+
+/// <summary>A measurement of another program, or an earlier one of this, to stand beside ours.</summary>
+/// <param name="Name">What was run.</param>
+/// <param name="Device">Where.</param>
+/// <param name="Mode">infer or train.</param>
+/// <param name="Size">Input size, HxW.</param>
+/// <param name="Batch">Images a run.</param>
+/// <param name="MedianMs">Time per image.</param>
+/// <param name="MinMs">Shortest time per image.</param>
+/// <param name="P99Ms">The time per image that 99 % of the runs keep.</param>
+internal sealed record PeerRun(string Name, string Device, string Mode, string Size, int Batch, double MedianMs, double MinMs, double P99Ms)
+{
+    /// <summary>
+    /// Reads a file of <c>bench/peers</c> (an object with <c>runs</c>) or of <c>dwrseg bench --json</c> (one run); both name the same things
+    /// by the same keys.
+    /// </summary>
+    /// <exception cref="IOException">The file can't be read.</exception>
+    /// <exception cref="DataFormatException">It is neither.</exception>
+    public static IReadOnlyList<PeerRun> Read(string path)
+    {
+        try
+        {
+            using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(path));
+            JsonElement root = json.RootElement;
+            return root.TryGetProperty("runs", out JsonElement runs) ? [.. runs.EnumerateArray().Select(Of)] : [Of(root)];
+        }
+        catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        {
+            throw new DataFormatException(
+                path, null, $"is no result of a benchmark ({e.Message.TrimEnd('.')}); bench/peers/dwrseg_torch.py --json and dwrseg bench --json make such files");
+        }
+    }
+
+    private static PeerRun Of(JsonElement run) => new(
+        Text(run, "name") ?? $"dwrseg {Text(run, "model")} {Text(run, "precision")}".TrimEnd(), Text(run, "device") ?? "", Text(run, "mode") ?? "infer",
+        run.GetProperty("size").GetString()!, run.GetProperty("batch").GetInt32(), run.GetProperty("medianMs").GetDouble(),
+        run.GetProperty("minMs").GetDouble(), run.GetProperty("p99Ms").GetDouble());
+
+    private static string? Text(JsonElement run, string key) => run.TryGetProperty(key, out JsonElement value) ? value.GetString() : null;
+}

@@ -1,0 +1,176 @@
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Data;
+using DwrSeg.Native.Evaluation;
+using DwrSeg.Native.Formats;
+using DwrSeg.Native.Graph;
+using DwrSeg.Native.Graph.Passes;
+using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Cuda;
+using DwrSeg.Native.Tests.Cuda.Kernels;
+using DwrSeg.Native.Tests.Data;
+using DwrSeg.Native.Tests.Oracle;
+using DwrSeg.Native.Tests.Segmenting;
+using DwrSeg.PtxEmulator.Driver;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Backends.Cuda;
+
+/// <summary>Whole networks on emulated devices: every variant, every architecture, the shipped model on an image.</summary>
+public sealed class CudaNetworkTests(ITestOutputHelper output)
+{
+    private static readonly string Golden = Path.Combine(AppContext.BaseDirectory, "golden");
+
+    /// <summary>A golden file for each variant of the network. Those with other losses have the networks of others.</summary>
+    public static TheoryData<string> Variants =>
+    [
+        .. Directory.GetFiles(Golden, "train*.safetensors").Select(f => Path.GetFileName(f)!)
+            .Where(f => !f.Contains("ohem", StringComparison.Ordinal)).Order(),
+    ];
+
+    public static TheoryData<int, string> ArchitecturesAndTypes
+    {
+        get
+        {
+            var data = new TheoryData<int, string>();
+            foreach (int architecture in DeviceModel.Architectures)
+            {
+                foreach (CudaElement element in Enum.GetValues<CudaElement>())
+                {
+                    if (element.FirstArchitecture().Number <= architecture) data.Add(architecture, element.KernelName());
+                }
+            }
+            return data;
+        }
+    }
+
+    // These files hold a training step's logits, so what an inference must give comes from float64 loops over the graph without any pass.
+    // fp16 rounds activations to 11 bits: a dozen layers move the logits by a few roundings.
+    [Theory]
+    [MemberData(nameof(Variants))]
+    public void EveryVariantInfersWhatTheOracleInfers(string name)
+    {
+        using SafetensorsFile file = SafetensorsFile.Open(Path.Combine(Golden, name));
+        ModelMetadata metadata = ModelMetadata.Read(file);
+        int[] shape = [.. file["input"].Shape.Select(s => (int)s)];
+        LayerGraph graph = DwrSegModel.Inference(metadata.Config, shape[0], shape[2], shape[3]);
+        float[] image = Image(file, shape);
+        float[] expected = Logits(new OracleBackend(), file, graph, image);
+        foreach ((CudaElement element, double tolerance) in new[] { (CudaElement.Float32, 1e-5), (CudaElement.Float16, 1e-2) })
+        {
+            float[] found = Logits(Open(90, element), file, InferencePasses.Apply(graph), image);
+            double error = RelativeError(found, expected);
+            output.WriteLine($"{name}, {element}: {error:g3}");
+            Assert.True(error < tolerance, $"{name}, {element}: off by {error:g3}");
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(ArchitecturesAndTypes))]
+    public void EveryArchitectureInfersAnOddSize(int architecture, string type)
+    {
+        CudaElement element = KernelDevice.Element(type);
+        double tolerance = element switch { CudaElement.Float32 => 1e-4, CudaElement.Float16 => 1e-2, _ => 3e-2 };
+        using IBackend backend = Open(architecture, element);
+        using SafetensorsFile file = SafetensorsFile.Open(Path.Combine(Golden, "eval-odd-size.safetensors"));
+        foreach (GoldenError error in GoldenCheck.Run(file, backend, tolerance: new GoldenTolerance(Logits: tolerance)))
+            Assert.True(error.Passes, $"sm_{architecture}, {element}: {error}");
+    }
+
+    // The class map's launch is one more than the plan's.
+    [Theory]
+    [InlineData("base", 80, 30)]
+    [InlineData("large", 90, 42)]
+    public void ANetworkTakesFewLaunches(string model, int architecture, int most)
+    {
+        DwrSegConfig config = model == "base" ? DwrSegConfig.Base() : DwrSegConfig.Large();
+        using CudaBackend backend = Open(architecture, CudaElement.Float16);
+        using ITensorStore store = backend.CreateStore();
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(config, 1, 64, 128));
+        ModelWeights.Initialize(graph, store, 1);
+        using var plan = (CudaPlan)backend.Compile(graph, store);
+        int launches = plan.Covers.Sum(c => c.Launches.Count) + 1;
+        output.WriteLine($"{launches}");
+        Assert.True(launches <= most, $"{launches} launches:\n{string.Join('\n', plan.Covers.Select(c => $"{c.Launches.Count} {c.Name}"))}");
+    }
+
+    // Where two classes' logits are within fp16's rounding of each other either may win: at most a hundredth of the pixels.
+    [Fact]
+    public void TheShippedModelsClassMapIsTheProcessors()
+    {
+        RgbImage image = ImageCodec.Decode(RepositoryFile("samples", "street.png"));
+        double agreement = Agreement(CudaElement.Float16, image.Pixels, image.Width, image.Height);
+        output.WriteLine($"fp16: {100 * agreement:F3} %");
+        Assert.True(agreement >= 0.99, $"{100 * agreement:F2} % of the pixels agree");
+    }
+
+    [Fact]
+    public void TheShippedModelsClassMapIsTheProcessors_OnRealFrames()
+    {
+        SegmentationDataset frames = SegmentationDataset.Open(RealCamVid.Root, "test");
+        foreach (int i in new[] { 0, frames.Count / 2 })
+        {
+            SegmentationSample frame = frames.Load(i);
+            double agreement = Agreement(CudaElement.Float16, frame.Rgb, frame.Width, frame.Height);
+            output.WriteLine($"{frame.Name}, fp16: {100 * agreement:F3} %");
+            Assert.True(agreement >= 0.99, $"{frame.Name}: {100 * agreement:F2} % of the pixels agree");
+        }
+    }
+
+    private static double Agreement(CudaElement element, ReadOnlySpan<byte> rgb, int width, int height)
+    {
+        string model = RepositoryFile("models", "dwrseg-base-camvid.safetensors");
+        byte[] onCpu = new byte[width * height], onCuda = new byte[onCpu.Length];
+        using (Segmenter segmenter = Segmenter.Load(model, new SegmenterOptions { Device = "cpu" }))
+            segmenter.Run(rgb, width, height, 3 * width, PixelFormat.Rgb, onCpu);
+        using var driver = new EmulatedDriver(90);
+        using (Segmenter segmenter = EmulatedSegmenter.Load(model, driver, element))
+            segmenter.Run(rgb, width, height, 3 * width, PixelFormat.Rgb, onCuda);
+        return onCpu.Zip(onCuda).Count(p => p.First == p.Second) / (double)onCpu.Length;
+    }
+
+    private static float[] Logits(IBackend backend, SafetensorsFile file, LayerGraph graph, float[] image)
+    {
+        using IBackend disposed = backend;
+        using ITensorStore store = backend.CreateStore();
+        ModelWeights.Load(file, graph, store, "param.");
+        using IPlan plan = backend.Compile(graph, store);
+        plan.Write(graph[DwrSegModel.Image], image);
+        plan.Run();
+        float[] logits = new float[graph[DwrSegModel.Logits].Shape.Elements];
+        plan.Read(graph[DwrSegModel.Logits], logits);
+        return logits;
+    }
+
+    private static float[] Image(SafetensorsFile file, int[] shape)
+    {
+        int plane = shape[2] * shape[3];
+        float[] nchw = new float[shape[0] * shape[1] * plane], nhwc = new float[nchw.Length];
+        file.ReadFloats("input", nchw);
+        for (int i = 0; i < nchw.Length; i++)
+        {
+            int image = i / (shape[1] * plane), channel = i / plane % shape[1], pixel = i % plane;
+            nhwc[(image * plane + pixel) * shape[1] + channel] = nchw[i];
+        }
+        return nhwc;
+    }
+
+    private static double RelativeError(float[] found, float[] expected) =>
+        Math.Sqrt(found.Zip(expected).Sum(p => Math.Pow((double)p.First - p.Second, 2)) / expected.Sum(e => (double)e * e));
+
+    private static CudaBackend Open(int architecture, CudaElement element)
+    {
+        TestNvrtc.Require();
+        return new CudaBackend("emulated", new EmulatedDriver(architecture), 0, element, wantsPtx: true);
+    }
+
+    private static string RepositoryFile(params string[] path)
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            string file = Path.Combine([folder.FullName, .. path]);
+            if (File.Exists(file)) return file;
+        }
+        throw new FileNotFoundException(Path.Combine(path));
+    }
+}
