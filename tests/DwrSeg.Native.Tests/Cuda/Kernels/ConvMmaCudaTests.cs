@@ -111,7 +111,8 @@ public sealed class ConvMmaCudaTests
         ConvolutionCase c = new(1, height, width, inputs, outputs, kernel, stride) { Bias = true, Relu = CudaRelu.First };
         using DeviceConvolution convolution = new(device, new Random(7), CudaElement.Float16, c, aligned: true);
         CudaConvolution arguments = convolution.Arguments;
-        CudaLaunch launch = ConvMmaCuda.Candidates(device.Kernels, arguments).First(l => l.Variant.IsSpecific);
+        CudaLaunch launch = ConvMmaCuda.Candidates(device.Kernels, arguments).First(
+            l => l.Variant.IsSpecific && l.Variant.Definitions.Contains($"TILE_N={outputs} ", StringComparison.Ordinal));
         LaunchStatistics counts = device.Count(launch);
         LaunchCounts.AssertLoadsAtMost(1.25, arguments.Bytes - arguments.Y.Bytes, counts);
         LaunchCounts.AssertConflictsBelow(0.05, counts);
