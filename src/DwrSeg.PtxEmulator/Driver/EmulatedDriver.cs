@@ -48,6 +48,8 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
 
     public string Description => $"PTX emulator ({string.Join(", ", _options.Devices.Select(d => d.Name))})";
 
+    public bool HasClock => _options.LaunchMilliseconds is not null;
+
     /// <summary>The launches that have run since <see cref="ClearLaunches"/>, in the order in which they ran, with their counts.</summary>
     public IReadOnlyList<LaunchStatistics> Launches
     {

@@ -27,6 +27,11 @@ internal sealed record EmulatedDriverOptions
     /// <summary>Worker threads that run blocks side by side.</summary>
     public int Threads { get; init; } = Environment.ProcessorCount;
 
+    /// <summary>
+    /// What a launch takes on the device's clock, in milliseconds, other work taking none; null for the host's time, which tells nothing of a device.
+    /// </summary>
+    public Func<LaunchStatistics, double>? LaunchMilliseconds { get; init; }
+
     /// <summary>Launches that the log keeps; older ones are dropped.</summary>
     public int MaxLaunches { get; init; } = 4096;
 
