@@ -226,17 +226,17 @@ __device__ inline void finish_tile(const Arguments &a, const f32 *staged, i32 fi
 // Told nothing, the assembler spills to save registers that nobody needs; the largest tile alone must be held to two blocks a multiprocessor.
 constexpr int LEAST_BLOCKS = TILE_M * TILE_N >= 128 * 128 && STAGES > 2 ? 2 : 1;
 
-// Steps that are copied ahead. The step before may still be read by its products, so that they follow each other without a gap.
+// Steps that are copied ahead, and where stages begin. With warpgroups the step before may still be read by its products, so that they follow
+// each other without a gap.
 #if WGMMA
-constexpr int AHEAD = STAGES - 2;
+constexpr int AHEAD = STAGES - 2, SHARED_ALIGNMENT = PATTERN_BYTES;
 #else
-constexpr int AHEAD = STAGES - 1;
+constexpr int AHEAD = STAGES - 1, SHARED_ALIGNMENT = 16;
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
-    // Stages in whole patterns of wgmma's operands.
-    extern __shared__ __align__(1024) uint4 shared_memory[];
+    extern __shared__ __align__(SHARED_ALIGNMENT) uint4 shared_memory[];
     i32 tile = blockIdx.x, split = blockIdx.y, first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
     Window windows[X_COPIES];

@@ -44,10 +44,10 @@
 #endif
 
 #if WGMMA
-// Two warpgroups, each with all pixels and half of the channels.
-constexpr int WARPS_M = 4, WARPS_N = 2;
+// Two warpgroups, each with all pixels and half of the channels. Weights and m are whole patterns of their operands.
+constexpr int WARPS_M = 4, WARPS_N = 2, SHARED_ALIGNMENT = PATTERN_BYTES;
 #else
-constexpr int WARPS_M = 2, WARPS_N = 4;
+constexpr int WARPS_M = 2, WARPS_N = 4, SHARED_ALIGNMENT = 16;
 #endif
 constexpr int VECTOR = 8, ROW = 64, ROW_VECTORS = ROW / VECTOR, THREADS = 256;
 constexpr int SIDE = 8, PIXELS = SIDE * SIDE, HALO_SIDE = SIDE * STRIDE + 3 - STRIDE, HALO = HALO_SIDE * HALO_SIDE;
@@ -336,8 +336,7 @@ constexpr int LEAST_BLOCKS = 1;
 
 extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
-    // Weights and m in whole patterns of wgmma's operands.
-    extern __shared__ __align__(1024) uint4 shared_memory[];
+    extern __shared__ __align__(SHARED_ALIGNMENT) uint4 shared_memory[];
     uint4 *weights = shared_memory, *middle = weights + STAGES * STAGE_VECTORS, *halos = middle + MIDDLE * ROW_VECTORS;
     const ConvShape &s = a.shape;
     i32 first_row = i32(blockIdx.x) / a.tiles_across * SIDE, first_column = i32(blockIdx.x) % a.tiles_across * SIDE;
