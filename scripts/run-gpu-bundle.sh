@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs what scripts/make-gpu-bundle.sh packed, on a machine with an NVIDIA GPU, its driver and CUDA's libraries; needs neither .NET nor a network.
 #   scripts/run-gpu-bundle.sh ARCHIVE OUT [STEP...]
-# Steps, all by default: environment tests check sanitizer kernels profile bench peers benchmarks miou
+# Steps, all by default: environment tests check convolutions sanitizer kernels profile bench peers benchmarks miou
 # Each writes its files to OUT; OUT/summary.tsv has a line a step: step, result, seconds. Exit code 1 where a step failed. A step whose tool or
 # data is missing is skipped, and says so.
 #   DWRSEG_CAMVID=DIR      a CamVid folder, for miou
@@ -47,7 +47,7 @@ environment() {
 }
 
 tests() {
-    local filters=(-class "*.Cuda.*Tests")
+    local filters=(-trait "Device=Cuda")
     [ "$device" = cuda ] || filters=(-class "*ScaledCopyCudaTests" -class "*DepthwiseConvCudaTests" -class "*SirMmaCudaTests" -class "*CudaInferenceTests")
     ./DwrSeg.Native.Tests "${filters[@]}" -noColor -showLiveOutput -xml "$out/tests.xml"
 }
@@ -57,6 +57,21 @@ check() {
     for precision in $precisions; do
         ./dwrseg check golden/eval*.safetensors --device "$device" --precision "$precision" || status=1
     done
+    return $status
+}
+
+# This project's kernels, cuDNN with cuBLASLt, and the choice between them: their results and their times.
+convolutions() {
+    [ "$device" = cuda ] || { missing "the emulator has no cuDNN"; return; }
+    local status=0 choices="native auto"
+    if ./dwrseg check golden/eval-odd-size.safetensors --device cuda --conv cudnn; then choices="native cudnn auto"; else status=1; fi
+    for choice in $choices; do for precision in $precisions; do
+        ./dwrseg check golden/eval*.safetensors --device cuda --precision "$precision" --conv "$choice" || status=1
+        for batch in $batches; do
+            ./dwrseg bench --device cuda --size "${sizes%% *}" --batch "$batch" --precision "$precision" --conv "$choice" --seconds 2 \
+                --json "$out/conv-$choice-$batch-$precision.json" || status=1
+        done
+    done; done
     return $status
 }
 
@@ -144,9 +159,9 @@ miou() {
 
 failures=0
 : > "$out/summary.tsv"
-export -f environment tests check sanitizer kernels profile bench peers benchmarks miou missing
+export -f environment tests check convolutions sanitizer kernels profile bench peers benchmarks miou missing
 export device limit sizes models batches precisions out work step
-for step in ${*:-environment tests check sanitizer kernels profile bench peers benchmarks miou}; do
+for step in ${*:-environment tests check convolutions sanitizer kernels profile bench peers benchmarks miou}; do
     declare -F "$step" > /dev/null || { echo "run-gpu-bundle: there is no step '$step'" >&2; exit 2; }
     rm -f "$out/$step.skipped"
     started=$SECONDS

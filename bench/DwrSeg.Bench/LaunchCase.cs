@@ -7,7 +7,7 @@ using DwrSeg.Native.Models;
 
 namespace DwrSeg.Bench;
 
-/// <summary>A launch of DWRSeg-B's plan, standing for all of the same kernel and shapes.</summary>
+/// <summary>A launch (or a library's call) of DWRSeg-B's plan, standing for all of the same kernel and shapes.</summary>
 public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
 {
     // One plan for all cases, with memory of its own for every tensor: what one launch needs is still there after the others ran.
@@ -19,7 +19,7 @@ public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
     private readonly int _position;
     private readonly string _layer;
 
-    private LaunchCase(int position, string layer, CudaLaunch launch) => (_position, _layer, Launch) = (position, layer, launch);
+    private LaunchCase(int position, string layer, CudaWork launch) => (_position, _layer, Launch) = (position, layer, launch);
 
     public static IEnumerable<LaunchCase> All => Shared.Value.Cases;
 
@@ -27,7 +27,7 @@ public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
 
     public long Bytes => Launch.Bytes;
 
-    internal CudaLaunch Launch { get; }
+    internal CudaWork Launch { get; }
 
     internal static CudaStream Stream => Shared.Value.Plan.Stream;
 
@@ -37,7 +37,7 @@ public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
     public int CompareTo(object? obj) => CompareTo(obj as LaunchCase);
 
     /// <summary>Kernel, layer and shapes: what a filter can name.</summary>
-    public override string ToString() => $"{Launch.Variant.Name} {_layer}";
+    public override string ToString() => $"{Launch.Call} {_layer}";
 
     private static (CudaPlan, IReadOnlyList<LaunchCase>) Compile()
     {
@@ -49,10 +49,10 @@ public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
         var plan = (CudaPlan)backend.Compile(graph, store, new PlanOptions { Guarded = true });
         plan.Run();
         var cases = new List<LaunchCase>();
-        foreach ((StepSummary step, (string _, IReadOnlyList<CudaLaunch> launches)) in plan.Summary.Steps.Zip(plan.Covers))
+        foreach ((StepSummary step, (string _, IReadOnlyList<CudaWork> launches)) in plan.Summary.Steps.Zip(plan.Covers))
         {
             string layer = $"{step.Nodes[0].Name} {step.Nodes[0].Inputs[0].Shape} > {step.Nodes[^1].Output.Shape}";
-            foreach (CudaLaunch launch in launches) cases.Add(new LaunchCase(cases.Count, layer, launch));
+            foreach (CudaWork launch in launches) cases.Add(new LaunchCase(cases.Count, layer, launch));
         }
         // Between an image of another size and the network.
         (int imageHeight, int imageWidth) = (height * 45 / 32, width * 15 / 16);

@@ -20,6 +20,7 @@ internal static class BenchCommand
         Option<int> threads = CommonOptions.Threads();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<Precision> precision = CommonOptions.Precision();
+        Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<int> batch = new Option<int>("--batch") { Description = "Images a run.", HelpName = "N", DefaultValueFactory = _ => 1 }.InRange(1, 1024);
         Option<bool> train = new("--train") { Description = "Time a whole training step (forward, backward, update) instead of inference." };
         Option<double> seconds = new Option<double>("--seconds")
@@ -44,7 +45,7 @@ internal static class BenchCommand
             "against the best peak, measured on the same threads before, between and after the runs. On a CUDA device the network alone is also " +
             "timed by the device's events, without class maps and their download.")
         {
-            model, config, device, threads, precision, size, batch, train, seconds, iterations, steps, json, peers,
+            model, config, device, threads, precision, convolutions, size, batch, train, seconds, iterations, steps, json, peers,
         };
         command.Validators.Add(result =>
         {
@@ -60,7 +61,9 @@ internal static class BenchCommand
                 result.GetValue(steps));
             // Before the measurement, which takes a while.
             PeerRun[] others = [.. (result.GetValue(peers) ?? []).SelectMany(PeerRun.Read)];
-            using IBackend backend = Devices.Open(result.GetValue(device)!, result.GetValue(threads), out string note, result.GetValue(precision), settings.IsTraining);
+            using IBackend backend = Devices.Open(
+                result.GetValue(device)!, result.GetValue(threads), out string note, result.GetValue(precision), settings.IsTraining,
+                result.GetValue(convolutions));
             BenchmarkResult figures = Benchmark.Run(backend, settings, Interruption.Token);
             Print(backend, note, settings, figures);
             if (others.Length > 0) PrintBeside(others, backend, settings, figures);

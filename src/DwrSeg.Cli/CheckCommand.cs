@@ -19,6 +19,7 @@ internal static class CheckCommand
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
         Option<Precision> precision = CommonOptions.Precision();
+        Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<double?> tolerance = new("--tolerance")
         {
             Description = "Largest relative error of logits, loss, updated parameters and running statistics; gradients may have ten times it. 1e-4 in fp32, 1e-2 in fp16, 3e-2 in bf16.",
@@ -30,16 +31,17 @@ internal static class CheckCommand
             "training file one whole step of SGD) and prints the worst relative error |a-b| / |b|; for gradients |b| is at least 1e-4 of all " +
             "gradients together. Exit code 1 where a file fails or can't be read.")
         {
-            files, device, threads, precision, tolerance.NotNegative(),
+            files, device, threads, precision, convolutions, tolerance.NotNegative(),
         };
         command.SetAction(result => Run(
-            result.GetValue(files)!, result.GetValue(device)!, result.GetValue(threads), result.GetValue(precision), result.GetValue(tolerance)));
+            result.GetValue(files)!, result.GetValue(device)!, result.GetValue(threads), result.GetValue(precision), result.GetValue(convolutions),
+            result.GetValue(tolerance)));
         return ExampleHelp.WithExamples(command, "dwrseg check tests/golden/*.safetensors", "dwrseg check tests/golden/train.safetensors --device cpu --tolerance 1e-5");
     }
 
-    private static int Run(string[] files, string device, int threads, Precision precision, double? wanted)
+    private static int Run(string[] files, string device, int threads, Precision precision, ConvolutionChoice convolutions, double? wanted)
     {
-        using IBackend backend = Devices.Open(device, threads, out _, precision);
+        using IBackend backend = Devices.Open(device, threads, out _, precision, convolutions: convolutions);
         double tolerance = wanted ?? ToleranceOf(backend.Precision);
         var tolerances = new GoldenTolerance(Logits: tolerance, Loss: tolerance, Gradients: 10 * tolerance, Updated: tolerance);
         int failed = 0;

@@ -50,6 +50,28 @@ internal static class CommonOptions
         _ => "bf16",
     };
 
+    /// <summary>auto, native or cudnn.</summary>
+    public static Option<ConvolutionChoice> Convolutions()
+    {
+        Option<ConvolutionChoice> option = new("--conv")
+        {
+            Description = "Dense convolutions on CUDA: auto (the fastest there, by time), native (this project's kernels) or cudnn (cuDNN and cuBLASLt).",
+            HelpName = "C",
+            DefaultValueFactory = _ => ConvolutionChoice.Auto,
+            CustomParser = result =>
+            {
+                string text = result.Tokens[0].Value;
+                foreach (ConvolutionChoice choice in Enum.GetValues<ConvolutionChoice>())
+                {
+                    if (choice.ToString().Equals(text, StringComparison.OrdinalIgnoreCase) && text.All(char.IsLower)) return choice;
+                }
+                result.AddError($"--conv '{text}' is not auto, native or cudnn.");
+                return ConvolutionChoice.Auto;
+            },
+        };
+        return option;
+    }
+
     /// <summary>A card of <see cref="GpuLimits.All"/>; null where none is named.</summary>
     public static Option<GpuLimits?> Gpu() => new("--gpu")
     {

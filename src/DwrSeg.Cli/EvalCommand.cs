@@ -20,6 +20,7 @@ internal static class EvalCommand
         Option<string> device = CommonOptions.Device();
         Option<Precision> precision = CommonOptions.Precision();
         Option<int> threads = CommonOptions.Threads();
+        Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<string?> json = CommonOptions.JsonFile("Also write the measures and the confusion matrix to this file.");
         Option<string?> export = new("--export")
         {
@@ -32,7 +33,7 @@ internal static class EvalCommand
             "Measure a model on a data set: IoU of each class, their mean, and pixel accuracy, at the labels' resolution. " +
             "The last line is 'mIoU 0.xxxx', or 'mIoU none' where the split has no labels.")
         {
-            data, split, model, size, device, precision, threads, json, export,
+            data, split, model, size, device, precision, threads, convolutions, json, export,
         };
         command.SetAction(result =>
         {
@@ -43,6 +44,7 @@ internal static class EvalCommand
                 Device = result.GetValue(device)!,
                 Threads = result.GetValue(threads),
                 Precision = result.GetValue(precision),
+                Convolutions = result.GetValue(convolutions),
             };
             return Run(dataset, result.GetValue(model)!, options, result.GetValue(json), result.GetValue(export));
         });

@@ -20,6 +20,7 @@ internal static class ProfileCommand
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
         Option<Precision> precision = CommonOptions.Precision();
+        Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<GpuLimits?> gpu = CommonOptions.Gpu();
         Option<string?> json = CommonOptions.JsonFile("Also write everything as JSON to this file.");
@@ -34,7 +35,7 @@ internal static class ProfileCommand
             "their sum held against the whole frame; on the CPU each step's fastest run; on 'emulated' counts, and the time that a model expects " +
             "on a card. Bytes are compulsory ones: inputs and weights read once, outputs written once. Copies between host and device are left out.")
         {
-            image, model, device, threads, precision, size, gpu, json, trace,
+            image, model, device, threads, precision, convolutions, size, gpu, json, trace,
         };
         command.SetAction(result =>
         {
@@ -43,7 +44,8 @@ internal static class ProfileCommand
             var settings = new ProfileSettings(choice, height, width, result.GetValue(image));
             Precision wanted = result.GetValue(precision);
             GpuLimits card = CommonOptions.CardFor(result.GetValue(gpu), wanted);
-            FrameProfile profile = FrameProfiler.Run(result.GetValue(device)!, result.GetValue(threads), settings, wanted, card, out string note);
+            FrameProfile profile = FrameProfiler.Run(
+                result.GetValue(device)!, result.GetValue(threads), settings, wanted, card, out string note, convolutions: result.GetValue(convolutions));
             if (note.Length > 0) profile = profile with { Description = $"{profile.Description} ({note})" };
             ProfileTables.WriteHead(profile);
             ProfileTables.WriteLaunches(profile);

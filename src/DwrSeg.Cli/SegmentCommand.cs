@@ -20,6 +20,7 @@ internal static class SegmentCommand
         Option<string> device = CommonOptions.Device();
         Option<Precision> precision = CommonOptions.Precision();
         Option<int> threads = CommonOptions.Threads();
+        Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<(int Height, int Width)?> size = CommonOptions.Size("The network's input size; default: the size that the model was trained for.");
         Option<bool> native = new("--native") { Description = "Give the network each image at its own size." };
         Option<string> output = new("--out") { Description = "Folder for the results; created where missing.", HelpName = "DIR", DefaultValueFactory = _ => "." };
@@ -29,7 +30,7 @@ internal static class SegmentCommand
             "Segment images. Writes NAME.classes.png (8-bit grey, the class id of each pixel, at the image's own size) and NAME.overlay.png " +
             "(the image blended with the class colours). An image that can't be read is reported, the others are done; the exit code is then 3.")
         {
-            images, model, device, precision, threads, size, native, output, json,
+            images, model, device, precision, threads, convolutions, size, native, output, json,
         };
         command.Validators.Add(result =>
         {
@@ -42,6 +43,7 @@ internal static class SegmentCommand
                 Device = result.GetValue(device)!,
                 Precision = result.GetValue(precision),
                 Threads = result.GetValue(threads),
+                Convolutions = result.GetValue(convolutions),
                 InputSize = result.GetValue(size),
                 SizePolicy = result.GetValue(native) ? SizePolicy.Native : SizePolicy.Trained,
             },

@@ -94,7 +94,7 @@ public sealed class Segmenter : IDisposable
         ArgumentNullException.ThrowIfNull(file);
         options ??= new SegmenterOptions();
         options.Validate();
-        IBackend backend = Devices.Open(options.Device, options.Threads, out string note, options.Precision);
+        IBackend backend = Devices.Open(options.Device, options.Threads, out string note, options.Precision, convolutions: options.Convolutions);
         return Load(file, options, backend, note.Length == 0 ? backend.Description : $"{backend.Description} ({note})");
     }
 

@@ -28,6 +28,9 @@ public sealed record SegmenterOptions
     /// <summary>How activations are stored and multiplied; the processor knows fp32 alone.</summary>
     public Precision Precision { get; init; } = Precision.Automatic;
 
+    /// <summary>Whose code computes dense convolutions on a CUDA device.</summary>
+    public ConvolutionChoice Convolutions { get; init; } = ConvolutionChoice.Auto;
+
     /// <summary>The network's input size in pixels, 1 to <see cref="Segmenter.MaxSide"/> each; null: <see cref="SizePolicy"/> decides.</summary>
     public (int Height, int Width)? InputSize { get; init; }
 
@@ -39,6 +42,7 @@ public sealed record SegmenterOptions
     {
         ArgumentException.ThrowIfNullOrEmpty(Device);
         if (Threads is < 0 or > MaxThreads) throw new ArgumentOutOfRangeException(nameof(Threads), Threads, $"0 to {MaxThreads} are possible.");
+        if (!Enum.IsDefined(Convolutions)) throw new ArgumentOutOfRangeException(nameof(Convolutions), Convolutions, "There is no such choice.");
         if (!Enum.IsDefined(SizePolicy)) throw new ArgumentOutOfRangeException(nameof(SizePolicy), SizePolicy, "There is no such policy.");
         if (!Enum.IsDefined(Precision)) throw new ArgumentOutOfRangeException(nameof(Precision), Precision, "There is no such precision.");
         if (InputSize is not { } size) return;

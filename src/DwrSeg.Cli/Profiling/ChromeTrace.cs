@@ -26,7 +26,7 @@ internal static class ChromeTrace
         {
             double microseconds = 1e6 * (row.Seconds ?? row.Model?.Expected ?? 0);
             json.WriteStartObject();
-            json.WriteString("name", row.Launch?.Variant.Name ?? row.Step);
+            json.WriteString("name", row.Work?.Call ?? row.Step);
             json.WriteString("cat", "kernel");
             json.WriteString("ph", "X");
             json.WriteNumber("ts", Math.Round(start, Digits));
@@ -59,9 +59,9 @@ internal static class ChromeTrace
         json.WriteStartObject("args");
         json.WriteString("step", row.Step);
         json.WriteString("layer", row.Layer);
+        if (row.Work is { } work) json.WriteString("variant", work.Name);
         if (row.Launch is { } launch)
         {
-            json.WriteString("variant", launch.Variant.ToString());
             json.WriteString("grid", launch.Grid.ToString());
             json.WriteString("block", launch.Block.ToString());
         }

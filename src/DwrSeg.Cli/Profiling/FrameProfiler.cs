@@ -24,14 +24,17 @@ internal static class FrameProfiler
     /// <param name="precision">What to compute in.</param>
     /// <param name="gpu">The card to emulate.</param>
     /// <param name="note">What was passed over on the way to the device.</param>
-    /// <param name="needsKernels">A device without CUDA kernels is refused.</param>
+    /// <param name="needsKernels">A device without CUDA kernels is refused, and no library takes a kernel's place.</param>
+    /// <param name="convolutions">Whose code computes dense convolutions.</param>
     /// <exception cref="UsageException">The device has no CUDA kernels.</exception>
     public static FrameProfile Run(
-        string device, int threads, ProfileSettings settings, Precision precision, GpuLimits gpu, out string note, bool needsKernels = false)
+        string device, int threads, ProfileSettings settings, Precision precision, GpuLimits gpu, out string note, bool needsKernels = false,
+        ConvolutionChoice convolutions = ConvolutionChoice.Auto)
     {
         note = "";
-        if (device == EmulatedName) return Count(settings, gpu, CommonOptions.ElementFor(precision, gpu.Architecture));
-        using IBackend backend = Devices.Open(device, threads, out note, precision);
+        if (device == EmulatedName && convolutions != ConvolutionChoice.Cudnn) return Count(settings, gpu, CommonOptions.ElementFor(precision, gpu.Architecture));
+        if (needsKernels) convolutions = ConvolutionChoice.Native;
+        using IBackend backend = Devices.Open(device, threads, out note, precision, convolutions: convolutions);
         return backend switch
         {
             CudaBackend cuda => Measure(cuda, settings, new LaunchTimerOptions()),
@@ -55,14 +58,14 @@ internal static class FrameProfiler
         frame.Run();
         frame.Stream.Synchronize();
         IReadOnlyList<LaunchStatistics> counted = driver.Launches;
-        if (!counted.Select(c => c.Kernel).SequenceEqual(frame.Launches.Select(l => l.Launch.Variant.Name)))
+        if (!counted.Select(c => c.Kernel).SequenceEqual(frame.Launches.Select(l => l.Work.Call)))
             throw new InvalidOperationException($"{counted.Count} launches ran, of {frame.Launches.Count} of the frame, or they ran in another order.");
 
         var resources = new CubinResources(compiler, gpu.Architecture);
         CudaDevice device = backend.Kernels.Context.Device;
         LaunchRow[] rows = [.. frame.Launches.Zip(counted, (launch, statistics) =>
         {
-            KernelResources? known = resources.Of(launch.Launch.Variant);
+            KernelResources? known = resources.Of(launch.Launch!.Variant);
             Occupancy occupancy = OccupancyOf(device, launch.Launch, known);
             LaunchCounts counts = CountsOf(statistics);
             return Row(launch) with
@@ -93,6 +96,8 @@ internal static class FrameProfiler
         LaunchRow[] rows = [.. frame.Launches.Select(launch =>
         {
             Interruption.Token.ThrowIfCancellationRequested();
+            double seconds = timer.Measure($"{launch.Step} {launch.Layer}", launch.Work);
+            if (launch.Launch is null) return Row(launch) with { Model = LaunchModel.Of(gpu, launch.Work), Seconds = seconds };
             KernelResources resources = KernelResources.Of(launch.Launch.Kernel);
             Occupancy occupancy = OccupancyOf(device, launch.Launch, resources);
             int blocks = launch.Launch.Kernel.BlocksPerMultiprocessor(ThreadsOf(launch.Launch), launch.Launch.SharedBytes);
@@ -100,7 +105,7 @@ internal static class FrameProfiler
             return Row(launch) with
             {
                 Resources = resources, Occupancy = occupancy, Model = LaunchModel.Of(gpu, launch.Launch, blocks, null),
-                Seconds = timer.Measure($"{launch.Step} {launch.Layer}", launch.Launch),
+                Seconds = seconds,
             };
         })];
         bool isEmulated = device.Driver is EmulatedDriver;
@@ -187,7 +192,7 @@ internal static class FrameProfiler
         new((CudaPlan)network.Plan, backend.Kernels, network.Input, network.Logits, network.Image, Normalization.ImageNet);
 
     private static LaunchRow Row(FrameLaunch launch) =>
-        new(launch.Step, launch.Layer, launch.Launch.Bytes, launch.Launch.Flops) { Launch = launch.Launch };
+        new(launch.Step, launch.Layer, launch.Work.Bytes, launch.Work.Flops) { Work = launch.Work };
 
     private static LaunchCounts CountsOf(LaunchStatistics s)
     {

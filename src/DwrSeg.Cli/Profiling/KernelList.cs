@@ -49,7 +49,7 @@ internal static class KernelList
         var resources = new CubinResources(compiler, device.ComputeCapability);
         return
         [
-            .. frame.Launches.GroupBy(l => (l.Launch.Variant, Threads: FrameProfiler.ThreadsOf(l.Launch), l.Launch.SharedBytes)).AsParallel().AsOrdered()
+            .. frame.Launches.Select(l => l.Launch!).GroupBy(l => (l.Variant, Threads: FrameProfiler.ThreadsOf(l), l.SharedBytes)).AsParallel().AsOrdered()
                 .Select(g => Listing(device, g.Key.Variant, g.Count(), g.Key.Threads, g.Key.SharedBytes, resources.Of(g.Key.Variant))),
         ];
     }

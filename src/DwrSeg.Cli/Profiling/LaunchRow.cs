@@ -12,8 +12,11 @@ namespace DwrSeg.Cli.Profiling;
 /// <param name="Flops">Floating-point operations, a multiply-add counting two.</param>
 internal sealed record LaunchRow(string Step, string Layer, long Bytes, long Flops)
 {
-    /// <summary>Kernel, grid and block; null on the CPU.</summary>
-    public CudaLaunch? Launch { get; init; }
+    /// <summary>What a CUDA device does; null on the CPU.</summary>
+    public CudaWork? Work { get; init; }
+
+    /// <summary>Kernel, grid and block; null for a library's call and on the CPU.</summary>
+    public CudaLaunch? Launch => Work as CudaLaunch;
 
     /// <summary>Registers and the like; null where no assembler told them.</summary>
     public KernelResources? Resources { get; init; }

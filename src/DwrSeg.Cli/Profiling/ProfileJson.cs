@@ -70,6 +70,11 @@ internal static class ProfileJson
         json.WriteStartObject();
         json.WriteString("step", row.Step);
         json.WriteString("layer", row.Layer);
+        if (row.Launch is null && row.Work is { } call)
+        {
+            json.WriteString("kernel", call.Call);
+            json.WriteString("call", call.Name);
+        }
         if (row.Launch is { } launch)
         {
             json.WriteString("kernel", launch.Variant.Name);

@@ -104,7 +104,7 @@ internal static class ProfileTables
         ],
         [.. profile.Launches.Select(r => (string[])
             [
-                r.Step, r.Layer, r.Launch!.Variant.Name, r.Launch.Grid.ToString(), r.Launch.Block.ToString(), Number(r.Launch.SharedBytes, "F0"),
+                r.Step, r.Layer, r.Work!.Call, r.Launch?.Grid.ToString() ?? None, r.Launch?.Block.ToString() ?? None, Number(r.Launch?.SharedBytes, "F0"),
                 Number(r.Resources?.Registers, "F0"), Number(r.Occupancy?.Blocks, "F0"), r.Occupancy?.Limit.ToString() ?? None, Microseconds(r.Seconds),
                 Number(r.Bytes / r.Seconds / 1e9, "F1"), Percent(r.Bytes / r.Seconds / profile.CopyRate), Number(r.Flops / r.Seconds / 1e12, "F2"),
                 Percent(r.Flops / r.Seconds / profile.PeakOf(r)), Microseconds(r.Model?.Floor),
@@ -130,7 +130,7 @@ internal sealed record KernelSum(
     string Kernel, int Launches, long Bytes, long Flops, LaunchCounts? Counts, double? Seconds, double? FloorSeconds, double? ExpectedSeconds)
 {
     /// <summary>By kernel, in the order of their first launches.</summary>
-    public static IEnumerable<KernelSum> Of(FrameProfile profile) => profile.Launches.GroupBy(r => r.Launch!.Variant.Name).Select(k => new KernelSum(
+    public static IEnumerable<KernelSum> Of(FrameProfile profile) => profile.Launches.GroupBy(r => r.Work!.Call).Select(k => new KernelSum(
         k.Key, k.Count(), k.Sum(r => r.Bytes), k.Sum(r => r.Flops), CountsOf([.. k]), FrameProfile.Sum(k, r => r.Seconds),
         FrameProfile.Sum(k, r => r.Model?.Floor), FrameProfile.Sum(k, r => r.Model?.Expected)));
 

@@ -10,6 +10,8 @@ namespace DwrSeg.Native.Backends;
 /// <summary>Which devices there are, and what users call them.</summary>
 internal static class Devices
 {
+    private const string NoLibraryEmulated = "cuDNN computes on NVIDIA's GPUs alone: take --device cuda, or this project's own kernels";
+
     /// <summary>The name that takes the first device of the table that is there.</summary>
     public const string Auto = "auto";
 
@@ -19,15 +21,21 @@ internal static class Devices
     /// <param name="IsAutomatic"><see cref="Auto"/> may choose it.</param>
     /// <param name="Trains">It has the layers of a training step.</param>
     /// <param name="WhyNot">Why device N of this kind can't be used; null where it can.</param>
-    /// <param name="Open">Opens device N with so many threads, to compute in a precision.</param>
-    private sealed record Kind(string Name, bool IsNumbered, bool IsAutomatic, bool Trains, Func<int, string?> WhyNot, Func<int, int, Precision, IBackend> Open);
+    /// <param name="Open">Opens device N.</param>
+    private sealed record Kind(string Name, bool IsNumbered, bool IsAutomatic, bool Trains, Func<int, string?> WhyNot,
+        Func<int, Settings, IBackend> Open);
+
+    /// <summary>What a device is opened with.</summary>
+    private sealed record Settings(int Threads, Precision Precision, ConvolutionChoice Convolutions);
 
     // In the order in which `auto` prefers them.
     private static readonly Kind[] Kinds =
     [
-        new("cuda", IsNumbered: true, IsAutomatic: true, Trains: false, WhyNoCuda, (index, _, precision) => OpenCuda($"cuda:{index}", NativeDriver.Instance, index, precision)),
-        new("cpu", IsNumbered: false, IsAutomatic: true, Trains: true, _ => null, (_, threads, precision) => OpenCpu(threads, precision)),
-        new("emulated", IsNumbered: false, IsAutomatic: false, Trains: false, _ => WhyNoEmulator(), (_, _, precision) => OpenCuda("emulated", Emulator!(), 0, precision)),
+        new("cuda", IsNumbered: true, IsAutomatic: true, Trains: false, WhyNoCuda,
+            (index, settings) => OpenCuda($"cuda:{index}", NativeDriver.Instance, index, settings, ConvolutionLibraries.Found.OnThisMachine)),
+        new("cpu", IsNumbered: false, IsAutomatic: true, Trains: true, _ => null, (_, settings) => OpenCpu(settings)),
+        new("emulated", IsNumbered: false, IsAutomatic: false, Trains: false, _ => WhyNoEmulator(),
+            (_, settings) => OpenCuda("emulated", Emulator!(), 0, settings, () => ConvolutionLibraries.Found.None(NoLibraryEmulated))),
     ];
 
     /// <summary>Makes the driver of the device <c>emulated</c>; null where no emulator is loaded.</summary>
@@ -39,13 +47,17 @@ internal static class Devices
     /// <param name="note">What was passed over on the way, such as <c>no cuda: …</c>; empty for a device by name.</param>
     /// <param name="precision">What to compute in.</param>
     /// <param name="training">It is to train; other devices only infer.</param>
+    /// <param name="convolutions">Whose code computes dense convolutions on a CUDA device.</param>
     /// <exception cref="ArgumentException">No device has such a name, or it does not compute in this precision.</exception>
-    /// <exception cref="DeviceUnavailableException">The device is not there.</exception>
-    public static IBackend Open(string name, int threads, out string note, Precision precision = Precision.Automatic, bool training = false)
+    /// <exception cref="DeviceUnavailableException">The device is not there, or a library that is asked for.</exception>
+    public static IBackend Open(
+        string name, int threads, out string note, Precision precision = Precision.Automatic, bool training = false,
+        ConvolutionChoice convolutions = ConvolutionChoice.Auto)
     {
         ArgumentNullException.ThrowIfNull(name);
         ArgumentOutOfRangeException.ThrowIfNegative(threads);
         note = "";
+        var settings = new Settings(threads, precision, convolutions);
         if (name == Auto)
         {
             var passedOver = new List<string>();
@@ -54,7 +66,7 @@ internal static class Devices
                 if (WhyNot(kind, 0, training) is not { } reason)
                 {
                     note = string.Join("; ", passedOver);
-                    return kind.Open(0, threads, precision);
+                    return kind.Open(0, settings);
                 }
                 passedOver.Add($"no {kind.Name}: {reason}");
             }
@@ -66,7 +78,7 @@ internal static class Devices
             IEnumerable<string> usable = Kinds.Where(k => WhyNot(k, 0, training) is null).Select(k => k.Name);
             throw new DeviceUnavailableException($"device '{name}' is not available: {problem.TrimEnd('.')}. Available: {Auto}, {string.Join(", ", usable)}.");
         }
-        return wanted.Open(index, threads, precision);
+        return wanted.Open(index, settings);
     }
 
     private static string? WhyNot(Kind kind, int index, bool training) =>
@@ -104,18 +116,24 @@ internal static class Devices
         }
     }
 
-    private static CpuBackend OpenCpu(int threads, Precision precision) => precision is Precision.Automatic or Precision.Float32
-        ? new CpuBackend(threads) : throw new ArgumentException("The CPU computes in fp32 only.", nameof(precision));
-
-    private static CudaBackend OpenCuda(string name, ICudaDriver driver, int index, Precision precision)
+    private static CpuBackend OpenCpu(Settings settings)
     {
-        CudaElement element = precision switch
+        if (settings.Precision is not (Precision.Automatic or Precision.Float32)) throw new ArgumentException("The CPU computes in fp32 only.", nameof(settings));
+        if (settings.Convolutions == ConvolutionChoice.Cudnn)
+            throw new ArgumentException("cuDNN computes on CUDA devices, not on the CPU: take --device cuda, or --conv auto.", nameof(settings));
+        return new CpuBackend(settings.Threads);
+    }
+
+    private static CudaBackend OpenCuda(string name, ICudaDriver driver, int index, Settings settings, Func<ConvolutionLibraries.Found> find)
+    {
+        CudaElement element = settings.Precision switch
         {
             Precision.Float32 => CudaElement.Float32,
             Precision.BFloat16 => CudaElement.BFloat16,
             Precision.Float16 => CudaElement.Float16,
             _ => new CudaDevice(driver, index).ComputeCapability >= CudaElement.Float16.FirstArchitecture() ? CudaElement.Float16 : CudaElement.Float32,
         };
-        return new CudaBackend(name, driver, index, element, wantsPtx: name == "emulated");
+        ConvolutionLibraries.Found? libraries = settings.Convolutions == ConvolutionChoice.Native ? null : find();
+        return new CudaBackend(name, driver, index, element, wantsPtx: name == "emulated", settings.Convolutions, libraries);
     }
 }

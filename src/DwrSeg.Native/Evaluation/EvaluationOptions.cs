@@ -14,4 +14,7 @@ public sealed record EvaluationOptions
 
     /// <summary>How activations are stored and multiplied; the processor knows fp32 alone.</summary>
     public Precision Precision { get; init; } = Precision.Automatic;
+
+    /// <summary>Whose code computes dense convolutions on a CUDA device.</summary>
+    public ConvolutionChoice Convolutions { get; init; } = ConvolutionChoice.Auto;
 }

@@ -42,7 +42,7 @@ public sealed class Evaluator : IDisposable
         options ??= new EvaluationOptions();
         using SafetensorsFile file = SafetensorsFile.Open(path);
         ModelMetadata metadata = ModelMetadata.Read(file);
-        IBackend backend = Devices.Open(options.Device, options.Threads, out _, options.Precision);
+        IBackend backend = Devices.Open(options.Device, options.Threads, out _, options.Precision, convolutions: options.Convolutions);
         ITensorStore store = backend.CreateStore();
         try
         {

@@ -11,11 +11,12 @@ internal sealed class EmulatedContext : IDisposable
     private readonly List<Operation> _orphans = [];
     private readonly Dictionary<ulong, (ulong Bytes, bool IsPooled)> _allocations = [];
     private readonly HashSet<ulong> _beingFreed = [];
+    private readonly Func<LaunchStatistics, double>? _clock;
     private int _allocationNumber;
 
     public EmulatedContext(CUdevice device, DeviceModel model, EmulatedDriverOptions options, LaunchLog log)
     {
-        (Device, Model, Log) = (device, model, log);
+        (Device, Model, Log, _clock) = (device, model, log, options.LaunchMilliseconds);
         Memory = new DeviceMemory(device.Ordinal);
         LaunchOptions = new EmulatorOptions
         {
@@ -54,7 +55,7 @@ internal sealed class EmulatedContext : IDisposable
 
     public bool HasFailed => Failure != CUresult.Success || IsDestroyed;
 
-    /// <summary>Host time that the context's work has taken so far: the clock of its events.</summary>
+    /// <summary>Host time that the context's work has taken so far, or what a planted clock says: the clock of its events.</summary>
     public long BusyTicks { get; private set; }
 
     public int Allocations => _allocations.Count;
@@ -128,7 +129,19 @@ internal sealed class EmulatedContext : IDisposable
             Failure = FailureStatus.Of(failure.Kind);
             FailureMessage = failure.Message;
         }
-        BusyTicks += Stopwatch.GetTimestamp() - start;
+        if (_clock is null) BusyTicks += Stopwatch.GetTimestamp() - start;
+    }
+
+    /// <summary>Lets a planted clock go on by what a launch takes.</summary>
+    public void Spend(LaunchStatistics launch)
+    {
+        if (_clock is not null) Spend(_clock(launch));
+    }
+
+    /// <summary>Lets a planted clock go on.</summary>
+    public void Spend(double milliseconds)
+    {
+        if (_clock is not null) BusyTicks += (long)(milliseconds * Stopwatch.Frequency / 1000);
     }
 
     /// <summary>Allocates; null where the device, or the host behind it, has not so much left.</summary>

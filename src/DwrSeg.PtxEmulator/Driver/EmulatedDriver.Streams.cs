@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Diagnostics.CodeAnalysis;
 using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.PtxEmulator.Memory;
 
 namespace DwrSeg.PtxEmulator.Driver;
 
@@ -153,6 +154,21 @@ internal sealed unsafe partial class EmulatedDriver
             if (!from.IsTimed || !to.IsTimed) return Fail(CUresult.InvalidHandle, "an event was made without timing");
             if (!from.Mark.IsReached || !to.Mark.IsReached) return Fail(CUresult.NotReady, "an event has not been reached");
             milliseconds = (float)((to.Mark.Ticks - from.Mark.Ticks) * 1000.0 / Stopwatch.Frequency);
+            return CUresult.Success;
+        }
+    }
+
+    /// <summary>Puts host code on a stream in place of a library's kernels, or into the graph that captures it.</summary>
+    /// <param name="stream">The stream, of the current context.</param>
+    /// <param name="name">What it stands for.</param>
+    /// <param name="milliseconds">What it takes on a planted clock.</param>
+    /// <param name="body">What it does to the device's memory when its turn comes.</param>
+    public CUresult Submit(CUstream stream, string name, double milliseconds, Action<DeviceMemory> body)
+    {
+        lock (_gate)
+        {
+            if (!EnterStream(stream, out DeviceStream? on, out _, out CUresult status)) return status;
+            Submit(on, new HostWork(name, milliseconds, body));
             return CUresult.Success;
         }
     }

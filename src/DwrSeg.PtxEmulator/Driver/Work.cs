@@ -1,3 +1,5 @@
+using DwrSeg.PtxEmulator.Memory;
+
 namespace DwrSeg.PtxEmulator.Driver;
 
 /// <summary>What a stream, or a node of a graph, does.</summary>
@@ -108,10 +110,27 @@ internal sealed record KernelWork(DeviceFunction Function, LaunchShape Shape, by
             throw new EmulatorException(FailureKind.InvalidOperation,
                 $"the module of kernel {Function.Entry.Name} was unloaded before the kernel ran");
         EmulatorOptions options = context.LaunchOptions with { MaxDynamicSharedBytes = Function.MaxDynamicSharedBytes };
-        context.Log.Add(Function.Module.Code.Launch(Function.Entry, Shape, Arguments, options));
+        LaunchStatistics launch = Function.Module.Code.Launch(Function.Entry, Shape, Arguments, options);
+        context.Log.Add(launch);
+        context.Spend(launch);
     }
 
     public override bool HasShapeOf(Work other) => other is KernelWork kernel && ReferenceEquals(kernel.Function.Context, Function.Context);
+}
+
+/// <summary>Host code in a stream's order, in place of a library's kernels.</summary>
+/// <param name="Name">What it stands for.</param>
+/// <param name="Milliseconds">What it takes on a planted clock.</param>
+/// <param name="Body">What it does to the device's memory; an <see cref="EmulatorException"/> ends the context.</param>
+internal sealed record HostWork(string Name, double Milliseconds, Action<DeviceMemory> Body) : Work
+{
+    public override string Label => Name;
+
+    public override void Run(EmulatedContext context)
+    {
+        Body(context.Memory);
+        context.Spend(Milliseconds);
+    }
 }
 
 /// <summary>A graph that was launched into a capture: one node.</summary>

@@ -27,7 +27,7 @@ internal sealed unsafe class BlockRunner : IDisposable
         GuardedLanes = new long[code.Count];
         Counters = new Counters[code.Count];
         Shared = new SharedUnit(this, launch.SharedBytes, code.SharedGranule, warps, launch.Options.Strict);
-        Global = new GlobalUnit(this, launch.Memory, launch.Options.Strict);
+        Global = new GlobalUnit(this, launch.Memory, warps, launch.Options.Strict);
         _warps = [.. Enumerable.Range(0, warps).Select(w => new Warp(this, code, w, warps))];
         _order = [.. Enumerable.Range(0, warps)];
         _barriers = [.. Enumerable.Range(0, 16).Select(_ => new BarrierState(warps))];

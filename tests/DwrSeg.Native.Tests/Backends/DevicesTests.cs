@@ -32,6 +32,14 @@ public sealed class DevicesTests
         Assert.DoesNotContain("..", error.Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void CpuHasNoCudnn()
+    {
+        var error = Assert.Throws<ArgumentException>(() => Devices.Open("cpu", 1, out _, convolutions: ConvolutionChoice.Cudnn));
+        Assert.Contains("--conv auto", error.Message, StringComparison.Ordinal);
+        Devices.Open("cpu", 1, out _, convolutions: ConvolutionChoice.Native).Dispose();
+    }
+
     [Theory]
     [InlineData("")]
     [InlineData("gpu")]

@@ -54,6 +54,13 @@ public sealed class CheckCommandTests
     }
 
     [Theory]
+    [InlineData("cpu", "cudnn", "not on the CPU: take --device cuda")]
+    [InlineData("emulated", "cudnn", "cuDNN computes on NVIDIA's GPUs alone")]
+    [InlineData("cpu", "fast", "--conv 'fast' is not auto, native or cudnn")]
+    public void ConvolutionsThatCannotBeHadAreRefused(string device, string choice, string message) =>
+        Assert.Equal("", DwrsegProcess.Run("check", Golden("eval.safetensors"), "--device", device, "--conv", choice).Failed(2, message).Output);
+
+    [Theory]
     [InlineData("--tolerance", "-1")]
     [InlineData("--tolerance", "NaN")]
     [InlineData("--precision", "fp8")]

@@ -7,15 +7,15 @@ public sealed partial class HelpTests
 {
     private static readonly Dictionary<string, string[]> Promised = new()
     {
-        ["segment"] = ["--model", "--device", "--precision", "--size", "--out", "--json"],
+        ["segment"] = ["--model", "--device", "--precision", "--conv", "--size", "--out", "--json"],
         ["train"] = ["--data", "--split", "--out", "--model", "--config", "--verify", "--init", "--resume", "--batch", "--crop", "--epochs", "--seed", "--min-scale", "--max-scale"],
-        ["eval"] = ["--data", "--split", "--model", "--device", "--precision", "--json"],
+        ["eval"] = ["--data", "--split", "--model", "--device", "--precision", "--conv", "--json"],
         ["scene"] = ["--count", "--out", "--seed"],
-        ["check"] = ["--device", "--precision", "--tolerance"],
+        ["check"] = ["--device", "--precision", "--conv", "--tolerance"],
         ["info"] = ["--model", "--config", "--size"],
-        ["profile"] = ["--model", "--device", "--precision", "--size", "--gpu", "--json", "--trace"],
+        ["profile"] = ["--model", "--device", "--precision", "--conv", "--size", "--gpu", "--json", "--trace"],
         ["kernels"] = ["--device", "--arch", "--gpu", "--precision", "--size", "--model", "--all", "--json"],
-        ["bench"] = ["--model", "--config", "--device", "--precision", "--peer-json", "--size", "--batch", "--train", "--json"],
+        ["bench"] = ["--model", "--config", "--device", "--precision", "--conv", "--peer-json", "--size", "--batch", "--train", "--json"],
     };
 
     [Fact]

@@ -1,4 +1,5 @@
 using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.PtxEmulator.Driver;
 using Xunit;
 
 namespace DwrSeg.PtxEmulator.Tests.Driver;
@@ -228,5 +229,54 @@ public unsafe class StreamOrderTests
         CUevent untimed = rig.Event(flags: 2);
         rig.Ok(rig.Driver.EventRecord(untimed, stream));
         rig.Fails(CUresult.InvalidHandle, rig.Driver.EventElapsedTime(out _, start, untimed));
+    }
+
+    [Fact]
+    public void PlantedClockTellsWhatWasPlanted()
+    {
+        using var rig = new DriverRig(new EmulatedDriverOptions { LaunchMilliseconds = _ => 1, Threads = 1 });
+        using var ordinary = new DriverRig();
+        Assert.Equal((true, false), (rig.Driver.HasClock, ordinary.Driver.HasClock));
+        rig.Ok(rig.Driver.CtxSetCurrent(rig.Context));
+        CUstream stream = rig.Stream();
+        CUdeviceptr memory = rig.Alloc(4 << 20);
+        CUevent start = rig.Record(stream);
+        rig.Fill(memory, 1, 1 << 20, stream);
+        CUevent filled = rig.Record(stream);
+        rig.Ok(rig.Emulated.Submit(stream, "a library's call", 2.5, _ => { }));
+        CUevent end = rig.Record(stream);
+        rig.Synchronize(stream);
+        rig.Ok(rig.Driver.EventElapsedTime(out float fill, start, filled));
+        rig.Ok(rig.Driver.EventElapsedTime(out float call, filled, end));
+        Assert.Equal((0f, 2.5f), (fill, MathF.Round(call, 4)));
+    }
+
+    [Fact]
+    public void HostCodeRunsInItsTurnAndInEachLaunchOfAGraph()
+    {
+        using var rig = new DriverRig();
+        CUstream stream = rig.Stream();
+        CUdeviceptr memory = rig.Filled(1, 1);
+        int runs = 0;
+        // Adds one to what is there when its turn comes.
+        void Increment() => rig.Ok(rig.Emulated.Submit(stream, "increment", 0, m =>
+        {
+            var word = new uint[1];
+            m.CopyOut<uint>(word, memory.Value);
+            m.CopyIn<uint>(memory.Value, [word[0] + 1]);
+            runs++;
+        }));
+        rig.Fill(memory, 5, 1, stream);
+        Increment();
+        Assert.Equal(0, runs);
+        rig.Synchronize(stream);
+        Assert.Equal(6u, rig.ReadWord(memory));
+        CUgraphExec graph = rig.Capture(stream, Increment);
+        Assert.Equal(1, runs);
+        for (int i = 0; i < 3; i++) rig.Ok(rig.Driver.GraphLaunch(graph, stream));
+        rig.Synchronize(stream);
+        Assert.Equal(9u, rig.ReadWord(memory));
+        rig.Ok(rig.Emulated.Submit(stream, "misses", 0, m => m.CopyIn<uint>(memory.Value + 4, [1])));
+        rig.Fails(CUresult.IllegalAddress, rig.Driver.StreamSynchronize(stream));
     }
 }

@@ -14,41 +14,57 @@ internal static class ConvFfmaCuda
     public static IEnumerable<KernelVariant> Variants =>
         Tiles.SelectMany(t => new[] { Variant(t, true, false), Variant(t, true, true) }).Append(Variant(Tiles[^1], false, false));
 
-    /// <summary>The workspace that would let the launch be as fast as it can be.</summary>
-    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in CudaConvolution c)
+    /// <summary>The workspace that would let the launch be as fast as it can be, with the tile of a name or the one that the model takes.</summary>
+    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in CudaConvolution c, string? tile = null)
     {
-        (ConvTile tile, int splits) = Choose(device, c, SplitWorkspace.Unlimited);
-        long tiles = tile.TilesOf(c);
-        return splits == 1 ? (0, 0) : (tiles * splits * tile.SumBytes, (int)tiles);
+        (ConvTile chosen, int splits) = Choose(device, c, SplitWorkspace.Unlimited, tile);
+        long tiles = chosen.TilesOf(c);
+        return splits == 1 ? (0, 0) : (tiles * splits * chosen.SumBytes, (int)tiles);
     }
 
-    /// <summary>Settles a launch. Weights are fp32 in the order <see cref="WeightOrder.Columns"/>.</summary>
+    /// <summary>Names of the tiles, pixels x channels, that a convolution can be divided into.</summary>
+    public static IReadOnlyList<string> TilesFor(in CudaConvolution c) => c.X.IsVector ? [.. Tiles.Select(NameOf)] : [NameOf(Tiles[^1])];
+
+    /// <summary>The kernels that these take where there is memory for shared sums.</summary>
+    public static IReadOnlyList<KernelVariant> VariantsFor(CudaDevice device, CudaConvolution c) =>
+    [
+        .. TilesFor(c).Select(t => Choose(device, c, SplitWorkspace.Unlimited, t)).Select(t => Variant(t.Tile, c.X.IsVector, t.Splits > 1)).Distinct(),
+    ];
+
+    /// <summary>
+    /// Settles the launch that the model finds cheapest, or the cheapest of one tile. Weights are fp32 in the order
+    /// <see cref="WeightOrder.Columns"/>.
+    /// </summary>
     /// <exception cref="ArgumentException">The convolution is malformed or not of fp32 maps.</exception>
-    public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default)
+    public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default, string? tile = null)
     {
         CudaDevice device = kernels.Context.Device;
         c.Validate("conv_ffma");
         if (c.X.Element != CudaElement.Float32) throw new ArgumentException($"conv_ffma: takes fp32 maps, not {c.X.Element.KernelName()}: use conv_mma.");
-        (ConvTile tile, int splits) = Choose(device, c, workspace);
+        (ConvTile chosen, int splits) = Choose(device, c, workspace, tile);
         ConvArguments arguments = new()
         {
             X = c.X.Data, Weights = c.Weights, Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
-            ChannelTiles = (int)Grid.Blocks(c.Y.C, tile.Channels), Splits = splits,
+            ChannelTiles = (int)Grid.Blocks(c.Y.C, chosen.Channels), Splits = splits,
         };
         return new CudaLaunch<ConvArguments>(
-            kernels, Variant(tile, c.X.IsVector, splits > 1), new Grid(tile.TilesOf(c), splits), tile.Threads, 0, arguments)
+            kernels, Variant(chosen, c.X.IsVector, splits > 1), new Grid(chosen.TilesOf(c), splits), chosen.Threads, 0, arguments)
         {
             Bytes = c.Bytes,
             Flops = c.Flops,
         };
     }
 
-    private static (ConvTile Tile, int Splits) Choose(CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace)
+    private static (ConvTile Tile, int Splits) Choose(CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace, string? name)
     {
         // Unaligned channels are read one by one: what bounds them is no matter of tiles.
         if (!c.X.IsVector) return (Tiles[^1], 1);
-        return ConvTile.Choose(c, Tiles, device, Rate(device.ComputeCapability), workspace);
+        ConvTile[] tiles = [.. Tiles.Where(t => name is null || NameOf(t) == name)];
+        if (tiles.Length == 0) throw new ArgumentException($"conv_ffma has no tile {name}.");
+        return ConvTile.Choose(c, tiles, device, Rate(device.ComputeCapability), workspace);
     }
+
+    private static string NameOf(ConvTile tile) => $"{tile.Pixels}x{tile.Channels}";
 
     private static ConvTile Tile(int pixels, int channels) =>
         new(pixels, channels, TileK, pixels * channels / (Side * Side), 2 * TileK * (pixels + channels) * 4, 168);

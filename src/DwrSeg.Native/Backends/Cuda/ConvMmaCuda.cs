@@ -25,6 +25,8 @@ internal static class ConvMmaCuda
     /// <summary>How a block divides its tile; the values that the kernel is specialised by.</summary>
     private sealed record Division(int TileM, int TileN, int TileK, int Stages, int WarpsM, int WarpsN, int Registers)
     {
+        public string Name => $"{TileM}x{TileN}";
+
         public ConvTile Tile { get; } = new(
             TileM, TileN, TileK, 32 * WarpsM * WarpsN,
             Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * ((TileN + 8) * 4 + Math.Min(TileN, 64) * 2)), Registers);
@@ -48,13 +50,24 @@ internal static class ConvMmaCuda
             .SelectMany(d => new[] { d.Variant(element, true, false), d.Variant(element, true, true) }).Append(Unaligned.Variant(element, false, false))
         select variant;
 
-    /// <summary>The workspace that would let the launch be as fast as it can be.</summary>
-    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in CudaConvolution c)
+    /// <summary>The workspace that would let the launch be as fast as it can be, with the tile of a name or the one that the model takes.</summary>
+    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in CudaConvolution c, string? tile = null)
     {
-        (Division division, int splits) = Choose(device, c, SplitWorkspace.Unlimited);
+        (Division division, int splits) = Choose(device, c, SplitWorkspace.Unlimited, tile);
         long tiles = division.Tile.TilesOf(c);
         return splits == 1 ? (0, 0) : (tiles * splits * division.Tile.SumBytes, (int)tiles);
     }
+
+    /// <summary>Names of the tiles, pixels x channels, that a convolution can be divided into on a device.</summary>
+    public static IReadOnlyList<string> TilesFor(CudaDevice device, in CudaConvolution c) =>
+        [.. DivisionsFor(device, c).Where(d => d.Tile.SharedBytes <= device.MaxSharedBytesPerBlock).Select(d => d.Name)];
+
+    /// <summary>The kernels that these take where there is memory for shared sums.</summary>
+    public static IReadOnlyList<KernelVariant> VariantsFor(CudaDevice device, CudaConvolution c) =>
+    [
+        .. TilesFor(device, c).Select(t => Choose(device, c, SplitWorkspace.Unlimited, t))
+            .Select(t => t.Division.Variant(c.X.Element, c.X.IsVector, t.Splits > 1)).Distinct(),
+    ];
 
     /// <summary>What the best launch takes by the model of <see cref="ConvTile"/>, in cycles.</summary>
     public static double Cycles(CudaDevice device, in CudaConvolution c)
@@ -63,12 +76,15 @@ internal static class ConvMmaCuda
         return division.Tile.Cycles(c, splits, device, Rate(device.ComputeCapability));
     }
 
-    /// <summary>Settles the launch that the model of <see cref="ConvTile"/> finds cheapest. Weights are in the order <see cref="WeightOrder.Rows"/>.</summary>
+    /// <summary>
+    /// Settles the launch that the model of <see cref="ConvTile"/> finds cheapest, or the cheapest of one tile. Weights are in the order
+    /// <see cref="WeightOrder.Rows"/>.
+    /// </summary>
     /// <exception cref="ArgumentException">The convolution is malformed, or of a type or on a device that the kernel is not for.</exception>
-    public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default)
+    public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default, string? tile = null)
     {
         Validate(kernels, c);
-        (Division division, int splits) = Choose(kernels.Context.Device, c, workspace);
+        (Division division, int splits) = Choose(kernels.Context.Device, c, workspace, tile);
         return Launch(kernels, c, workspace, division, splits);
     }
 
@@ -76,15 +92,9 @@ internal static class ConvMmaCuda
     /// <exception cref="ArgumentException">As <see cref="Prepare"/>.</exception>
     public static IReadOnlyList<CudaLaunch> Candidates(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default)
     {
-        Validate(kernels, c);
         CudaDevice device = kernels.Context.Device;
         var launches = new List<CudaLaunch>();
-        foreach (Division division in DivisionsFor(device, c))
-        {
-            if (division.Tile.SharedBytes > device.MaxSharedBytesPerBlock) continue;
-            int splits = c.X.IsVector ? ConvTile.Choose(c, [division.Tile], device, Rate(device.ComputeCapability), workspace).Splits : 1;
-            launches.Add(Launch(kernels, c, workspace, division, splits));
-        }
+        foreach (string tile in TilesFor(device, c)) launches.Add(Prepare(kernels, c, workspace, tile));
         return launches;
     }
 
@@ -117,10 +127,12 @@ internal static class ConvMmaCuda
     private static Division[] DivisionsFor(CudaDevice device, in CudaConvolution c) =>
         !c.X.IsVector ? [Unaligned] : device.ComputeCapability < FirstAsync ? PlainDivisions : Divisions;
 
-    private static (Division Division, int Splits) Choose(CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace)
+    private static (Division Division, int Splits) Choose(
+        CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace, string? name = null)
     {
         if (!c.X.IsVector) return (Unaligned, 1);
-        Division[] divisions = DivisionsFor(device, c);
+        Division[] divisions = [.. DivisionsFor(device, c).Where(d => name is null || d.Name == name)];
+        if (divisions.Length == 0) throw new ArgumentException($"conv_mma has no tile {name} on {device}.");
         (ConvTile tile, int splits) = ConvTile.Choose(c, [.. divisions.Select(d => d.Tile)], device, Rate(device.ComputeCapability), workspace);
         return (divisions.First(d => d.Tile == tile), splits);
     }

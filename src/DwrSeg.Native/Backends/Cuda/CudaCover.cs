@@ -11,19 +11,49 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
     // Stands for an address that is not known before memory is planned; places in the arena are aligned like it.
     private const ulong AnyAddress = 1 << 20;
 
-    private GraphCover.Rule<CudaBinder, CudaStep>[] Rules =>
+    // Those that take several convolutions.
+    private GraphCover.Rule<CudaBinder, CudaStep>[] Modules =>
     [
         // The image and folded weights are there before anything runs.
         (index, constant, node) => Cover(ImageConvolutions(index, constant, node), CudaLowerings.BindImageConvolutions, runsEarly: true),
         (index, _, node) => Cover(Sir(index, node), CudaLowerings.BindSir),
         (index, constant, node) => Cover(SemanticResiduals(index, constant, node), CudaLowerings.BindSemanticResiduals),
+    ];
+
+    private static GraphCover.Rule<CudaBinder, CudaStep>[] Single =>
+    [
         (index, _, node) => Cover(FusionRules.ConvChain(index, node), CudaLowerings.BindConvolution),
         (index, constant, node) => Cover(FusionRules.DepthwiseBranches(index, constant, node), CudaLowerings.BindDepthwise),
         (index, _, node) => Cover(Resamplings(index, node), CudaLowerings.BindResize),
     ];
 
-    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Of(LayerGraph graph, bool fuse) =>
-        GraphCover.Of(graph, fuse ? Rules : [], n => new StepCover<CudaBinder, CudaStep>(CudaLowerings.NameOf(n), [n], [], CudaLowerings.For(n)));
+    /// <param name="graph">The graph.</param>
+    /// <param name="fuse">Joins layers into steps.</param>
+    /// <param name="withModules">Also joins several convolutions into one step.</param>
+    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Of(LayerGraph graph, bool fuse, bool withModules = true) =>
+        GraphCover.Of(graph, fuse ? withModules ? [.. Modules, .. Single] : Single : [], n => new StepCover<CudaBinder, CudaStep>(CudaLowerings.NameOf(n), [n], [], CudaLowerings.For(n)));
+
+    /// <summary>The steps that do the same as one that takes several convolutions, or depth-wise branches and a convolution; null for others.</summary>
+    public static IReadOnlyList<StepCover<CudaBinder, CudaStep>>? PartsOf(StepCover<CudaBinder, CudaStep> cover)
+    {
+        Node[] convs = [.. cover.Nodes.Where(n => n.Layer is Conv2d)];
+        bool hasBranches = cover.Nodes.Any(n => n.Layer is DepthwiseConv);
+        if (convs.Length == 0 || (convs.Length == 1 && !hasBranches)) return null;
+        var parts = new List<StepCover<CudaBinder, CudaStep>>();
+        int first = 0;
+        for (int i = 1; i <= cover.Nodes.Length; i++)
+        {
+            if (i < cover.Nodes.Length && cover.Nodes[i].Layer is not Conv2d) continue;
+            ImmutableArray<Node> nodes = cover.Nodes[first..i];
+            // What the part's own nodes hand on is not written; what the next part reads is.
+            ImmutableArray<TensorView> inner = [.. cover.Inner.Where(v => nodes.Any(n => n.Inputs.Any(v.Contains)) && nodes.Any(n => v.Contains(n.Output)))];
+            parts.Add(new StepCover<CudaBinder, CudaStep>(
+                string.Join("+", nodes.Select(CudaLowerings.NameOf)), nodes, inner,
+                nodes[0].Layer is Conv2d ? CudaLowerings.BindConvolution : CudaLowerings.BindDepthwise) { RunsEarly = cover.RunsEarly });
+            first = i;
+        }
+        return parts;
+    }
 
     private FusedNodes? Sir(GraphIndex index, Node node)
     {
@@ -31,7 +61,8 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
         // The kernel has the ReLU in the middle built in.
         if (fused.Nodes[1].Layer is not Relu) return null;
         CudaSir sir = CudaLowerings.SirOf(fused.Nodes, MapOf, ValuesOf).Sir;
-        return SirMmaCuda.Fits(device, sir) && (!sir.BorderBias || SirMmaCuda.IsFaster(device, sir)) ? fused : null;
+        // Where the choice is by time, it is made between this and its parts.
+        return SirMmaCuda.Fits(device, sir) && (!sir.BorderBias || device.Driver.HasClock || SirMmaCuda.IsFaster(device, sir)) ? fused : null;
     }
 
     private FusedNodes? SemanticResiduals(GraphIndex index, ImmutableArray<bool> constant, Node node)

@@ -7,8 +7,14 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// One launch, ready to be put on a stream any number of times: kernel, grid, block, shared memory and arguments are settled, so launching
 /// allocates nothing and can be captured.
 /// </summary>
-internal abstract class CudaLaunch(KernelVariant variant, CudaKernel kernel, Dim3 grid, Dim3 block, int sharedBytes)
+internal abstract class CudaLaunch(KernelVariant variant, CudaKernel kernel, Dim3 grid, Dim3 block, int sharedBytes) : CudaWork
 {
+    public override string Call => Variant.Name;
+
+    public override string Name => Variant.ToString();
+
+    public override bool UsesTensorCores => Variant.UsesTensorCores;
+
     public KernelVariant Variant { get; } = variant;
 
     public CudaKernel Kernel { get; } = kernel;
@@ -19,14 +25,6 @@ internal abstract class CudaLaunch(KernelVariant variant, CudaKernel kernel, Dim
 
     /// <summary>Dynamic shared memory.</summary>
     public int SharedBytes { get; } = sharedBytes;
-
-    /// <summary>Compulsory traffic: inputs and weights read once, outputs written once.</summary>
-    public long Bytes { get; init; }
-
-    /// <summary>Floating-point operations, a multiply-add counting two.</summary>
-    public long Flops { get; init; }
-
-    public abstract void Launch(CudaStream stream);
 
     public override string ToString() => $"{Variant}, grid {Grid}, block {Block}, {SharedBytes} bytes of dynamic shared memory";
 }

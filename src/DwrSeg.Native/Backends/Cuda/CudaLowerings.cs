@@ -42,26 +42,57 @@ internal static class CudaLowerings
         return (binder, nodes) => row.Bind(binder, nodes);
     }
 
-    /// <summary>What memory for shared sums a step would like; nothing where it is no convolution.</summary>
+    /// <summary>What memory for shared sums a step would like, with any tile that can be chosen; nothing where it is no convolution.</summary>
     public static (long PartialBytes, int Tiles) WorkspaceFor(CudaBinder binder, ImmutableArray<Node> nodes)
     {
         if (nodes[0].Layer is not Conv2d || nodes.Count(n => n.Layer is Conv2d) > 1) return default;
         CudaConvolution c = ConvolutionOf(binder, nodes);
-        return binder.Element == CudaElement.Float32 ? ConvFfmaCuda.WorkspaceFor(binder.Device, c) : ConvMmaCuda.WorkspaceFor(binder.Device, c);
+        (long Bytes, int Tiles) largest = default;
+        IReadOnlyList<string?> candidates = binder.Device.Driver.HasClock ? [.. TilesFor(binder, c)] : [null];
+        foreach (string? tile in candidates)
+        {
+            (long bytes, int tiles) = binder.Element == CudaElement.Float32
+                ? ConvFfmaCuda.WorkspaceFor(binder.Device, c, tile) : ConvMmaCuda.WorkspaceFor(binder.Device, c, tile);
+            largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
+        }
+        return largest;
+    }
+
+    /// <summary>The ways in which such nodes can be computed on the device: this project's first, then cuBLASLt's, then cuDNN's.</summary>
+    public static IReadOnlyList<ConvWay> WaysFor(CudaBinder binder, ImmutableArray<Node> nodes)
+    {
+        CudaConvolution c = ConvolutionOf(binder, nodes);
+        var ways = new List<ConvWay>();
+        IReadOnlyList<string> tiles = IsOfImage(binder, nodes, c) ? [] : TilesFor(binder, c);
+        if (tiles.Count < 2) ways.Add(ConvWay.ByModel);
+        else ways.AddRange(tiles.Select(t => ConvWay.ByModel with { Tile = t }));
+        ways.AddRange(LibraryLowering.WaysFor(binder, nodes, c, ConvMaker.CublasLt));
+        ways.AddRange(LibraryLowering.WaysFor(binder, nodes, c, ConvMaker.Cudnn));
+        return ways;
+    }
+
+    /// <summary>The kernels of this project's ways.</summary>
+    public static IReadOnlyList<KernelVariant> VariantsFor(CudaBinder binder, ImmutableArray<Node> nodes)
+    {
+        CudaConvolution c = ConvolutionOf(binder, nodes);
+        if (IsOfImage(binder, nodes, c)) return [];
+        return binder.Element == CudaElement.Float32 ? ConvFfmaCuda.VariantsFor(binder.Device, c) : ConvMmaCuda.VariantsFor(binder.Device, c);
     }
 
     /// <summary>A convolution, then in any order at most one ReLU and one sum.</summary>
-    public static CudaStep BindConvolution(CudaBinder binder, ImmutableArray<Node> nodes)
+    public static CudaStep BindConvolution(CudaBinder binder, ImmutableArray<Node> nodes) => BindConvolution(binder, nodes, ConvWay.ByModel);
+
+    /// <summary>The same in a way that <see cref="WaysFor"/> lists.</summary>
+    public static CudaStep BindConvolution(CudaBinder binder, ImmutableArray<Node> nodes, ConvWay way)
     {
         CudaConvolution c = ConvolutionOf(binder, nodes);
-        if (nodes.Length - (c.Relu == CudaRelu.None ? 0 : 1) == 1 && nodes[0].Inputs[0].Channels == 3 && c is { Kernel: 3, Stride: 2, Residual: null })
-        {
-            if (ConvFirstCuda.Fits(binder.Device, c.X, new FirstOutput(c.Y, c.Relu != CudaRelu.None))) return BindImageConvolutions(binder, nodes);
-        }
+        if (way.Maker != ConvMaker.Native) return LibraryLowering.Bind(binder, nodes, c, way);
+        if (IsOfImage(binder, nodes, c)) return BindImageConvolutions(binder, nodes);
         bool exact = binder.Element == CudaElement.Float32;
         (CudaLaunch pack, CudaDeviceVariable<byte> packed) = Pack(binder, nodes[0], exact ? WeightOrder.Columns : WeightOrder.Rows);
         c = c with { Weights = packed.DevicePointer };
-        CudaLaunch run = exact ? ConvFfmaCuda.Prepare(binder.Kernels, c, binder.Workspace) : ConvMmaCuda.Prepare(binder.Kernels, c, binder.Workspace);
+        CudaLaunch run = exact
+            ? ConvFfmaCuda.Prepare(binder.Kernels, c, binder.Workspace, way.Tile) : ConvMmaCuda.Prepare(binder.Kernels, c, binder.Workspace, way.Tile);
         return binder.IsUpdated(nodes[0].Inputs[1]) ? new CudaStep([pack, run], [], [packed]) : new CudaStep([run], [pack], [packed]);
     }
 
@@ -83,7 +114,7 @@ internal static class CudaLowerings
         int channels = convs.Sum(c => c.Output.Channels);
         long RowBytes(int outputs) => PackWeightsCuda.ElementsOf(WeightOrder.Image, outputs, 9, 3) * binder.Element.Bytes();
         CudaDeviceVariable<byte> packed = binder.Allocate(RowBytes(channels));
-        var preparations = new List<CudaLaunch>();
+        var preparations = new List<CudaWork>();
         var owned = new List<IDisposable> { packed };
         CUdeviceptr biasAddress = default;
         CudaDeviceVariable<byte>? bias = convs[0].Inputs.Length == 3 && convs.Length > 1 ? binder.Allocate(channels * sizeof(float)) : null;
@@ -296,6 +327,14 @@ internal static class CudaLowerings
             binder.Stream));
         return new CudaStep([fold.Launch], [], [fold]);
     }
+
+    // The kernel for an image's three channels takes it.
+    private static bool IsOfImage(CudaBinder binder, ImmutableArray<Node> nodes, in CudaConvolution c) =>
+        nodes.Length - (c.Relu == CudaRelu.None ? 0 : 1) == 1 && nodes[0].Inputs[0].Channels == 3 && c is { Kernel: 3, Stride: 2, Residual: null }
+            && ConvFirstCuda.Fits(binder.Device, c.X, new FirstOutput(c.Y, c.Relu != CudaRelu.None));
+
+    private static IReadOnlyList<string> TilesFor(CudaBinder binder, in CudaConvolution c) =>
+        binder.Element == CudaElement.Float32 ? ConvFfmaCuda.TilesFor(c) : ConvMmaCuda.TilesFor(binder.Device, c);
 
     // The convolution without its packed weights.
     private static CudaConvolution ConvolutionOf(CudaBinder binder, ImmutableArray<Node> nodes)

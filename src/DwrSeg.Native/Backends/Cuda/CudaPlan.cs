@@ -10,7 +10,7 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// A graph covered with launches over one arena of device memory, captured as a CUDA graph that each run replays. The arena's tensors are
 /// announced to the driver where they are born and where they die, which an emulated one holds every access against.
 /// </summary>
-internal sealed class CudaPlan : IPlan
+internal sealed class CudaPlan : IPlan, ITensorPlaces
 {
     private const int GuardBytes = 256;
 
@@ -29,18 +29,21 @@ internal sealed class CudaPlan : IPlan
     private readonly bool _guarded;
     private CudaGraphExec? _captured;
 
-    public CudaPlan(LayerGraph graph, CudaStore store, KernelCache kernels, CudaElement element, PlanOptions options)
+    public CudaPlan(
+        LayerGraph graph, CudaStore store, KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, TimedChoices choices,
+        PlanOptions options)
     {
         (Graph, _store, _context, Element, _guarded) = (graph, store, kernels.Context, element, options.Guarded);
+        LibraryWorkspace = new LibraryWorkspace(_context);
         foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
-        IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_context.Device, element).Of(graph, options.Fuse);
+        IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CoverChooser(kernels, element, libraries, choices).Choose(graph, options.Fuse);
         IEnumerable<NodeOutput> folded = covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs);
         _lasting = [.. graph.Inputs, .. folded.Select(o => o.View.Tensor), .. graph.Outputs];
         List<IReadOnlyCollection<Tensor>> touched = [.. covers.Select(c => c.Touched())];
         touched.Insert(0, [.. graph.Inputs]);
         _memory = MemoryPlan.Create(touched, BytesOf, _lasting.Contains, _guarded ? GuardBytes : 0);
         _stream = new CudaStream(_context);
-        var binder = new CudaBinder(this, kernels, _stream);
+        var binder = new CudaBinder(graph, this, kernels, _stream, element, libraries);
         try
         {
             _arena = new CudaDeviceVariable<byte>(_context, Math.Max(_memory.Bytes, 1));
@@ -61,6 +64,7 @@ internal sealed class CudaPlan : IPlan
             if (largest.Tiles > 0) (_workspaceMemory, Workspace) = SplitWorkspace.Allocate(_stream, largest.Bytes, largest.Tiles);
             _constantSteps = [.. covers.Where(c => c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
             _steps = [.. covers.Where(c => !c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
+            LibraryWorkspace.Allocate();
             // In the memory plan step 0 is the caller's writing of the inputs.
             _positions = [.. covers.Index().Where(c => !c.Item.IsConstant).Select(c => c.Index + 1)];
             Covers = [.. covers.Where(c => !c.IsConstant).Select((c, i) => (c.Name, _steps[i].Launches))];
@@ -90,8 +94,11 @@ internal sealed class CudaPlan : IPlan
     /// <summary>Memory for sums that blocks share.</summary>
     public SplitWorkspace Workspace { get; }
 
-    /// <summary>The launches of each step.</summary>
-    public IReadOnlyList<(string Name, IReadOnlyList<CudaLaunch> Launches)> Covers { get; } = [];
+    /// <summary>Memory for library calls.</summary>
+    public LibraryWorkspace LibraryWorkspace { get; }
+
+    /// <summary>The launches and library calls of each step.</summary>
+    public IReadOnlyList<(string Name, IReadOnlyList<CudaWork> Launches)> Covers { get; } = [];
 
     /// <summary>Where a tensor's first element lies.</summary>
     public CUdeviceptr AddressOf(Tensor tensor)
@@ -101,11 +108,7 @@ internal sealed class CudaPlan : IPlan
     }
 
     /// <summary>A tensor as a map; vectors and weights are maps of fp32.</summary>
-    public DeviceMap MapOf(Tensor tensor)
-    {
-        Shape s = tensor.Shape;
-        return new DeviceMap(AddressOf(tensor), IsExact(tensor) ? CudaElement.Float32 : Element, s.N, s.H, s.W, s.C, s.C);
-    }
+    public DeviceMap MapOf(Tensor tensor) => PlacesOfTensors.MapOf(tensor, AddressOf(tensor), Element);
 
     public void Prepare()
     {
@@ -173,6 +176,7 @@ internal sealed class CudaPlan : IPlan
         _classMaps?.Dispose();
         _imageInput?.Dispose();
         _workspaceMemory?.Dispose();
+        LibraryWorkspace.Dispose();
         _arena?.Dispose();
         _stream.Dispose();
     }
@@ -201,7 +205,7 @@ internal sealed class CudaPlan : IPlan
     // It lives from step to step, not throughout.
     private bool IsPassing(Tensor tensor) => !_guarded && !_lasting.Contains(tensor);
 
-    private void Launch(IReadOnlyList<CudaLaunch> launches)
+    private void Launch(IReadOnlyList<CudaWork> launches)
     {
         for (int i = 0; i < launches.Count; i++) launches[i].Launch(_stream);
     }
@@ -225,9 +229,9 @@ internal sealed class CudaPlan : IPlan
     private MemoryPlan.Place PlaceOf(Tensor tensor) => _memory.Places.TryGetValue(tensor, out MemoryPlan.Place place) ? place
         : throw new InvalidOperationException($"'{tensor.Name}' is not in this plan: nothing uses it, or it lives inside a fused step.");
 
-    private static bool IsExact(Tensor tensor) => tensor.IsStored || tensor.Type == ElementType.Float32;
+    private static bool IsExact(Tensor tensor) => PlacesOfTensors.IsExact(tensor);
 
-    private long BytesOf(Tensor tensor) => tensor.Shape.Elements * (tensor.IsStored ? sizeof(float) : tensor.Type.Bytes(Element.Bytes()));
+    private long BytesOf(Tensor tensor) => PlacesOfTensors.BytesOf(tensor, Element);
 
     private static void RequireLength(Tensor tensor, int length)
     {

@@ -36,5 +36,7 @@ internal readonly record struct SplitWorkspace(CUdeviceptr Partials, long Partia
         return (memory, new SplitWorkspace(memory.DevicePointer, bytes, memory.DevicePointer + (ulong)bytes, tiles));
     }
 
+    public bool Holds((long PartialBytes, int Tiles) need) => need.Tiles <= Tiles && need.PartialBytes <= PartialBytes;
+
     public bool Holds(long tiles, int splits, int tileBytes) => tiles <= Tiles && tiles * splits * tileBytes <= PartialBytes;
 }

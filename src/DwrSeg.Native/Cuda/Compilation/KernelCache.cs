@@ -26,6 +26,9 @@ internal sealed class KernelCache(
     /// <summary>The architecture that kernels are compiled for.</summary>
     public NvrtcTarget Target => _compiler.Target;
 
+    /// <summary>The compiler's version.</summary>
+    public Version CompilerVersion => compiler.Version;
+
     /// <summary>How many kernels were compiled.</summary>
     public int Compiled => _compiler.Compiled;
 

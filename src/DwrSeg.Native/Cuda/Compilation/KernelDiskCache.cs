@@ -1,5 +1,3 @@
-using DwrSeg.Native.Formats;
-
 namespace DwrSeg.Native.Cuda.Compilation;
 
 /// <summary>
@@ -13,27 +11,22 @@ internal sealed class KernelDiskCache
 
     public const long DefaultMaxBytes = 256L << 20;
 
-    private const string Ending = ".dwrk";
-    private const long MaxEntryBytes = 64L << 20;
-    private static readonly TimeSpan LeftoverAge = TimeSpan.FromHours(1);
-
-    private readonly string _folder;
-    private readonly long _maxBytes;
-    private readonly Action<string>? _warn;
-    private readonly Lock _lock = new();
+    private readonly DiskCache _files;
 
     /// <param name="folder">The folder; made at the first write.</param>
     /// <param name="maxBytes">What its files may take together; the least recently used are deleted.</param>
     /// <param name="warn">Told once where the folder can't be used.</param>
     public KernelDiskCache(string folder, long maxBytes = DefaultMaxBytes, Action<string>? warn = null) =>
-        (_folder, _maxBytes, _warn) = (folder, maxBytes, warn);
+        _files = new DiskCache(folder, ".dwrk", maxBytes, "compiled kernels are not kept", warn);
 
     /// <summary>Why kernels are not kept; null while they are.</summary>
-    public string? Problem { get; private set; }
+    public string? Problem => _files.Problem;
 
     /// <summary>The user's cache: <c>DWRSEG_KERNEL_CACHE</c>, else the system's folder for caches.</summary>
-    public static KernelDiskCache ForUser(Action<string>? warn = null) =>
-        new(UserFolder(OperatingSystem.IsWindows(), Environment.GetEnvironmentVariable), warn: warn);
+    public static KernelDiskCache ForUser(Action<string>? warn = null) => new(UserFolder(), warn: warn);
+
+    /// <summary>The folder of the user's cache.</summary>
+    public static string UserFolder() => UserFolder(OperatingSystem.IsWindows(), Environment.GetEnvironmentVariable);
 
     internal static string UserFolder(bool windows, Func<string, string?> variable)
     {
@@ -48,126 +41,8 @@ internal sealed class KernelDiskCache
     }
 
     /// <summary>The kernel, if it is there whole. A file that is not is deleted.</summary>
-    public CompiledKernel? TryRead(KernelKey key)
-    {
-        if (Problem is not null) return null;
-        string path = PathOf(key);
-        try
-        {
-            if (!File.Exists(path)) return null;
-            byte[]? file = ReadShared(path);
-            if (file is not null && KernelEntry.Read(key, file) is { } kernel)
-            {
-                Touch(path);
-                return kernel;
-            }
-            File.Delete(path);
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            // Another process deleted it in between.
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            Disable(e.Message);
-        }
-        return null;
-    }
+    public CompiledKernel? TryRead(KernelKey key) => _files.TryRead(key.ToString(), file => KernelEntry.Read(key, file));
 
     /// <summary>Keeps a kernel, and deletes old ones where there is too much.</summary>
-    public void Write(KernelKey key, CompiledKernel kernel)
-    {
-        if (Problem is not null) return;
-        byte[] entry = KernelEntry.Write(key, kernel);
-        if (entry.Length > Math.Min(_maxBytes, MaxEntryBytes)) return;
-        try
-        {
-            MakeFolder();
-            AtomicFile.Write(PathOf(key), stream => stream.Write(entry));
-            Evict();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            Disable(e.Message);
-        }
-    }
-
-    private string PathOf(KernelKey key) => Path.Combine(_folder, key + Ending);
-
-    private static byte[]? ReadShared(string path)
-    {
-        // Another process may replace or delete it meanwhile; this one goes on reading what it opened.
-        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
-        if (stream.Length > MaxEntryBytes) return null;
-        var file = new byte[stream.Length];
-        return stream.ReadAtLeast(file, file.Length, throwOnEndOfStream: false) == file.Length ? file : null;
-    }
-
-    // File systems seldom note reads themselves.
-    private static void Touch(string path)
-    {
-        try
-        {
-            File.SetLastAccessTimeUtc(path, DateTime.UtcNow);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            // A shared, read-only cache is fine: it only ages.
-        }
-    }
-
-    private void MakeFolder()
-    {
-        if (Directory.Exists(_folder)) return;
-        // Machine code that this process will run: for no one else to write.
-        if (OperatingSystem.IsWindows()) Directory.CreateDirectory(_folder);
-        else Directory.CreateDirectory(_folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-    }
-
-    private void Evict()
-    {
-        lock (_lock)
-        {
-            var folder = new DirectoryInfo(_folder);
-            foreach (FileInfo leftover in folder.EnumerateFiles("*.tmp"))
-            {
-                // A process killed while it wrote; a younger one may still be written.
-                if (DateTime.UtcNow - leftover.LastWriteTimeUtc > LeftoverAge) TryDelete(leftover);
-            }
-            var entries = new List<(FileInfo File, DateTime Used, long Bytes)>();
-            foreach (FileInfo file in folder.EnumerateFiles("*" + Ending))
-            {
-                if (file.Exists) entries.Add((file, file.LastAccessTimeUtc, file.Length));
-            }
-            long total = entries.Sum(e => e.Bytes);
-            foreach ((FileInfo file, _, long bytes) in entries.OrderBy(e => e.Used))
-            {
-                if (total <= _maxBytes) break;
-                TryDelete(file);
-                total -= bytes;
-            }
-        }
-    }
-
-    private static void TryDelete(FileInfo file)
-    {
-        try
-        {
-            file.Delete();
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            // In use, or gone already.
-        }
-    }
-
-    private void Disable(string why)
-    {
-        lock (_lock)
-        {
-            if (Problem is not null) return;
-            Problem = $"compiled kernels are not kept: {why}. {FolderVariable} names another folder.";
-        }
-        _warn?.Invoke(Problem);
-    }
+    public void Write(KernelKey key, CompiledKernel kernel) => _files.Write(key.ToString(), KernelEntry.Write(key, kernel));
 }

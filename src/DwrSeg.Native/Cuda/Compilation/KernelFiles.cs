@@ -1,4 +1,6 @@
 using System.Reflection;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.RegularExpressions;
 
 namespace DwrSeg.Native.Cuda.Compilation;
@@ -19,6 +21,12 @@ internal sealed partial class KernelFiles(Func<string, string?> read)
             .Where(n => n.StartsWith(ResourceFolder, StringComparison.Ordinal) && n.EndsWith(".cu", StringComparison.Ordinal))
             .Select(Path.GetFileNameWithoutExtension).Order(StringComparer.Ordinal)!,
     ];
+
+    /// <summary>SHA-256 over all embedded files: another one where any kernel or header is.</summary>
+    public static string EmbeddedHash { get; } = HashOfResources();
+
+    /// <summary>A file's text; null where there is none.</summary>
+    public string? Text(string name) => read(name);
 
     /// <summary>A kernel's text.</summary>
     /// <exception cref="ArgumentException">There is no such kernel.</exception>
@@ -46,6 +54,18 @@ internal sealed partial class KernelFiles(Func<string, string?> read)
                 Collect(header);
             }
         }
+    }
+
+    private static string HashOfResources()
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (string name in typeof(KernelFiles).Assembly.GetManifestResourceNames()
+            .Where(n => n.StartsWith(ResourceFolder, StringComparison.Ordinal)).Order(StringComparer.Ordinal))
+        {
+            string text = ReadResource(name[ResourceFolder.Length..])!;
+            hash.AppendData(Encoding.UTF8.GetBytes($"{name} {text.Length} {text}"));
+        }
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
     private static string? ReadResource(string name)

@@ -14,6 +14,9 @@ internal unsafe interface ICudaDriver
     /// <summary>What it is, for messages: the library's path, or the emulator's name.</summary>
     string Description { get; }
 
+    /// <summary>Whether its events tell a device's time, so that something may be chosen by it.</summary>
+    bool HasClock { get; }
+
     CUresult Init(uint flags);
 
     /// <summary>1000 · major + 10 · minor of the newest CUDA that the driver knows.</summary>

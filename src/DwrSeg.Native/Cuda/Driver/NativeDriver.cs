@@ -32,6 +32,8 @@ internal sealed unsafe class NativeDriver : ICudaDriver
 
     public string Description { get; }
 
+    public bool HasClock => true;
+
     /// <summary>Checks a driver library before anything is called in it.</summary>
     /// <exception cref="CudaException">It lacks a call that this project needs; the message names it and the driver to install.</exception>
     internal static void CheckEntryPoints(string library, Predicate<string> has)

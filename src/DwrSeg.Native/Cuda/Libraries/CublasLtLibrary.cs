@@ -1,10 +1,9 @@
-using System.Runtime.InteropServices;
 using DwrSeg.Native.Cuda.Driver;
 
 namespace DwrSeg.Native.Cuda.Libraries;
 
 /// <summary>cuBLASLt 11 to 13, where it is there.</summary>
-internal sealed partial class CublasLtLibrary
+internal sealed unsafe class CublasLtLibrary : ICublasLt
 {
     private CublasLtLibrary(string location, Version version) => (Location, Version) = (location, version);
 
@@ -17,7 +16,7 @@ internal sealed partial class CublasLtLibrary
     {
         NativeLibraryResult library = NativeLibraries.Find(NativeLibraries.CublasLt);
         problem = library.Problem;
-        return library.Handle == 0 ? null : new CublasLtLibrary(library.Location, VersionOf((long)cublasLtGetVersion()));
+        return library.Handle == 0 ? null : new CublasLtLibrary(library.Location, VersionOf((long)CublasLtApi.cublasLtGetVersion()));
     }
 
     /// <summary>1000 · major + 100 · minor up to 11, 10000 · major + 100 · minor from 12 on.</summary>
@@ -29,36 +28,37 @@ internal sealed partial class CublasLtLibrary
         return new Version((int)(number / unit), (int)(number % unit / 100), (int)(number % 100));
     }
 
-    /// <summary>Makes what all its calls need.</summary>
-    public CublasLtHandle CreateHandle(CudaContext context)
-    {
-        using ContextScope scope = context.Enter();
-        int status = cublasLtCreate(out nint handle);
-        if (status == 0)
-        {
-            return new CublasLtHandle(context, handle, static (_, value) => cublasLtDestroy(value) == 0 ? CUresult.Success : CUresult.Unknown);
-        }
-        throw new CudaException(
-            $"cublasLtCreate failed with status {status}. cuBLASLt {Version} ({Location}) needs a driver of its CUDA version.",
-            nameof(cublasLtCreate), status, "");
-    }
+    public int Create(out nint handle) => CublasLtApi.cublasLtCreate(out handle);
 
-    [LibraryImport(NativeLibraries.CublasLt)]
-    private static partial nuint cublasLtGetVersion();
+    public int Destroy(nint handle) => CublasLtApi.cublasLtDestroy(handle);
 
-    [LibraryImport(NativeLibraries.CublasLt)]
-    private static partial int cublasLtCreate(out nint handle);
+    public int MatmulDescCreate(out nint product, CublasLtCompute compute, CublasLtDataType scaleType) =>
+        CublasLtApi.cublasLtMatmulDescCreate(out product, compute, scaleType);
 
-    [LibraryImport(NativeLibraries.CublasLt)]
-    private static partial int cublasLtDestroy(nint handle);
-}
+    public int MatmulDescDestroy(nint product) => CublasLtApi.cublasLtMatmulDescDestroy(product);
 
-/// <summary>A cuBLASLt handle of a context.</summary>
-internal sealed class CublasLtHandle(CudaContext context, nint value, CudaHandle.Destroyer destroy) : IDisposable
-{
-    private readonly CudaHandle _handle = new(context.Handle, value, destroy, awaitsDevice: true);
+    public int MatmulDescSetAttribute(nint product, CublasLtProductAttribute attribute, void* value, nuint bytes) =>
+        CublasLtApi.cublasLtMatmulDescSetAttribute(product, attribute, value, bytes);
 
-    public nint Value => _handle.Value;
+    public int MatrixLayoutCreate(out nint layout, CublasLtDataType type, ulong rows, ulong columns, long leadingDimension) =>
+        CublasLtApi.cublasLtMatrixLayoutCreate(out layout, type, rows, columns, leadingDimension);
 
-    public void Dispose() => _handle.Dispose();
+    public int MatrixLayoutDestroy(nint layout) => CublasLtApi.cublasLtMatrixLayoutDestroy(layout);
+
+    public int MatmulPreferenceCreate(out nint preference) => CublasLtApi.cublasLtMatmulPreferenceCreate(out preference);
+
+    public int MatmulPreferenceDestroy(nint preference) => CublasLtApi.cublasLtMatmulPreferenceDestroy(preference);
+
+    public int MatmulPreferenceSetAttribute(nint preference, CublasLtPreferenceAttribute attribute, void* value, nuint bytes) =>
+        CublasLtApi.cublasLtMatmulPreferenceSetAttribute(preference, attribute, value, bytes);
+
+    public int MatmulAlgoGetHeuristic(
+        nint handle, nint product, nint a, nint b, nint c, nint d, nint preference, int requested, CublasLtHeuristic* results, out int returned) =>
+        CublasLtApi.cublasLtMatmulAlgoGetHeuristic(handle, product, a, b, c, d, preference, requested, results, out returned);
+
+    public int Matmul(
+        nint handle, nint product, float* alpha, CUdeviceptr a, nint aLayout, CUdeviceptr b, nint bLayout, float* beta, CUdeviceptr c, nint cLayout,
+        CUdeviceptr d, nint dLayout, CublasLtAlgorithm* algorithm, CUdeviceptr workspace, nuint workspaceBytes, CUstream stream) =>
+        CublasLtApi.cublasLtMatmul(
+            handle, product, alpha, a, aLayout, b, bLayout, beta, c, cLayout, d, dLayout, algorithm, workspace, workspaceBytes, stream);
 }

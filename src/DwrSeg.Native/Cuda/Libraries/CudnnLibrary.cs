@@ -1,10 +1,11 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using DwrSeg.Native.Cuda.Driver;
 
 namespace DwrSeg.Native.Cuda.Libraries;
 
 /// <summary>cuDNN 8 or 9, where it is there.</summary>
-internal sealed unsafe partial class CudnnLibrary
+internal sealed unsafe class CudnnLibrary : ICudnn
 {
     private CudnnLibrary(string location, Version version) => (Location, Version) = (location, version);
 
@@ -18,7 +19,7 @@ internal sealed unsafe partial class CudnnLibrary
         NativeLibraryResult library = NativeLibraries.Find(NativeLibraries.Cudnn);
         problem = library.Problem;
         if (library.Handle == 0) return null;
-        Version version = VersionOf((long)cudnnGetVersion());
+        Version version = VersionOf((long)CudnnApi.cudnnGetVersion());
         if (version.Major is 8 or 9) return new CudnnLibrary(library.Location, version);
         problem = $"{library.Location} is cuDNN {version}; install cuDNN 9 or 8";
         return null;
@@ -31,37 +32,88 @@ internal sealed unsafe partial class CudnnLibrary
         return new Version((int)(number / unit), (int)(number % unit / 100), (int)(number % 100));
     }
 
-    /// <summary>Makes what all its calls need.</summary>
-    public CudnnHandle CreateHandle(CudaContext context)
+    public string GetErrorString(int status)
     {
-        using ContextScope scope = context.Enter();
-        int status = cudnnCreate(out nint handle);
-        if (status == 0) return new CudnnHandle(context, handle, static (_, value) => cudnnDestroy(value) == 0 ? CUresult.Success : CUresult.Unknown);
-        string text = Marshal.PtrToStringUTF8((nint)cudnnGetErrorString(status)) ?? "unknown status";
-        throw new CudaException(
-            $"cudnnCreate failed: {text} ({status}). cuDNN {Version} ({Location}) needs all its libraries beside it, and a driver of its CUDA version.",
-            nameof(cudnnCreate), status, text);
+        string text = Marshal.PtrToStringUTF8((nint)CudnnApi.cudnnGetErrorString(status)) ?? "no explanation";
+        if (Version.Major < 9) return text;
+        const int Most = 1024;
+        byte* message = stackalloc byte[Most];
+        message[0] = 0;
+        CudnnApi.cudnnGetLastErrorString(message, Most);
+        string more = Encoding.UTF8.GetString(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(message)).ReplaceLineEndings(" ").Trim();
+        return more.Length == 0 ? text : $"{text}: {more}";
     }
 
-    [LibraryImport(NativeLibraries.Cudnn)]
-    private static partial nuint cudnnGetVersion();
+    public int Create(out nint handle) => CudnnApi.cudnnCreate(out handle);
 
-    [LibraryImport(NativeLibraries.Cudnn)]
-    private static partial byte* cudnnGetErrorString(int status);
+    public int Destroy(nint handle) => CudnnApi.cudnnDestroy(handle);
 
-    [LibraryImport(NativeLibraries.Cudnn)]
-    private static partial int cudnnCreate(out nint handle);
+    public int SetStream(nint handle, CUstream stream) => CudnnApi.cudnnSetStream(handle, stream);
 
-    [LibraryImport(NativeLibraries.Cudnn)]
-    private static partial int cudnnDestroy(nint handle);
-}
+    public int CreateTensorDescriptor(out nint descriptor) => CudnnApi.cudnnCreateTensorDescriptor(out descriptor);
 
-/// <summary>A cuDNN handle of a context; for one thread at a time.</summary>
-internal sealed class CudnnHandle(CudaContext context, nint value, CudaHandle.Destroyer destroy) : IDisposable
-{
-    private readonly CudaHandle _handle = new(context.Handle, value, destroy, awaitsDevice: true);
+    public int DestroyTensorDescriptor(nint descriptor) => CudnnApi.cudnnDestroyTensorDescriptor(descriptor);
 
-    public nint Value => _handle.Value;
+    public int SetTensor4dDescriptorEx(
+        nint descriptor, CudnnDataType type, int n, int c, int h, int w, int nStride, int cStride, int hStride, int wStride) =>
+        CudnnApi.cudnnSetTensor4dDescriptorEx(descriptor, type, n, c, h, w, nStride, cStride, hStride, wStride);
 
-    public void Dispose() => _handle.Dispose();
+    public int CreateFilterDescriptor(out nint descriptor) => CudnnApi.cudnnCreateFilterDescriptor(out descriptor);
+
+    public int DestroyFilterDescriptor(nint descriptor) => CudnnApi.cudnnDestroyFilterDescriptor(descriptor);
+
+    public int SetFilter4dDescriptor(nint descriptor, CudnnDataType type, CudnnTensorFormat format, int k, int c, int h, int w) =>
+        CudnnApi.cudnnSetFilter4dDescriptor(descriptor, type, format, k, c, h, w);
+
+    public int CreateConvolutionDescriptor(out nint descriptor) => CudnnApi.cudnnCreateConvolutionDescriptor(out descriptor);
+
+    public int DestroyConvolutionDescriptor(nint descriptor) => CudnnApi.cudnnDestroyConvolutionDescriptor(descriptor);
+
+    public int SetConvolution2dDescriptor(
+        nint descriptor, int padH, int padW, int strideH, int strideW, int dilationH, int dilationW, CudnnConvolutionMode mode, CudnnDataType compute) =>
+        CudnnApi.cudnnSetConvolution2dDescriptor(descriptor, padH, padW, strideH, strideW, dilationH, dilationW, mode, compute);
+
+    public int SetConvolutionMathType(nint descriptor, CudnnMathType math) => CudnnApi.cudnnSetConvolutionMathType(descriptor, math);
+
+    public int SetConvolutionGroupCount(nint descriptor, int groups) => CudnnApi.cudnnSetConvolutionGroupCount(descriptor, groups);
+
+    public int CreateActivationDescriptor(out nint descriptor) => CudnnApi.cudnnCreateActivationDescriptor(out descriptor);
+
+    public int DestroyActivationDescriptor(nint descriptor) => CudnnApi.cudnnDestroyActivationDescriptor(descriptor);
+
+    public int SetActivationDescriptor(nint descriptor, CudnnActivation mode, CudnnNan nan, double coefficient) =>
+        CudnnApi.cudnnSetActivationDescriptor(descriptor, mode, nan, coefficient);
+
+    public int CreatePoolingDescriptor(out nint descriptor) => CudnnApi.cudnnCreatePoolingDescriptor(out descriptor);
+
+    public int DestroyPoolingDescriptor(nint descriptor) => CudnnApi.cudnnDestroyPoolingDescriptor(descriptor);
+
+    public int SetPooling2dDescriptor(
+        nint descriptor, CudnnPooling mode, CudnnNan nan, int windowH, int windowW, int padH, int padW, int strideH, int strideW) =>
+        CudnnApi.cudnnSetPooling2dDescriptor(descriptor, mode, nan, windowH, windowW, padH, padW, strideH, strideW);
+
+    public int GetConvolutionForwardAlgorithm(
+        nint handle, nint x, nint filter, nint convolution, nint y, int requested, out int returned, CudnnAlgorithmPerformance* results) =>
+        CudnnApi.cudnnGetConvolutionForwardAlgorithm_v7(handle, x, filter, convolution, y, requested, out returned, results);
+
+    public int GetConvolutionForwardWorkspaceSize(
+        nint handle, nint x, nint filter, nint convolution, nint y, CudnnAlgorithm algorithm, out nuint bytes) =>
+        CudnnApi.cudnnGetConvolutionForwardWorkspaceSize(handle, x, filter, convolution, y, algorithm, out bytes);
+
+    public int ConvolutionForward(
+        nint handle, float* alpha, nint xDescriptor, CUdeviceptr x, nint filterDescriptor, CUdeviceptr filter, nint convolution, CudnnAlgorithm algorithm,
+        CUdeviceptr workspace, nuint workspaceBytes, float* beta, nint yDescriptor, CUdeviceptr y) =>
+        CudnnApi.cudnnConvolutionForward(
+            handle, alpha, xDescriptor, x, filterDescriptor, filter, convolution, algorithm, workspace, workspaceBytes, beta, yDescriptor, y);
+
+    public int ConvolutionBiasActivationForward(
+        nint handle, float* alpha1, nint xDescriptor, CUdeviceptr x, nint filterDescriptor, CUdeviceptr filter, nint convolution, CudnnAlgorithm algorithm,
+        CUdeviceptr workspace, nuint workspaceBytes, float* alpha2, nint zDescriptor, CUdeviceptr z, nint biasDescriptor, CUdeviceptr bias, nint activation,
+        nint yDescriptor, CUdeviceptr y) =>
+        CudnnApi.cudnnConvolutionBiasActivationForward(
+            handle, alpha1, xDescriptor, x, filterDescriptor, filter, convolution, algorithm, workspace, workspaceBytes, alpha2, zDescriptor, z,
+            biasDescriptor, bias, activation, yDescriptor, y);
+
+    public int PoolingForward(nint handle, nint pooling, float* alpha, nint xDescriptor, CUdeviceptr x, float* beta, nint yDescriptor, CUdeviceptr y) =>
+        CudnnApi.cudnnPoolingForward(handle, pooling, alpha, xDescriptor, x, beta, yDescriptor, y);
 }

@@ -48,7 +48,13 @@ internal sealed class DeviceConvolution : IDisposable
     private readonly double[] _biases;
     private readonly Doubles _added;
 
-    public DeviceConvolution(KernelDevice device, Random random, CudaElement element, ConvolutionCase c, bool aligned = false)
+    /// <param name="device">Where.</param>
+    /// <param name="random">What fills it.</param>
+    /// <param name="element">The maps' type.</param>
+    /// <param name="c">What it is like.</param>
+    /// <param name="aligned">Maps without gaps, on 16 bytes.</param>
+    /// <param name="onVectors">Maps on 16 bytes, with or without gaps.</param>
+    public DeviceConvolution(KernelDevice device, Random random, CudaElement element, ConvolutionCase c, bool aligned = false, bool onVectors = false)
     {
         (_device, _case) = (device, c);
         X = Slice((c.N, c.H, c.W, c.Inputs));
@@ -69,7 +75,8 @@ internal sealed class DeviceConvolution : IDisposable
         };
 
         DeviceSlice Slice((int N, int H, int W, int C) shape) =>
-            Keep(aligned ? new DeviceSlice(device, element, shape) : DeviceSlice.Random(random, device, element, shape));
+            Keep(aligned ? new DeviceSlice(device, element, shape)
+                : onVectors ? DeviceSlice.RandomOnVectors(random, device, element, shape) : DeviceSlice.Random(random, device, element, shape));
     }
 
     public DeviceSlice X { get; }
@@ -80,6 +87,9 @@ internal sealed class DeviceConvolution : IDisposable
 
     /// <summary>(O, K, K, I).</summary>
     public double[] Weights { get; }
+
+    /// <summary>[outputs], or a border bias's table; zeros where there is none.</summary>
+    public double[] Biases => _biases;
 
     public CudaConvolution Arguments { get; }
 

@@ -52,6 +52,16 @@ internal sealed class DeviceSlice : IDisposable
         };
     }
 
+    /// <summary>A slice on whole vectors, with neighbours or without.</summary>
+    public static DeviceSlice RandomOnVectors(Random random, KernelDevice device, CudaElement element, (int N, int H, int W, int C) shape)
+    {
+        int vector = element.PerVector();
+        int rest = (vector - shape.C % vector) % vector;
+        return random.Next(2) == 0
+            ? new DeviceSlice(device, element, shape)
+            : new DeviceSlice(device, element, shape, random.Next(3) * vector, rest + random.Next(3) * vector);
+    }
+
     /// <summary>Fills the slice with random values that its type holds exactly, and gives them.</summary>
     public Doubles Randomise(Random random, double magnitude = 1)
     {

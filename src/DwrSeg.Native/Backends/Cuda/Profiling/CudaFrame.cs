@@ -4,11 +4,15 @@ using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda.Profiling;
 
-/// <summary>A launch and what it is there for.</summary>
+/// <summary>A launch, or a library's call in place of one, and what it is there for.</summary>
 /// <param name="Step">The plan's step, such as <c>conv3x3+relu</c>.</param>
 /// <param name="Layer">The first layer of the step, or of the launch's part of it.</param>
-/// <param name="Launch">The launch.</param>
-internal sealed record FrameLaunch(string Step, string Layer, CudaLaunch Launch);
+/// <param name="Work">The launch or call.</param>
+internal sealed record FrameLaunch(string Step, string Layer, CudaWork Work)
+{
+    /// <summary>The launch; null for a library's call.</summary>
+    public CudaLaunch? Launch => Work as CudaLaunch;
+}
 
 /// <summary>
 /// A frame from the image in device memory to its class map: preprocessing, a plan's launches, class map, each of which can also be put on

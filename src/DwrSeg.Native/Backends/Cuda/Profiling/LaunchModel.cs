@@ -68,6 +68,10 @@ internal static class LaunchModel
     // Schedulers of a multiprocessor, each issuing one instruction of a warp in a cycle.
     private const int IssuesPerCycle = 4;
 
+    /// <summary>The floor of what may be a library's call, whose blocks are its own affair.</summary>
+    public static LaunchTime Of(GpuLimits gpu, CudaWork work) =>
+        Of(gpu, work.Bytes, work.Flops, work.UsesTensorCores, gpu.Multiprocessors, threads: 1, residentBlocks: 1, counts: null);
+
     /// <param name="gpu">The card.</param>
     /// <param name="launch">The launch: its grid, block, compulsory bytes and flops.</param>
     /// <param name="residentBlocks">Blocks that a multiprocessor holds at a time.</param>

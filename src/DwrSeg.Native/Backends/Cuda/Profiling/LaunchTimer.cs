@@ -34,11 +34,11 @@ internal sealed class LaunchTimer(CudaStream stream, LaunchTimerOptions options)
 
     /// <summary>Seconds of one launch.</summary>
     /// <param name="name">The range that a profiler's time line shows.</param>
-    /// <param name="launch">The launch.</param>
-    public double Measure(string name, CudaLaunch launch)
+    /// <param name="work">The launch, or a library's call.</param>
+    public double Measure(string name, CudaWork work)
     {
         using NvtxRange range = Nvtx.Instance.Begin(name);
-        return Measure(launch.Launch);
+        return Measure(work.Launch);
     }
 
     /// <summary>Seconds of work that can be captured.</summary>

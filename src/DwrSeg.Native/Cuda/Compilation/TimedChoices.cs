@@ -1,0 +1,56 @@
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+using System.Text;
+
+namespace DwrSeg.Native.Cuda.Compilation;
+
+/// <summary>
+/// What was found to be the fastest way to do something on a device, by a key that names all it depends on; kept in memory and, where there is a
+/// folder, beside the compiled kernels for later processes.
+/// </summary>
+/// <param name="folder">The folder; null for none.</param>
+/// <param name="maxBytes">What its files may take together; the least recently used are deleted.</param>
+internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.DefaultMaxBytes)
+{
+    /// <summary>Some ten thousand choices.</summary>
+    public const long DefaultMaxBytes = 2L << 20;
+
+    private const int FormatVersion = 1;
+
+    private readonly ConcurrentDictionary<string, string> _known = new();
+    private readonly DiskCache? _files = folder is null ? null : new DiskCache(folder, ".dwrt", maxBytes, "timed choices are not kept");
+
+    /// <summary>How often each candidate runs in one measurement.</summary>
+    public int Repetitions { get; init; } = 10;
+
+    /// <summary>Measurements of each candidate, of which the median counts.</summary>
+    public int Rounds { get; init; } = 5;
+
+    private static ReadOnlySpan<byte> Magic => "DWRT"u8;
+
+    /// <summary>The user's, in the folder of <see cref="KernelDiskCache"/>.</summary>
+    public static TimedChoices ForUser() => new(KernelDiskCache.UserFolder());
+
+    /// <summary>The choice; null where there is none.</summary>
+    public string? Find(string key)
+    {
+        if (_known.TryGetValue(key, out string? choice)) return choice;
+        byte[] hash = HashOf(key);
+        choice = _files?.TryRead(
+            Convert.ToHexStringLower(hash),
+            file => SealedEntry.Open(Magic, FormatVersion, hash, file) is { } content ? Encoding.UTF8.GetString(content) : null);
+        if (choice is not null) _known.TryAdd(key, choice);
+        return choice;
+    }
+
+    /// <summary>Keeps a choice, in place of an older one of the key.</summary>
+    public void Remember(string key, string choice)
+    {
+        _known[key] = choice;
+        if (_files is null) return;
+        byte[] hash = HashOf(key);
+        _files.Write(Convert.ToHexStringLower(hash), SealedEntry.Seal(Magic, FormatVersion, hash, Encoding.UTF8.GetBytes(choice)));
+    }
+
+    private static byte[] HashOf(string key) => SHA256.HashData(Encoding.UTF8.GetBytes(key));
+}

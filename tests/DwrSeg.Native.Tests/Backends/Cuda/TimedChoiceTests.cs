@@ -1,0 +1,360 @@
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
+using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Cuda.Libraries;
+using DwrSeg.Native.Graph;
+using DwrSeg.Native.Graph.Passes;
+using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Cuda.Libraries;
+using DwrSeg.Native.Tests.Formats;
+using DwrSeg.Native.Tests.Models;
+using DwrSeg.PtxEmulator;
+using DwrSeg.PtxEmulator.Driver;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Backends.Cuda;
+
+/// <summary>What wins where events tell a time, which the emulated device's planted clock does.</summary>
+public sealed class TimedChoiceTests : IDisposable
+{
+    // Shared memory of conv_mma's 128x128 tile, which no model takes for a handful of pixels.
+    private const uint LargestTile = 98304;
+
+    private readonly TemporaryFolder _folder = new();
+
+    /// <summary>A device whose kernels and libraries take planted times, in milliseconds.</summary>
+    private sealed class Machine : IDisposable
+    {
+        private readonly EmulatedDriver _driver;
+        private readonly FaultInjectingDriver _counted;
+        private readonly TimedChoices _choices;
+
+        public Machine(Func<LaunchStatistics, double> launch, string? folder = null, int repetitions = 1)
+        {
+            _driver = new EmulatedDriver(new EmulatedDriverOptions { LaunchMilliseconds = launch });
+            _counted = FaultInjectingDriver.Wrap(_driver);
+            _choices = new TimedChoices(folder) { Repetitions = repetitions, Rounds = 3 };
+        }
+
+        public double CudnnMilliseconds { get; init; } = 10;
+
+        public double CublasLtMilliseconds { get; init; } = 10;
+
+        public SliceSupport Slices { get; init; }
+
+        /// <summary>A call of cuDNN's that fails.</summary>
+        public string? Broken { get; init; }
+
+        /// <summary>How cuDNN behaves in a capture: well, by refusing it or by breaking it.</summary>
+        public (bool Refuses, bool Breaks) Capture { get; init; }
+
+        public uint LeastAlignment { get; init; } = 16;
+
+        /// <summary>Times that were asked for.</summary>
+        public int Timings => _counted.Calls.Count(c => c == nameof(ICudaDriver.EventElapsedTime));
+
+        public LiveObjects Live => _driver.Live;
+
+        public CudaBackend Open(ConvolutionChoice choice = ConvolutionChoice.Auto)
+        {
+            var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks };
+            if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
+            var cublasLt = new CublasLtDouble(_driver, LeastAlignment) { Milliseconds = rank => CublasLtMilliseconds / (rank + 1) };
+            return new CudaBackend(
+                "emulated", _counted.Driver, 0, CudaElement.Float16, wantsPtx: true, choice, new ConvolutionLibraries.Found(cudnn, "", cublasLt, ""), _choices);
+        }
+
+        /// <summary>The work of all steps of a graph.</summary>
+        public CudaWork[] Works(LayerGraph graph, ConvolutionChoice choice = ConvolutionChoice.Auto)
+        {
+            using CudaBackend backend = Open(choice);
+            using ITensorStore store = backend.CreateStore();
+            using var plan = (CudaPlan)backend.Compile(graph, store);
+            return [.. plan.Covers.SelectMany(c => c.Launches)];
+        }
+
+        public void Dispose() => _driver.Dispose();
+    }
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void FastestTileWins()
+    {
+        using var slow = new Machine(l => l.Shape.DynamicSharedBytes == LargestTile ? 3 : 2);
+        using var fast = new Machine(l => l.Shape.DynamicSharedBytes == LargestTile ? 1 : 2);
+        Assert.DoesNotContain("TILE_M=128 TILE_N=128", Assert.Single(slow.Works(Convolution(3))).Name, StringComparison.Ordinal);
+        Assert.Contains("TILE_M=128 TILE_N=128", Assert.Single(fast.Works(Convolution(3))).Name, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(3, 1, 10, "cudnnConvolutionBiasActivationForward")]
+    [InlineData(1, 1, 10, "cudnnConvolutionBiasActivationForward")]
+    [InlineData(1, 3, 3, "cublasLtMatmul 1")] // the second algorithm takes half of the first one's time
+    [InlineData(1, 3, 6, "conv_mma")]
+    public void FastestLibraryWins(int kernel, double cudnn, double cublasLt, string winner)
+    {
+        using var machine = new Machine(_ => 2, repetitions: 3) { CudnnMilliseconds = cudnn, CublasLtMilliseconds = cublasLt };
+        Assert.StartsWith(winner, Assert.Single(machine.Works(Convolution(kernel))).Name, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("Create", false, false)]
+    [InlineData("SetFilter4dDescriptor", false, false)]
+    [InlineData("GetConvolutionForwardAlgorithm", false, false)]
+    [InlineData("ConvolutionBiasActivationForward", false, false)]
+    [InlineData(null, true, false)]
+    [InlineData(null, false, true)]
+    public void LibraryThatIsBrokenIsPassedOver(string? call, bool refusesCapture, bool breaksCapture)
+    {
+        using var machine = new Machine(_ => 2) { CudnnMilliseconds = 1, Broken = call, Capture = (refusesCapture, breaksCapture) };
+        Assert.IsType<CudaLaunch>(Assert.Single(machine.Works(Convolution(3))), exactMatch: false);
+        Assert.Equal(default, machine.Live);
+    }
+
+    [Fact]
+    public void NativeTakesNoLibraryHoweverFast()
+    {
+        using var machine = new Machine(_ => 2) { CudnnMilliseconds = 1, CublasLtMilliseconds = 1 };
+        Assert.IsType<CudaLaunch>(Assert.Single(machine.Works(Convolution(1), ConvolutionChoice.Native)), exactMatch: false);
+        Assert.True(machine.Timings > 0, "tiles are timed all the same");
+    }
+
+    [Fact]
+    public void CudnnIsTakenHoweverSlow()
+    {
+        using var machine = new Machine(_ => 2);
+        Assert.IsType<CudnnConvolution>(Assert.Single(machine.Works(Convolution(3), ConvolutionChoice.Cudnn)));
+        Assert.IsType<CublasLtProduct>(Assert.Single(machine.Works(Convolution(1), ConvolutionChoice.Cudnn)));
+    }
+
+    [Fact]
+    public void CudnnTakesOverWhereCublasLtCannot()
+    {
+        using var machine = new Machine(_ => 2) { LeastAlignment = 512 };
+        Assert.IsType<CudnnConvolution>(Assert.Single(machine.Works(Convolution(1), ConvolutionChoice.Cudnn)));
+    }
+
+    [Theory]
+    [InlineData("Taken", 0.1, 1)]
+    [InlineData("Refused", 0.1, 3)]
+    [InlineData("RefusedLate", 0.1, 3)]
+    [InlineData("Refused", 0.6, 0)] // the copies cost more than cuDNN saves
+    public void CopiesOfSlicesCount(string slices, double copy, int works)
+    {
+        using var machine = new Machine(l => l.Kernel == "scaled_copy" ? copy : 2) { CudnnMilliseconds = 1, Slices = Enum.Parse<SliceSupport>(slices) };
+        // One launch fills the rest of y.
+        CudaWork[] chosen = machine.Works(Sliced());
+        Assert.Equal(works, chosen.Any(w => w is CudnnConvolution) ? chosen.Length - 1 : 0);
+    }
+
+    [Theory]
+    [InlineData(1.5, true)]
+    [InlineData(2.5, false)]
+    public void ModuleAndItsPartsCompete(double fused, bool isFused)
+    {
+        using var machine = new Machine(l => l.Kernel == "sir_mma" ? fused : 1);
+        CudaWork[] works = machine.Works(Module());
+        Assert.Equal(isFused ? 1 : 2, works.Length);
+        Assert.Equal(isFused, works[0].Name.StartsWith("sir_mma", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void LibraryForOneHalfOfAModuleCounts()
+    {
+        // Fused 1.5; by this project's kernels 1 and 1, but the second half by cuBLASLt is 0.25.
+        using var machine = new Machine(l => l.Kernel == "sir_mma" ? 1.5 : 1) { CublasLtMilliseconds = 0.5 };
+        CudaWork[] works = machine.Works(Module());
+        Assert.Equal(2, works.Length);
+        Assert.IsType<CublasLtProduct>(works[1]);
+    }
+
+    [Fact]
+    public void ChoiceIsRememberedInTheProcessAndOnTheDisk()
+    {
+        using var first = new Machine(l => l.Shape.DynamicSharedBytes == LargestTile ? 1 : 2, _folder.Path);
+        string name = Assert.Single(first.Works(Convolution(3))).Name;
+        int timings = first.Timings;
+        Assert.True(timings > 0);
+        Assert.Equal(name, Assert.Single(first.Works(Convolution(3))).Name);
+        Assert.Equal(timings, first.Timings);
+        // Another process, on a device where another tile would win now.
+        using var second = new Machine(l => l.Shape.DynamicSharedBytes == LargestTile ? 3 : 2, _folder.Path);
+        Assert.Equal(name, Assert.Single(second.Works(Convolution(3))).Name);
+        Assert.Equal(0, second.Timings);
+        // Whose code was asked for belongs to the question.
+        second.Works(Convolution(3), ConvolutionChoice.Native);
+        Assert.True(second.Timings > 0);
+        Assert.IsType<CudnnConvolution>(Assert.Single(second.Works(Convolution(3), ConvolutionChoice.Cudnn)));
+    }
+
+    [Fact]
+    public void DamagedChoiceIsMadeAnew()
+    {
+        using var first = new Machine(l => l.Shape.DynamicSharedBytes == LargestTile ? 1 : 2, _folder.Path);
+        first.Works(Convolution(3));
+        foreach (string file in Directory.GetFiles(_folder.Path, "*.dwrt"))
+        {
+            byte[] bytes = File.ReadAllBytes(file);
+            bytes[^1] ^= 1;
+            File.WriteAllBytes(file, bytes);
+        }
+        using var second = new Machine(l => l.Shape.DynamicSharedBytes == LargestTile ? 3 : 2, _folder.Path);
+        Assert.DoesNotContain("TILE_M=128 TILE_N=128", Assert.Single(second.Works(Convolution(3))).Name, StringComparison.Ordinal);
+        Assert.True(second.Timings > 0);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void WhateverIsChosenGivesTheSameLogits(bool guarded)
+    {
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config with { BaseChannels = 16 }, 1, 16, 32));
+        using var driver = new EmulatedDriver(90);
+        using var byModel = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true, choices: new TimedChoices(null));
+        float[] expected = Logits(byModel, graph, new PlanOptions { Guarded = guarded });
+        // Times that say nothing, so that every maker wins somewhere.
+        int calls = 0;
+        using var machine = new Machine(l => 1 + (l.Kernel.Length * 7 + ++calls / 60) % 5) { CudnnMilliseconds = 2, CublasLtMilliseconds = 3, Slices = SliceSupport.Refused };
+        using CudaBackend byTime = machine.Open();
+        float[] found = Logits(byTime, graph, new PlanOptions { Guarded = guarded });
+        double error = Math.Sqrt(found.Zip(expected).Sum(p => Math.Pow(p.First - p.Second, 2)) / expected.Sum(e => (double)e * e));
+        // A dozen layers, each rounded to fp16 in another order of sums.
+        Assert.InRange(error, 0, 1e-2);
+        Assert.True(machine.Timings > 0);
+    }
+
+    [Theory]
+    [InlineData(2, 3)]
+    [InlineData(1, 5)]
+    public void MedianOfTheRoundsIsTheTime(int repetitions, int rounds)
+    {
+        // Each kernel's runs: once untimed, then in rounds by turns; one round of the first is disturbed.
+        int runs = 0, disturbed = 2 * repetitions;
+        using var driver = new EmulatedDriver(new EmulatedDriverOptions
+        {
+            LaunchMilliseconds = l => l.Kernel == "elementwise" ? 2 : runs++ == disturbed ? 1000 : 1,
+        });
+        using var context = new CudaContext(driver);
+        using var stream = new CudaStream(context);
+        using var kernels = new KernelCache(context, Nvrtc.Instance, wantsPtx: true);
+        using var memory = new CudaDeviceVariable<float>(context, 64);
+        memory.MemsetAsync(0, stream);
+        var map = new DeviceMap(memory.DevicePointer, CudaElement.Float32, 1, 1, 1, 64, 64);
+        using var timer = new WorkTimer(stream, repetitions, rounds);
+        timer.Add([ScaledCopyCuda.Prepare(kernels, map, map)]);
+        timer.Add([ElementwiseCuda.Relu(kernels, map, map), ElementwiseCuda.Relu(kernels, map, map)]);
+        Assert.Equal([1.0, 4.0], timer.Milliseconds().Select(t => Math.Round(t, 3)));
+        Assert.Equal(repetitions * (rounds + 1), runs);
+    }
+
+    [Fact]
+    public void TimingLeavesNothing()
+    {
+        using var machine = new Machine(_ => 2) { Slices = SliceSupport.Refused };
+        machine.Works(Sliced());
+        machine.Works(Module());
+        Assert.Equal(default, machine.Live);
+    }
+
+    [Fact]
+    public void PiecesAreTheSameByShapeAndNotByName()
+    {
+        static string Text(LayerGraph graph) => PieceText.Of(graph, graph.Nodes, []);
+        Assert.Equal(Text(Convolution(3, "a")), Text(Convolution(3, "b")));
+        Assert.NotEqual(Text(Convolution(3)), Text(Convolution(1)));
+        Assert.NotEqual(Text(Convolution(3)), Text(Sliced()));
+        Assert.NotEqual(Text(Convolution(3)), Text(Convolution(3, height: 5)));
+    }
+
+    [Theory]
+    [InlineData("native")]
+    [InlineData("native 64x128")]
+    [InlineData("cudnn ImplicitPrecompGemm")]
+    [InlineData("cudnn ImplicitGemm packed")]
+    [InlineData("cublasLt 3")]
+    public void WayComesBackFromItsText(string text) => Assert.Equal(text, ConvWay.Parse(text)!.ToString());
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("cudnn")]
+    [InlineData("cudnn 99")]
+    [InlineData("cudnn ImplicitGemm folded")]
+    [InlineData("cublasLt 4")]
+    [InlineData("cublasLt -1")]
+    [InlineData("native 64x64 packed")]
+    public void OtherTextsAreNoWay(string text) => Assert.Null(ConvWay.Parse(text));
+
+    [Fact]
+    public void ChoicesAreBoundedAndWhole()
+    {
+        var choices = new TimedChoices(_folder.Path, maxBytes: 1000);
+        for (int i = 0; i < 50; i++) choices.Remember($"key {i}", $"cudnn {nameof(CudnnAlgorithm.ImplicitGemm)}");
+        Assert.InRange(Directory.GetFiles(_folder.Path, "*.dwrt").Sum(f => new FileInfo(f).Length), 100, 1000);
+        Assert.Equal("cudnn ImplicitGemm", choices.Find("key 0"));
+        Assert.Null(new TimedChoices(_folder.Path).Find("another key"));
+    }
+
+    [Fact]
+    public void ChoiceCutShortOrOfAnotherKeyIsNone()
+    {
+        new TimedChoices(_folder.Path).Remember("a", "native");
+        string file = Assert.Single(Directory.GetFiles(_folder.Path));
+        byte[] whole = File.ReadAllBytes(file);
+        new TimedChoices(_folder.Path).Remember("b", "cublasLt 1");
+        byte[] other = File.ReadAllBytes(Directory.GetFiles(_folder.Path).Single(f => f != file));
+        foreach (byte[] content in Enumerable.Range(0, whole.Length).Select(n => whole[..n]).Append(other).Append([.. whole, 0]))
+        {
+            File.WriteAllBytes(file, content);
+            Assert.Null(new TimedChoices(_folder.Path).Find("a"));
+        }
+        File.WriteAllBytes(file, whole);
+        Assert.Equal("native", new TimedChoices(_folder.Path).Find("a"));
+    }
+
+    private static LayerGraph Convolution(int kernel, string name = "conv", int height = 4)
+    {
+        var builder = new GraphBuilder();
+        Tensor x = builder.Input("x", new Shape(1, height, 4, 16));
+        Tensor w = builder.Parameter($"{name}.weight", new Shape(16, kernel, kernel, 16), ParameterLayout.Dense);
+        Tensor y = builder.Add(name, new Conv2d(kernel), x, w, builder.Parameter($"{name}.bias", Shape.Vector(16)));
+        return builder.Build(builder.Add($"{name}.relu", new Relu(), y));
+    }
+
+    // A slice of the input to a slice of the output.
+    private static LayerGraph Sliced()
+    {
+        var builder = new GraphBuilder();
+        Tensor x = builder.Input("x", new Shape(1, 4, 4, 32)), y = builder.Activation("y", new Shape(1, 4, 4, 32));
+        Tensor w = builder.Parameter("w", new Shape(16, 3, 3, 16), ParameterLayout.Dense);
+        builder.AddInto("conv", new Conv2d(3), [x.Slice(8, 16), w], new NodeOutput(y.Slice(16, 16), false));
+        builder.AddInto("copy", new Copy(), [x.Slice(0, 16)], new NodeOutput(y.Slice(0, 16), false));
+        return builder.Build(y);
+    }
+
+    private static LayerGraph Module()
+    {
+        var builder = new GraphBuilder();
+        Tensor x = builder.Input("x", new Shape(1, 4, 4, 64));
+        Tensor expand = builder.Parameter("expand", new Shape(64, 3, 3, 64), ParameterLayout.Dense);
+        Tensor project = builder.Parameter("project", new Shape(64, 1, 1, 64), ParameterLayout.Dense);
+        Tensor middle = builder.Add("relu", new Relu(), builder.Add("conv3", new Conv2d(3), x, expand));
+        return builder.Build(builder.Add("sum", new Add(), builder.Add("conv1", new Conv2d(1), middle, project), x));
+    }
+
+    private static float[] Logits(CudaBackend backend, LayerGraph graph, PlanOptions options)
+    {
+        using ITensorStore store = backend.CreateStore();
+        ModelWeights.Initialize(graph, store, 1);
+        using IPlan plan = backend.Compile(graph, store, options);
+        Tensor image = graph[DwrSegModel.Image];
+        var random = new Random(9);
+        plan.Write(image, [.. Enumerable.Range(0, (int)image.Shape.Elements).Select(_ => random.NextSingle() * 2 - 1)]);
+        plan.Run();
+        var logits = new float[graph[DwrSegModel.Logits].Shape.Elements];
+        plan.Read(graph[DwrSegModel.Logits], logits);
+        return logits;
+    }
+}
