@@ -48,6 +48,20 @@ internal enum FailureKind
     /// <summary>Shared memory touched while a <c>cp.async</c> into it is under way.</summary>
     CpAsyncNotAwaited,
 
+    /// <summary>
+    /// A <c>wgmma</c> instruction that the four warps of a warpgroup do not execute alike: other instructions, descriptors or scales.
+    /// </summary>
+    WarpgroupDivergence,
+
+    /// <summary>Registers or shared memory of a <c>wgmma</c> touched while it is under way, or one that is never waited for.</summary>
+    WgmmaNotAwaited,
+
+    /// <summary>A <c>wgmma</c> that uses registers touched since the last <c>wgmma.fence</c>.</summary>
+    WgmmaFence,
+
+    /// <summary>A <c>wgmma</c> that reads shared memory whose writes no <c>fence.proxy.async</c> has made visible to it.</summary>
+    ProxyFence,
+
     /// <summary>A launch that the emulated architecture, or the kernel's own bounds, do not allow.</summary>
     LaunchLimit,
 

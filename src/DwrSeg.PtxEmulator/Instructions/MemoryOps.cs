@@ -30,6 +30,14 @@ internal static unsafe class MemoryOps
         };
         table["fence"] = r =>
         {
+            if (r.Flag("proxy"))
+            {
+                r.Requires(90);
+                if (!r.Flag("async")) throw r.Error("only the asynchronous proxy is emulated");
+                r.OneOf("shared::cta", "global");
+                r.Emit(&ProxyFence, InstructionClass.Fence);
+                return;
+            }
             r.OneOf("sc", "acq_rel");
             string? scope = r.OneOf("cta", "cluster", "gpu", "sys");
             if (scope is null) throw r.Error("this fence is not known to the emulator");
@@ -179,6 +187,16 @@ internal static unsafe class MemoryOps
     private static void Fence(Warp warp, Op* op)
     {
         if (op->Small != 0) warp.Block.Global.Fence(warp);
+    }
+
+    /// <summary>What the warp has written, and what it knows that others have, becomes visible to <c>wgmma</c>.</summary>
+    private static void ProxyFence(Warp warp, Op* op)
+    {
+        // Of a part of the lanes it says nothing about what the others wrote.
+        if (warp.Mask != (warp.Lanes & ~warp.Exited)) return;
+        uint ended = warp.Block.Shared.Tick();
+        for (int w = 0; w < warp.AsyncClock.Length; w++) warp.AsyncClock[w] = Math.Max(warp.AsyncClock[w], warp.Clock[w]);
+        warp.AsyncClock[warp.Number] = ended;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -21,12 +21,15 @@ internal sealed record KernelSource(string File, string Name)
     /// <summary>More compiler options, such as <c>--maxrregcount=64</c>.</summary>
     public IReadOnlyList<string> Options { get; init; } = [];
 
+    /// <summary>It uses instructions of one architecture alone (<c>sm_90a</c>): compiled for that, it runs nowhere else.</summary>
+    public bool IsSpecific { get; init; }
+
     /// <summary>What stands beside the architecture on NVRTC's command line.</summary>
     public string[] CommandLine =>
         ["--std=c++17", .. HasLineInfo ? (string[])["--generate-line-info"] : [], .. Defines.Select(d => $"-D{d.Name}={d.Value}"), .. Options];
 
     public bool Equals(KernelSource? other) =>
-        other is not null && File == other.File && Name == other.Name && Defines.SequenceEqual(other.Defines) && Options.SequenceEqual(other.Options);
+        other is not null && File == other.File && Name == other.Name && IsSpecific == other.IsSpecific && Defines.SequenceEqual(other.Defines) && Options.SequenceEqual(other.Options);
 
     public override int GetHashCode() => HashCode.Combine(File, Name, Defines.Count, Options.Count);
 

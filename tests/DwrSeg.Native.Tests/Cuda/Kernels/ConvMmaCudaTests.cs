@@ -38,21 +38,22 @@ public sealed class ConvMmaCudaTests
     [InlineData(90)]
     public void EveryTileGivesTheSameBits(int architecture)
     {
-        // The sum runs in the same order whatever the tile.
+        // The sum runs in the same order whatever the tile; only a tensor core adds up more at once in wgmma than in mma.
         KernelDevice device = KernelDevice.On(KernelDevice.IsReal ? 0 : architecture);
         ConvolutionCase c = new(1, 9, 13, 96, 136, 3) { Bias = true, BorderBias = true, Residual = true, Relu = CudaRelu.Last };
         using DeviceConvolution convolution = new(device, new Random(5), CudaElement.Float16, c, aligned: true);
         IReadOnlyList<CudaLaunch> launches = ConvMmaCuda.Candidates(device.Kernels, convolution.Arguments);
         Assert.True(launches.Count > 2, "only one tile");
-        double[]? first = null;
+        Dictionary<bool, double[]> first = [];
         foreach (CudaLaunch launch in launches)
         {
             convolution.Reset();
             device.Run(launch);
             convolution.Y.AssertClose(launch.ToString(), convolution.Expected(), convolution.Error);
             double[] y = convolution.Y.Read(launch.ToString()).Data;
-            Assert.Equal(first ??= y, y);
+            if (!first.TryAdd(launch.Variant.IsSpecific, y)) Assert.Equal(first[launch.Variant.IsSpecific], y);
         }
+        Assert.Equal(Warpgroups.AreOn(device.Context.Device) ? 2 : 1, first.Count);
     }
 
     [Theory]
@@ -124,6 +125,48 @@ public sealed class ConvMmaCudaTests
         LaunchCounts.AssertLoadsAtMost(1.25, arguments.Bytes - arguments.Y.Bytes, counts);
         LaunchCounts.AssertConflictsBelow(0.05, counts);
         LaunchCounts.AssertStoresAtLeast(0.9, arguments.Y.Bytes, counts);
+    }
+
+    [Theory]
+    [InlineData(32, 64, 64, 64, 3, 1)] // a sixteenth of the stem's last convolution
+    [InlineData(16, 32, 256, 128, 1, 1)] // stage 4's projection
+    public void WarpgroupsMoveLittleMoreThanTheyMust(int height, int width, int inputs, int outputs, int kernel, int stride)
+    {
+        KernelDevice device = KernelDevice.On(KernelDevice.IsReal ? 0 : 90);
+        Assert.SkipUnless(Warpgroups.AreOn(device.Context.Device), "the device has no wgmma");
+        ConvolutionCase c = new(1, height, width, inputs, outputs, kernel, stride) { Bias = true, Relu = CudaRelu.First };
+        using DeviceConvolution convolution = new(device, new Random(7), CudaElement.Float16, c, aligned: true);
+        CudaConvolution arguments = convolution.Arguments;
+        CudaLaunch launch = ConvMmaCuda.Candidates(device.Kernels, arguments).First(
+            l => l.Variant.IsSpecific && l.Variant.Definitions.Contains($"TILE_N={outputs} ", StringComparison.Ordinal));
+        LaunchStatistics counts = device.Count(launch);
+        LaunchCounts.AssertLoadsAtMost(1.25, arguments.Bytes - arguments.Y.Bytes, counts);
+        LaunchCounts.AssertConflictsBelow(0.05, counts);
+        LaunchCounts.AssertStoresAtLeast(0.9, arguments.Y.Bytes, counts);
+        // All products are warpgroups', and none of their reads meets another in a bank.
+        Assert.Equal(0, counts.ByClass[(int)InstructionClass.Mma]);
+        Assert.InRange(counts.Total.Flops, launch.Flops, launch.Flops * 1.1);
+        Assert.Equal(0, counts.Lines.Where(l => l.Class == InstructionClass.Wgmma).Sum(l => l.Counters.SharedConflicts));
+    }
+
+    [Fact]
+    public void WarpgroupsAreForOneArchitecture()
+    {
+        Assert.SkipWhen(KernelDevice.IsReal, "asks for several devices");
+        ConvolutionCase c = new(1, 32, 64, 64, 64, 3);
+        foreach (int architecture in new[] { 80, 89, 90 })
+        {
+            KernelDevice device = KernelDevice.On(architecture);
+            using DeviceConvolution convolution = new(device, new Random(9), CudaElement.Float16, c, aligned: true);
+            Assert.Equal(architecture == 90, ConvMmaCuda.Candidates(device.Kernels, convolution.Arguments).Any(l => l.Variant.IsSpecific));
+        }
+        Assert.All(KernelCatalog.All.Where(v => v.IsSpecific), v =>
+        {
+            Assert.True(v.RunsOn(new ComputeCapability(9, 0)));
+            // Neither before nor after.
+            Assert.False(v.RunsOn(new ComputeCapability(8, 9)) || v.RunsOn(new ComputeCapability(10, 0)) || v.RunsOn(new ComputeCapability(12, 0)));
+        });
+        Assert.True(Warpgroups.Allows(null) && Warpgroups.Allows("1") && !Warpgroups.Allows("0"));
     }
 
     [Fact]
