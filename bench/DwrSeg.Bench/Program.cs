@@ -10,7 +10,8 @@ IConfig config = ManualConfig.Create(DefaultConfig.Instance)
     .AddColumn(new RateColumn("GB/s", work => work.Bytes, "Inputs and weights read once and outputs written once, per second"))
     .WithSummaryStyle(SummaryStyle.Default.WithMaxParameterColumnWidth(120));
 
-Type[] benchmarks = [.. typeof(RateColumn).Assembly.GetTypes().Where(t => !t.IsAbstract && t.GetMethods().Any(m => m.IsDefined(typeof(BenchmarkAttribute), inherit: true)))];
+IEnumerable<Type> benchmarks = typeof(RateColumn).Assembly.GetTypes()
+    .Where(t => !t.IsAbstract && t.GetMethods().Any(m => m.IsDefined(typeof(BenchmarkAttribute), inherit: true)));
 var runnable = new List<Type>();
 foreach (Type type in benchmarks)
 {

@@ -15,6 +15,7 @@ internal static class BenchCommand
     public static Command Create()
     {
         Option<string> model = ModelChoice.Option();
+        Option<string?> config = ModelChoice.ConfigOption();
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
@@ -44,7 +45,7 @@ internal static class BenchCommand
             "against the best peak, measured on the same threads before, between and after the runs. On a CUDA device the network alone is also " +
             "timed by the device's events, without class maps and their download.")
         {
-            model, device, threads, precision, convolutions, size, batch, train, seconds, iterations, steps, json, peers,
+            model, config, device, threads, precision, convolutions, size, batch, train, seconds, iterations, steps, json, peers,
         };
         command.Validators.Add(result =>
         {
@@ -52,7 +53,8 @@ internal static class BenchCommand
         });
         command.SetAction(result =>
         {
-            ModelChoice choice = ModelChoice.Open(result.GetValue(model)!);
+            if (result.GetValue(json) is { } file) AtomicFile.RequireWritable(file);
+            ModelChoice choice = ModelChoice.Open(result.GetValue(model)!, changes: result.GetValue(config));
             (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
             var settings = new BenchmarkSettings(
                 choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations),
@@ -85,7 +87,8 @@ internal static class BenchCommand
         };
         if (result.Device is { } onDevice)
         {
-            rows.Add(["network alone", Text($"median {onDevice.MedianMs:F3} ms, min {onDevice.MinMs:F3} ms, p90 {onDevice.P90Ms:F3} ms, p99 {onDevice.P99Ms:F3} ms by the device's events")]);
+            string times = Text($"median {onDevice.MedianMs:F3} ms, min {onDevice.MinMs:F3} ms, p90 {onDevice.P90Ms:F3} ms, p99 {onDevice.P99Ms:F3} ms");
+            rows.Add(["network alone", $"{times} by the device's events"]);
         }
         if (result.FmaPeakGflops is { } peak)
             rows.Add(["FMA peak", Text($"{peak:F1} GFLOP/s, of which the fastest run reaches {100 * result.Gflops / peak:F1} %")]);
@@ -108,7 +111,8 @@ internal static class BenchCommand
     {
         string size = Text($"{settings.Height}x{settings.Width}");
         var ours = new PeerRun(
-            $"dwrseg {settings.Model.Name} {CommonOptions.NameOf(backend.Precision)}", backend.Name, settings.Mode, size, settings.Batch, result.MedianMs, result.MinMs, result.P99Ms);
+            $"dwrseg {settings.Model.Name} {CommonOptions.NameOf(backend.Precision)}", backend.Name, settings.Mode, size, settings.Batch,
+            result.MedianMs, result.MinMs, result.P99Ms);
         PeerRun[] comparable = [.. others.Where(o => (o.Mode, o.Size, o.Batch) == (ours.Mode, ours.Size, ours.Batch))];
         Console.Out.WriteLine();
         Terminal.WriteTable(
@@ -116,7 +120,8 @@ internal static class BenchCommand
             [
                 .. comparable.Append(ours).OrderBy(r => r.MedianMs).Select(r => new[]
                 {
-                    r.Name, r.Device, Text($"{r.MedianMs:F2}"), Text($"{r.MinMs:F2}"), Text($"{r.P99Ms:F2}"), Text($"{1000 / r.MedianMs:F2}"), Text($"{r.MedianMs / ours.MedianMs:F2}"),
+                    r.Name, r.Device, Text($"{r.MedianMs:F2}"), Text($"{r.MinMs:F2}"), Text($"{r.P99Ms:F2}"), Text($"{1000 / r.MedianMs:F2}"),
+                    Text($"{r.MedianMs / ours.MedianMs:F2}"),
                 }),
             ]);
         int left = others.Length - comparable.Length;

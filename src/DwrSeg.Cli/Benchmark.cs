@@ -32,8 +32,8 @@ internal sealed record BenchmarkSettings(
 /// <param name="FmaPeakGflops">The best FMA rate seen, where the device is this machine's processor.</param>
 /// <param name="StepTimes">Each step's time, slowest first; empty unless asked for.</param>
 internal sealed record BenchmarkResult(
-    int Iterations, double MedianMs, double MinMs, double P90Ms, double P99Ms, DeviceTimes? Device, long Multiplies, int Batch, PlanSummary Plan, int Threads, double? FmaPeakGflops,
-    IReadOnlyList<StepTime> StepTimes)
+    int Iterations, double MedianMs, double MinMs, double P90Ms, double P99Ms, DeviceTimes? Device, long Multiplies, int Batch, PlanSummary Plan,
+    int Threads, double? FmaPeakGflops, IReadOnlyList<StepTime> StepTimes)
 {
     public double Fps => 1000 / MedianMs;
 

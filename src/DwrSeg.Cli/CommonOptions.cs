@@ -127,6 +127,17 @@ internal static class CommonOptions
         return option;
     }
 
+    /// <summary>Refuses values outside [<paramref name="least"/>, <paramref name="most"/>] and what is no number; none at all is fine.</summary>
+    public static Option<double?> InRange(this Option<double?> option, double least, double most)
+    {
+        option.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<double?>() is { } value && !(value >= least && value <= most))
+                result.AddError(FormattableString.Invariant($"{option.Name} is {value}; {least} to {most} are possible."));
+        });
+        return option;
+    }
+
     /// <summary>Refuses values that are not positive numbers.</summary>
     public static Option<double> Positive(this Option<double> option)
     {

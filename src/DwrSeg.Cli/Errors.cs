@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using DwrSeg.Native;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Data;
@@ -60,6 +61,15 @@ internal static class Errors
         string command = parsed.CommandResult.Command is RootCommand ? "dwrseg" : $"dwrseg {parsed.CommandResult.Command.Name}";
         WriteLine($"{string.Join(" ", parsed.Errors.Select(e => e.Message).Distinct())} Try '{command} --help'.");
         return ExitCode.Usage;
+    }
+
+    /// <summary>What to say where a value is empty, which no command can use: a variable that is not set, more often than not.</summary>
+    public static UsageException? FindEmpty(ParseResult parsed)
+    {
+        int empty = parsed.Tokens.Select(token => token.Value.Length == 0).ToList().IndexOf(true);
+        if (empty < 0) return null;
+        string name = empty > 0 && parsed.Tokens[empty - 1].Type == TokenType.Option ? parsed.Tokens[empty - 1].Value : "An argument";
+        return new UsageException($"{name} is empty; give a value or leave it out.");
     }
 
     private static void WriteLine(string message) => Console.Error.WriteLine($"dwrseg: {message.ReplaceLineEndings(" ")}");

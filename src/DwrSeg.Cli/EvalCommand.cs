@@ -25,7 +25,7 @@ internal static class EvalCommand
         Option<string?> export = new("--export")
         {
             Description = "Also write each class map at the image's full size into this folder: for Cityscapes label ids as its benchmark takes " +
-                "them (NAME_pred_labelIds.png), for others class ids (NAME.classes.png).",
+                "them (NAME_pred_labelIds.png), for others class ids (NAME.classes.png). Several splits get a folder each.",
             HelpName = "DIR",
         };
         var command = new Command(
@@ -57,24 +57,35 @@ internal static class EvalCommand
     private static int Run(SegmentationDataset dataset, string model, EvaluationOptions options, string? jsonFile, string? exportFolder)
     {
         bool isCityscapes = dataset.Classes.Names.SequenceEqual(ClassList.Cityscapes.Names, StringComparer.Ordinal);
-        if (exportFolder is not null) Directory.CreateDirectory(exportFolder);
+        // What can't be written is told before the evaluation, not after it.
+        if (jsonFile is not null) AtomicFile.RequireWritable(jsonFile);
+        if (exportFolder is not null) OutputFolder.Create(exportFolder);
         using Evaluator evaluator = Evaluator.Load(model, options);
         EvaluationResult result = Terminal.WithProgress("evaluating", dataset.Count, report => evaluator.Run(
             dataset,
             (sample, classes, done) =>
             {
-                if (exportFolder is not null) Export(exportFolder, sample, classes, isCityscapes);
+                if (exportFolder is not null) Export(FolderOf(exportFolder, dataset, done - 1), sample, classes, isCityscapes);
                 report(done);
             },
             Interruption.Token));
         Terminal.WriteTable(
             ["class", "IoU>", "pixels>"],
             [.. result.PerClass.Select(c => new[] { c.Name, Show(c.Iou), c.Pixels.ToString("N0", CultureInfo.InvariantCulture) })]);
-        if (jsonFile is not null) AtomicFile.Write(jsonFile, stream => WriteJson(stream, dataset, model, result));
         Console.Out.WriteLine($"images {result.Images}");
         Console.Out.WriteLine($"pixel accuracy {Show(result.PixelAccuracy)}");
         Console.Out.WriteLine($"mIoU {Show(result.MeanIou)}");
+        if (jsonFile is not null) AtomicFile.Write(jsonFile, stream => WriteJson(stream, dataset, model, result));
         return ExitCode.Ok;
+    }
+
+    // Splits may use the same names, so each of several has a folder of its own.
+    private static string FolderOf(string folder, SegmentationDataset dataset, int index)
+    {
+        if (dataset is not JoinedDataset joined) return folder;
+        string own = Path.Combine(folder, Path.GetFileName(joined.PartOf(index).Name));
+        OutputFolder.Create(own);
+        return own;
     }
 
     private static void Export(string folder, SegmentationSample sample, ReadOnlySpan<byte> classes, bool isCityscapes)

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using DwrSeg.Native.Backends.Cpu;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
@@ -14,21 +15,23 @@ internal static class InfoCommand
         Option<string> model = ModelChoice.Option();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<int?> classes = new("--classes") { Description = "Number of classes, 2 to 255; default: the model file's own, else 19.", HelpName = "N" };
-        var command = new Command("info", "Show a network's layers, parameters, multiplies and memory.") { model, size, classes };
-        command.SetAction(result => Run(result.GetValue(model)!, result.GetValue(size), result.GetValue(classes)));
+        Option<string?> config = ModelChoice.ConfigOption();
+        var command = new Command("info", "Show a network's layers, parameters, multiplies and memory.") { model, config, size, classes };
+        command.SetAction(result => Run(
+            ModelChoice.Open(result.GetValue(model)!, result.GetValue(classes), result.GetValue(config)), result.GetValue(size)));
         return ExampleHelp.WithExamples(
-            command, "dwrseg info", "dwrseg info --model large --size 768x1536", "dwrseg info --model models/dwrseg-base-camvid.safetensors");
+            command, "dwrseg info", "dwrseg info --model large --size 768x1536", "dwrseg info --model models/dwrseg-base-camvid.safetensors",
+            "dwrseg info --config '{\"beta\": 3}'");
     }
 
-    private static int Run(string name, (int Height, int Width)? wantedSize, int? classes)
+    private static int Run(ModelChoice model, (int Height, int Width)? wantedSize)
     {
-        ModelChoice model = ModelChoice.Open(name, classes);
         (int height, int width) = wantedSize ?? model.InputSize ?? ModelChoice.DefaultSize;
         LayerGraph graph = DwrSegModel.Inference(model.Config, 1, height, width);
         Terminal.WriteTable(["name", "layer", "output", "parameters>", "multiplies>"], [.. graph.Nodes.Select(Row)]);
 
         LayerGraph folded = InferencePasses.Apply(graph);
-        (MemoryPlan memory, int launches) = Plan(folded);
+        (int steps, MemoryPlan memory) = CpuPlan.Outline(folded);
         Console.Out.WriteLine();
         Terminal.WriteTable(["total", ""],
         [
@@ -37,7 +40,7 @@ internal static class InfoCommand
             ["multiplies", $"{Number(graph.Multiplies)} ({graph.Multiplies / 1e9:F3} G)"],
             ["multiplies after folding", $"{Number(folded.Multiplies)} ({folded.Multiplies / 1e9:F3} G)"],
             ["activation memory", $"{Mebibytes(memory.Bytes)} (fp32; {Mebibytes(memory.UnsharedBytes)} without sharing)"],
-            ["layers", $"{graph.Nodes.Length}, {launches} after folding"],
+            ["layers", $"{graph.Nodes.Length}, run in {steps} steps on the CPU"],
         ]);
         return ExitCode.Ok;
     }
@@ -58,21 +61,6 @@ internal static class InfoCommand
         Resize resize => $"bilinear to {resize.Height}x{resize.Width}",
         Layer layer => layer.GetType().Name.ToLowerInvariant(),
     };
-
-    private static (MemoryPlan Memory, int Launches) Plan(LayerGraph graph)
-    {
-        var constant = graph.ConstantNodes();
-        HashSet<Tensor> folded = [.. graph.Nodes.Where((_, i) => constant[i]).SelectMany(n => n.Outputs).Select(o => o.View.Tensor)];
-        Node[] nodes = [.. graph.Nodes.Where((_, i) => !constant[i])];
-        IReadOnlyCollection<Tensor>[] touched =
-        [
-            [.. graph.Inputs],
-            .. nodes.Select(n => (IReadOnlyCollection<Tensor>)
-                [.. n.Inputs.Concat(n.Outputs.Select(o => o.View)).Select(v => v.Tensor).Where(t => !t.IsStored && !folded.Contains(t)).Distinct()]),
-        ];
-        HashSet<Tensor> lasting = [.. graph.Inputs, .. graph.Outputs];
-        return (MemoryPlan.Create(touched, t => t.Shape.Elements * sizeof(float), lasting.Contains), nodes.Length);
-    }
 
     private static string Number(long value) => value == 0 ? "" : value.ToString("N0", CultureInfo.InvariantCulture);
 

@@ -9,7 +9,7 @@ internal static class InputImages
 
     /// <summary>
     /// Files as they are, folders as their images in the order of their names, each file once. What an earlier run wrote is left out of
-    /// folders.
+    /// folders, as are files whose name begins with a dot: other systems leave such beside real images.
     /// </summary>
     /// <exception cref="DirectoryNotFoundException">A folder holds no image.</exception>
     public static List<string> Expand(IEnumerable<string> arguments)
@@ -29,6 +29,7 @@ internal static class InputImages
     [
         .. Directory.EnumerateFiles(folder)
             .Where(f => Extensions.Contains(Path.GetExtension(f), StringComparer.OrdinalIgnoreCase))
+            .Where(f => !Path.GetFileName(f.AsSpan()).StartsWith('.'))
             .Where(f => !f.EndsWith(ClassesSuffix, StringComparison.Ordinal) && !f.EndsWith(OverlaySuffix, StringComparison.Ordinal))
             .Order(StringComparer.Ordinal),
     ];

@@ -30,7 +30,8 @@ internal sealed record PeerRun(string Name, string Device, string Mode, string S
         }
         catch (Exception e) when (e is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
         {
-            throw new DataFormatException(path, null, $"is no result of a benchmark ({e.Message.TrimEnd('.')}); make it with bench/peers/dwrseg_torch.py --json or dwrseg bench --json");
+            throw new DataFormatException(
+                path, null, $"is no result of a benchmark ({e.Message.TrimEnd('.')}); bench/peers/dwrseg_torch.py --json and dwrseg bench --json make such files");
         }
     }
 

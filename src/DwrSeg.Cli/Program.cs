@@ -31,6 +31,7 @@ catch (InvalidOperationException e)
     return Errors.Report(new UsageException($"{e.Message} Try 'dwrseg --help'."));
 }
 if (parsed.Errors.Count > 0 && parsed.Action is ParseErrorAction) return Errors.ReportUsage(parsed);
+if (Errors.FindEmpty(parsed) is { } empty) return Errors.Report(empty);
 try
 {
     using var interruption = Interruption.Watch();

@@ -58,7 +58,7 @@ internal static class SegmentCommand
         string weights = model ?? DefaultModel.Find();
         Stopwatch clock = Stopwatch.StartNew();
         using Segmenter segmenter = Segmenter.Load(weights, options);
-        Directory.CreateDirectory(folder);
+        OutputFolder.Create(folder);
         using Report report = json ? new JsonReport(weights, segmenter) : new TextReport(weights, segmenter, clock.Elapsed);
         int code = ExitCode.Ok;
         var names = new OutputNames();
@@ -76,9 +76,9 @@ internal static class SegmentCommand
                 result.SaveOverlay(overlay);
                 report.Add(image, result, time, classes, overlay);
             }
-            catch (Exception e) when (e is ImageFormatException or IOException or UnauthorizedAccessException)
+            catch (Exception e) when (e is ImageFormatException or IOException or UnauthorizedAccessException or InsufficientMemoryException)
             {
-                code = Errors.Report(e);
+                code = Math.Max(code, Errors.Report(e));
                 report.AddFailure(image, e.Message);
             }
         }

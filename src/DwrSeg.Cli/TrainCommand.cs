@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Runtime.ExceptionServices;
 using DwrSeg.Native.Data;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Models;
@@ -11,8 +12,11 @@ internal static class TrainCommand
 {
     private const string NoSplit = "none";
 
-    // An option that replaces one of the recipe's values where it is given.
-    private sealed record Setting(Option Option, Func<ParseResult, TrainingOptions, TrainingOptions> Apply);
+    // A year.
+    private const double MostMinutes = 525_600;
+
+    /// <summary>An option that replaces one of the recipe's values where it is given.</summary>
+    internal sealed record Setting(Option Option, Func<ParseResult, TrainingOptions, TrainingOptions> Apply);
 
     public static Command Create()
     {
@@ -32,7 +36,9 @@ internal static class TrainCommand
         };
         Option<string> model = ModelChoice.Option();
         model.Description = "base (DWRSeg-B), large (DWRSeg-L) or a weights file, whose configuration is taken.";
+        Option<string?> config = ModelChoice.ConfigOption();
         Option<bool> resume = new("--resume") { Description = "Go on where the run in --out was interrupted; the result is the same, bit for bit." };
+        Option<bool> verify = new("--verify") { Description = "First decode every image and label, so that a broken one is found now and not in an hour." };
         Option<bool> overwrite = new("--overwrite") { Description = "Replace the run in --out." };
         Setting[] settings = [.. Settings()];
         var command = new Command(
@@ -40,7 +46,7 @@ internal static class TrainCommand
             "Train a network as in the paper: SGD, poly learning rate, OHEM cross-entropy, random scale, crop, flip and colour jitter. " +
             "Ctrl-C finishes the step, saves and exits with code 130; a second one ends at once. Exit code 1 where the training diverges.")
         {
-            data, split, validation, output, model, resume, overwrite,
+            data, split, validation, output, model, config, resume, overwrite, verify,
         };
         foreach (Setting setting in settings) command.Add(setting.Option);
         command.Validators.Add(result =>
@@ -52,10 +58,12 @@ internal static class TrainCommand
             string root = result.GetValue(data)!;
             SegmentationDataset training = SegmentationDataset.Open(root, result.GetValue(split)!);
             SegmentationDataset? held = OpenValidation(root, result.GetValue(validation)!);
-            TrainingOptions options = TrainingOptions.For(training, ModelChoice.Open(result.GetValue(model)!).Config);
-            foreach (Setting setting in settings)
+            TrainingOptions options = Apply(
+                settings, result, TrainingOptions.For(training, ModelChoice.Open(result.GetValue(model)!, changes: result.GetValue(config)).Config));
+            if (result.GetValue(verify))
             {
-                if (result.GetResult(setting.Option) is not null) options = setting.Apply(result, options);
+                Verify(training);
+                if (held is not null) Verify(held);
             }
             ExistingRun existing = result.GetValue(resume) ? ExistingRun.Resume
                 : result.GetValue(overwrite) ? ExistingRun.Overwrite
@@ -66,6 +74,7 @@ internal static class TrainCommand
             command,
             "dwrseg train --data camvid --out runs/camvid --batch 4 --epochs 200",
             "dwrseg train --data camvid --out runs/camvid --batch 4 --epochs 200 --resume",
+            "dwrseg train --data camvid --out runs/beta3 --config '{\"beta\": 3}'",
             "dwrseg train --data camvid --split train+val --val-split none --init cityscapes.safetensors --out runs/final");
     }
 
@@ -95,7 +104,36 @@ internal static class TrainCommand
         return ExitCode.Ok;
     }
 
-    private static IEnumerable<Setting> Settings()
+    /// <summary>The recipe with the values that the command line gives.</summary>
+    internal static TrainingOptions Apply(IEnumerable<Setting> settings, ParseResult result, TrainingOptions recipe) => settings
+        .Where(setting => result.GetResult(setting.Option) is not null)
+        .Aggregate(recipe, (options, setting) => setting.Apply(result, options));
+
+    // The first broken sample ends it, as it would end the training.
+    private static void Verify(SegmentationDataset data)
+    {
+        int done = 0;
+        try
+        {
+            Terminal.WithProgress($"verifying {data.Name}", data.Count, report =>
+            {
+                Parallel.For(0, data.Count, new ParallelOptions { CancellationToken = Interruption.Token }, i =>
+                {
+                    data.Load(i);
+                    report(Interlocked.Increment(ref done));
+                });
+                return 0;
+            });
+        }
+        catch (AggregateException e)
+        {
+            ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
+        }
+        Console.Out.WriteLine($"{data.Name}: {data.Count} samples are sound");
+    }
+
+    /// <summary>One for each of the recipe's values.</summary>
+    internal static IEnumerable<Setting> Settings()
     {
         yield return Number<int>("--batch", "N", "Images per step; 8 by default.", (o, v) => o with { BatchSize = v });
         yield return Number<int>("--epochs", "N", "Passes over the training set; 400 by default.", (o, v) => o with { Epochs = v });
@@ -121,7 +159,9 @@ internal static class TrainCommand
         yield return Number<int>("--validate-every", "N", "Epochs between validations; 1.", (o, v) => o with { ValidationInterval = v });
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size in validation; by default the crop's where crops are reduced, else each image's own.");
         yield return new(size, (r, o) => o with { ValidationSize = r.GetValue(size) });
-        yield return Number<double>("--save-minutes", "X", "Minutes between checkpoints within an epoch; 5.", (o, v) => o with { SaveInterval = TimeSpan.FromMinutes(v) });
+        Option<double?> save = new Option<double?>("--save-minutes") { Description = "Minutes between checkpoints within an epoch; 5.", HelpName = "X" }
+            .InRange(0, MostMinutes);
+        yield return new(save, (r, o) => r.GetValue(save) is { } minutes ? o with { SaveInterval = TimeSpan.FromMinutes(minutes) } : o);
         yield return Number<int>("--metrics-every", "N", "Steps between lines in metrics.jsonl; 10.", (o, v) => o with { MetricsInterval = v });
         Option<string> type = new("--export-type") { Description = "Type of the model's weights: f16 (default), bf16 or f32.", HelpName = "T" };
         type.AcceptOnlyFromAmong("f16", "bf16", "f32");

@@ -14,7 +14,11 @@ internal abstract class TrainingDisplay(TrainingOptions options) : ITrainingObse
 
     /// <summary>Runs a training with the display that suits the output.</summary>
     public static TrainingResult Show(TrainingOptions options, Func<ITrainingObserver, TrainingResult> run) =>
-        Terminal.IsRich ? Bar.Show(options, run) : run(new Lines(options));
+        Terminal.IsRich ? ShowBar(AnsiConsole.Console, options, run) : run(new Lines(options));
+
+    /// <summary>Runs a training with a progress bar.</summary>
+    internal static TrainingResult ShowBar(IAnsiConsole console, TrainingOptions options, Func<ITrainingObserver, TrainingResult> run) =>
+        Bar.Show(console, options, run);
 
     public virtual void OnStarted(TrainingStart start)
     {
@@ -36,9 +40,24 @@ internal abstract class TrainingDisplay(TrainingOptions options) : ITrainingObse
 
     protected abstract void WriteLine(string line);
 
-    protected string Describe(in TrainingStep step) =>
-        $"epoch {step.Epoch}/{Options.Epochs}  step {step.Step}/{Start!.StepsPerEpoch}  loss {(step.Loss is { } loss ? loss.ToString("F4") : "none")}  " +
-        $"lr {step.LearningRate:F5}  {step.ImagesPerSecond:F2} images/s  eta {Show(step.Remaining)}";
+    /// <summary>What a step tells, in at most so many characters: where there is less room the less important parts are left out.</summary>
+    protected string Describe(in TrainingStep step, int width = int.MaxValue)
+    {
+        (string Text, int Rank)[] parts =
+        [
+            ($"epoch {step.Epoch}/{Options.Epochs}", 0),
+            ($"step {step.Step}/{Start!.StepsPerEpoch}", 3),
+            ($"loss {(step.Loss is { } loss ? loss.ToString("F4") : "none")}", 1),
+            ($"lr {step.LearningRate:F5}", 4),
+            ($"{step.ImagesPerSecond:F2} images/s", 5),
+            ($"eta {Show(step.Remaining)}", 2),
+        ];
+        for (int rank = parts.Length - 1; ; rank--)
+        {
+            string line = string.Join("  ", parts.Where(part => part.Rank <= rank).Select(part => part.Text));
+            if (line.Length <= width || rank == 0) return line;
+        }
+    }
 
     private static string Show(double? share) => share is { } value ? value.ToString("F4") : "none";
 
@@ -60,13 +79,18 @@ internal abstract class TrainingDisplay(TrainingOptions options) : ITrainingObse
         protected override void WriteLine(string line) => Console.Out.WriteLine(line);
     }
 
-    private sealed class Bar(TrainingOptions options, ProgressTask task) : TrainingDisplay(options)
+    private sealed class Bar(TrainingOptions options, IAnsiConsole console, ProgressTask task) : TrainingDisplay(options)
     {
-        private string _step = "";
+        private const int BarWidth = 20;
 
-        public static new TrainingResult Show(TrainingOptions options, Func<ITrainingObserver, TrainingResult> run) => AnsiConsole.Progress()
-            .Columns(new ProgressBarColumn { Width = 20 }, new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
-            .Start(context => run(new Bar(options, context.AddTask("starting"))));
+        // "100%", and a space between columns.
+        private const int Beside = 6;
+
+        private string _epoch = "";
+
+        public static TrainingResult Show(IAnsiConsole console, TrainingOptions options, Func<ITrainingObserver, TrainingResult> run) => console.Progress()
+            .Columns(new ProgressBarColumn { Width = BarWidthOf(console) }, new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
+            .Start(context => run(new Bar(options, console, context.AddTask("starting"))));
 
         public override void OnStarted(TrainingStart start)
         {
@@ -78,11 +102,15 @@ internal abstract class TrainingDisplay(TrainingOptions options) : ITrainingObse
         public override void OnStep(in TrainingStep step)
         {
             task.Value = step.Iteration;
-            task.Description = _step = Markup.Escape(Describe(step));
+            _epoch = $"epoch {step.Epoch}/{Options.Epochs}  ";
+            // A description that does not fit takes the bar's room, and the bar is gone.
+            task.Description = Markup.Escape(Describe(step, console.Profile.Width - BarWidthOf(console) - Beside));
         }
 
-        public override void OnValidating(int done, int count) => task.Description = $"{_step}  validating {done}/{count}";
+        public override void OnValidating(int done, int count) => task.Description = $"{_epoch}validating {done}/{count}";
 
-        protected override void WriteLine(string line) => AnsiConsole.WriteLine(line);
+        protected override void WriteLine(string line) => console.WriteLine(line);
+
+        private static int BarWidthOf(IAnsiConsole console) => Math.Min(BarWidth, console.Profile.Width / 4);
     }
 }

@@ -7,7 +7,8 @@ namespace DwrSeg.Native;
 /// <summary>
 /// Moves frames from an asynchronous source through a queue to whoever enumerates: one task takes frames from the source and begins them,
 /// another ends them, so that neither a slow source nor a slow reader holds up what the device has. Tasks hand frames over in channels of
-/// bounded size that are never waited for with a token, which would allocate; they are ended by being completed.
+/// bounded size that are never waited for with a token, which would allocate; they are ended by being completed. Waiting for the device holds a
+/// thread of the pool for as long as a frame takes.
 /// </summary>
 /// <param name="queue">The device's queue; owned.</param>
 /// <param name="begin">Checks a frame and begins it on the queue.</param>

@@ -5,8 +5,8 @@ using DwrSeg.Native.Models;
 namespace DwrSeg.Native;
 
 /// <summary>
-/// The inference plans of the last few input sizes. Each holds an arena and packed weights, so their number is bounded; looking one up
-/// allocates nothing.
+/// The inference plans of the last few input sizes. Each holds an arena and packed weights, so their number is bounded, and they go where
+/// a new one needs their memory; looking one up allocates nothing.
 /// </summary>
 internal sealed class PlanCache(Func<(int Height, int Width), IPlan> compile) : IDisposable
 {
@@ -35,8 +35,25 @@ internal sealed class PlanCache(Func<(int Height, int Width), IPlan> compile) : 
             _entries[position]!.Plan.Dispose();
             _entries[position] = null;
         }
-        IPlan plan = compile(size);
+        IPlan plan = Compile(size, ref position);
         return MoveToFront(new Entry(size, plan, plan.Graph[DwrSegModel.Image], plan.Graph[DwrSegModel.Logits]), position);
+    }
+
+    // A plan that finds too little memory gets that of the plans kept, the least recently used first.
+    private IPlan Compile((int Height, int Width) size, ref int count)
+    {
+        while (true)
+        {
+            try
+            {
+                return compile(size);
+            }
+            catch (InsufficientMemoryException) when (count > 0)
+            {
+                _entries[--count]!.Plan.Dispose();
+                _entries[count] = null;
+            }
+        }
     }
 
     public void Dispose()

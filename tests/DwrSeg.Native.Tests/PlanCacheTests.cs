@@ -46,6 +46,36 @@ public sealed class PlanCacheTests
         Assert.Equal([(8, 7), (8, 4), (8, 3), (8, 2)], cache.Sizes);
     }
 
+    [Fact]
+    public void PlansKeptMakeRoomWhereMemoryIsShort()
+    {
+        const long Memory = 1 << 19;
+        var plans = new List<IPlan>();
+        PlanCache? cache = null;
+        long Left() => Memory - plans.Where((_, i) => cache!.Sizes.Contains(SizeOf(i))).Sum(p => p.Summary.ArenaBytes);
+        (int, int) SizeOf(int plan) => (64, 64 + plan);
+        using var backend = new CpuBackend(1, Left);
+        using ITensorStore store = backend.CreateStore();
+        using (cache = new PlanCache(size =>
+        {
+            IPlan plan = Compile(backend, store, size);
+            plans.Add(plan);
+            return plan;
+        }))
+        {
+            cache.Get(SizeOf(0));
+            long bytes = plans[0].Summary.ArenaBytes;
+            // Two of these fit, three do not.
+            Assert.InRange(bytes, Memory / 3 + 1, Memory / 2 - Memory / 20);
+            cache.Get(SizeOf(1));
+            cache.Get(SizeOf(2));
+            Assert.Equal([SizeOf(2), SizeOf(1)], cache.Sizes);
+            Assert.Throws<InsufficientMemoryException>(() => cache.Get((256, 256)));
+            Assert.Empty(cache.Sizes);
+            Assert.Equal(SizeOf(3), cache.Get(SizeOf(3)).Size);
+        }
+    }
+
     private static IPlan Compile(CpuBackend backend, ITensorStore store, (int Height, int Width) size) =>
         backend.Compile(InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, size.Height, size.Width)), store);
 }

@@ -16,6 +16,11 @@ internal interface IBackend : IDisposable
     /// <summary>What activations are stored in; never <see cref="Precision.Automatic"/>.</summary>
     Precision Precision { get; }
 
+    /// <summary>
+    /// What decides the last bits of a result, besides the number of threads: backends that agree in it give the same bits.
+    /// </summary>
+    string Arithmetic => $"{Name}, {Precision}";
+
     /// <summary>An empty store in this device's memory.</summary>
     ITensorStore CreateStore();
 

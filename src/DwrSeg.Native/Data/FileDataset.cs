@@ -58,6 +58,12 @@ public abstract class FileDataset : SegmentationDataset
         return new SegmentationSample(entry.Name, image.Width, image.Height, image.Pixels.ToArray(), trainIds);
     }
 
+    internal override string IdentityOf(int index)
+    {
+        Entry entry = At(index);
+        return $"{entry.Name} {SizeOf(entry.ImageFile)} {(entry.LabelFile is { } labels ? SizeOf(labels) : 0)}";
+    }
+
     internal static string RootName(string root) => Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(root)));
 
     private protected static string NameOf(string root, string split) => $"{RootName(root)}/{split}";
@@ -125,6 +131,9 @@ public abstract class FileDataset : SegmentationDataset
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, Count);
         return _entries[index];
     }
+
+    private static long SizeOf(string file) =>
+        new FileInfo(file) is { Exists: true } info ? info.Length : throw new DatasetException(file, "no such file; was it removed?");
 
     private static T Read<T>(string path, Func<string, T> decode)
     {

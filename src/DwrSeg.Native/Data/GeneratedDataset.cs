@@ -46,4 +46,6 @@ public sealed class GeneratedDataset : SegmentationDataset
 
     /// <inheritdoc/>
     public override (int Width, int Height) SizeOf(int index) => (_width, _height);
+
+    internal override string IdentityOf(int index) => $"{SampleName(index)} {_width}x{_height}";
 }

@@ -65,6 +65,15 @@ public sealed class JoinedDataset : SegmentationDataset
         return part.SizeOf(i);
     }
 
+    internal override string IdentityOf(int index)
+    {
+        (SegmentationDataset part, int i) = Find(index);
+        return part.IdentityOf(i);
+    }
+
+    /// <summary>The data set that a sample comes from.</summary>
+    internal SegmentationDataset PartOf(int index) => Find(index).Part;
+
     private (SegmentationDataset Part, int Index) Find(int index)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);

@@ -59,8 +59,8 @@ public static class SceneGenerator
         CheckSize(width, height);
         if (split is "." or ".." || split.AsSpan().ContainsAny("/\\+")) throw new ArgumentException($"'{split}' is no name for a split");
         string images = Path.Combine(root, split, FileDataset.Images), labels = Path.Combine(root, split, FileDataset.Labels);
-        Directory.CreateDirectory(images);
-        Directory.CreateDirectory(labels);
+        OutputFolder.Create(images);
+        OutputFolder.Create(labels);
         byte ignore = (byte)PrepareClasses(Path.Combine(root, FolderDataset.ClassesFile)).IgnoreId;
         RefuseOthers(images, count);
         ulong series = SeriesOf(seed, split);

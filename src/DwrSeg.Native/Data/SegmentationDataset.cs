@@ -37,20 +37,8 @@ public abstract class SegmentationDataset
         return (sample.Width, sample.Height);
     }
 
-    /// <summary>The size that all samples have.</summary>
-    /// <exception cref="DatasetException">Two samples differ; the message names both.</exception>
-    public (int Width, int Height) UniformSize()
-    {
-        (int width, int height) = SizeOf(0);
-        for (int i = 1; i < Count; i++)
-        {
-            (int w, int h) = SizeOf(i);
-            if (w == width && h == height) continue;
-            throw new DatasetException(Name, $"{SampleName(0)} is {width}x{height} but {SampleName(i)} is {w}x{h}; all must have one " +
-                "size here, so resize the images and labels or take them one by one");
-        }
-        return (width, height);
-    }
+    /// <summary>What tells a sample from another one of the same name, as far as that is known without reading it.</summary>
+    internal virtual string IdentityOf(int index) => SampleName(index);
 
     /// <summary>Opens a data set's folder, telling by what lies in it which kind it is.</summary>
     /// <param name="root">

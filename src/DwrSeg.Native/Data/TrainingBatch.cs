@@ -14,8 +14,9 @@ internal sealed class TrainingBatch : IDisposable
         Height = height;
         Width = width;
         // Pinned, so that a device can copy from them directly.
-        Images = GC.AllocateArray<float>(checked(size * height * width * 3), pinned: true);
-        Labels = GC.AllocateArray<byte>(size * height * width, pinned: true);
+        int pixels = checked(size * height * width);
+        Images = GC.AllocateArray<float>(checked(pixels * 3), pinned: true);
+        Labels = GC.AllocateArray<byte>(pixels, pinned: true);
         Indices = new int[size];
     }
 

@@ -4,8 +4,7 @@ using System.Runtime.InteropServices;
 namespace DwrSeg.Native.Evaluation;
 
 /// <summary>
-/// Counts of pixels by label and prediction, and the measures that follow from them. Not thread-safe: give each thread its own and
-/// <see cref="Merge"/> them.
+/// Counts of pixels by label and prediction, and the measures that follow from them. Not thread-safe.
 /// </summary>
 public sealed class ConfusionMatrix
 {
@@ -104,17 +103,6 @@ public sealed class ConfusionMatrix
             }
         }
         for (int id = 0; id < Ids; id++) Ignored += _added[Ignore << 8 | id];
-    }
-
-    /// <summary>Adds another matrix's counts.</summary>
-    /// <exception cref="ArgumentException">It has another number of classes.</exception>
-    public void Merge(ConfusionMatrix other)
-    {
-        ArgumentNullException.ThrowIfNull(other);
-        if (other.Classes != Classes) throw new ArgumentException($"cannot merge {other.Classes} classes into {Classes}", nameof(other));
-        for (int i = 0; i < _counts.Length; i++) _counts[i] += other._counts[i];
-        Pixels += other.Pixels;
-        Ignored += other.Ignored;
     }
 
     /// <summary>

@@ -7,6 +7,20 @@ internal static class AtomicFile
 {
     private static int _counter;
 
+    /// <summary>Fails as <see cref="Write"/> would, and writes nothing: for what is found out before hours of work rather than after.</summary>
+    /// <exception cref="IOException">The file can't be written.</exception>
+    public static void RequireWritable(string path)
+    {
+        try
+        {
+            Write(path, _ => throw new Probed());
+        }
+        catch (Probed)
+        {
+            // So far it went: the temporary file was there, and is gone again.
+        }
+    }
+
     /// <summary>
     /// Writes to a temporary file beside <paramref name="path"/>, flushes it to the disk and renames it. When anything fails the
     /// temporary file is removed and an older file of that name stays as it was.
@@ -41,7 +55,7 @@ internal static class AtomicFile
         }
         catch (IOException e)
         {
-            throw new IOException($"cannot write {path}: {e.Message.TrimEnd('.')}; free some space or choose another folder", e);
+            throw new IOException($"cannot write {path}: {e.Message.TrimEnd('.')}; {(IsFull(e) ? "free some space or choose" : "choose")} another folder", e);
         }
         catch (ArgumentOutOfRangeException e) when (IsTooLarge(e))
         {
@@ -65,6 +79,16 @@ internal static class AtomicFile
     // What the runtime makes of EFBIG in any write, with the name of another method's parameter.
     internal static bool IsTooLarge(ArgumentOutOfRangeException e) =>
         e.ParamName == "value" && e.ActualValue is null && e.Source == typeof(FileStream).Assembly.GetName().Name;
+
+    /// <summary>Whether a disk or a quota is full: ENOSPC and EDQUOT, or their counterparts on Windows.</summary>
+    internal static bool IsFull(IOException e)
+    {
+        const int NoSpace = 28, Quota = 122, QuotaOnMac = 69, DiskFull = unchecked((int)0x80070070), HandleDiskFull = unchecked((int)0x80070027);
+        return OperatingSystem.IsWindows() ? e.HResult is DiskFull or HandleDiskFull
+            : e.HResult == NoSpace || e.HResult == (OperatingSystem.IsLinux() ? Quota : QuotaOnMac);
+    }
+
+    private sealed class Probed : Exception;
 
     private static string TemporaryPrefix(string target) => $".{Path.GetFileName(target)}.";
 

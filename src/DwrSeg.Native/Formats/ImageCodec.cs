@@ -19,10 +19,6 @@ internal static class ImageCodec
     private const long MaxAddressablePixels = 500_000_000;
     private const int MaxFileBytes = 1 << 29;
 
-    private static ReadOnlySpan<byte> EndMarker => [0xFF, 0xD9];
-
-    private static ReadOnlySpan<byte> ScanMarker => [0xFF, 0xDA];
-
     /// <summary>Decodes an image file into <paramref name="into"/>, or into a new image.</summary>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="IOException">The file cannot be read.</exception>
@@ -57,7 +53,8 @@ internal static class ImageCodec
             {
                 throw new ImageFormatException(name, $"{width} x {height} pixels exceed the limit of {maxPixels}; scale it down first");
             }
-            if (codec.EncodedFormat == SKEncodedImageFormat.Jpeg && !HasEndMarker(encoded)) throw CutShort(name);
+            // The decoder fills what is missing at the very end with grey and calls it a success.
+            if (codec.EncodedFormat == SKEncodedImageFormat.Jpeg && !JpegMarkers.IsComplete(encoded)) throw CutShort(name);
             byte[] rgba = ArrayPool<byte>.Shared.Rent(checked(width * height * 4));
             try
             {
@@ -118,10 +115,6 @@ internal static class ImageCodec
         PngWriter.Write(encoded, width, height, channels, pixels);
         AtomicFile.Write(path, encoded.WriteTo);
     }
-
-    // The decoder fills what is missing at the very end with grey and calls it a success, so the marker itself is looked for. It
-    // cannot occur in the compressed pixels, where every 0xFF is followed by 0; a thumbnail's own markers stand before the last scan.
-    private static bool HasEndMarker(ReadOnlySpan<byte> jpeg) => jpeg.LastIndexOf(EndMarker) > jpeg.LastIndexOf(ScanMarker);
 
     private static ImageFormatException CutShort(string name) => new(name, "breaks off before the last pixel; copy or export it again");
 

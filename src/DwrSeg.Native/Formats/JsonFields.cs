@@ -30,8 +30,6 @@ internal sealed class JsonFields
         }
     }
 
-    public bool Has(string field) => _object.TryGetProperty(field, out _);
-
     /// <exception cref="WeightsFormatException">Missing, or not an integer in this range.</exception>
     public long Integer(string field, long min = long.MinValue, long max = long.MaxValue)
     {
@@ -63,6 +61,10 @@ internal sealed class JsonFields
             throw new WeightsFormatException(_file, null, $"metadata '{_key}': {ErrorText.Quote(field)} is not valid Unicode", e);
         }
     }
+
+    /// <summary>As <see cref="Text"/>, but null where the field is missing.</summary>
+    /// <exception cref="WeightsFormatException">Not a string.</exception>
+    public string? OptionalText(string field) => _object.TryGetProperty(field, out _) ? Text(field) : null;
 
     private JsonElement Value(string field, JsonValueKind kind)
     {

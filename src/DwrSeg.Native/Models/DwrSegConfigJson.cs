@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json;
+using DwrSeg.Native.Formats;
 
 namespace DwrSeg.Native.Models;
 
@@ -25,6 +26,12 @@ internal static class DwrSegConfigJson
     ];
 
     private const string Stages = "stages";
+
+    // What the paper calls some of them.
+    private static readonly Dictionary<string, string> Symbols = new(StringComparer.Ordinal)
+    {
+        ["alpha"] = "branch_ratio", ["beta"] = "rr_expansion", ["lambda"] = "sir_expansion",
+    };
 
     public static void Write(Utf8JsonWriter writer, DwrSegConfig config)
     {
@@ -76,6 +83,33 @@ internal static class DwrSegConfigJson
         {
             throw new FormatException($"\"{key}\" is {Excerpt(value)}, which is not a value of its type.", e);
         }
+    }
+
+    /// <summary>
+    /// <paramref name="config"/> with the properties that a JSON object written by a person gives, by their keys or the paper's symbols
+    /// (alpha, beta, lambda). Unlike a weights file's, all of them must be known.
+    /// </summary>
+    /// <exception cref="FormatException">The text is no such object; the message names the property.</exception>
+    /// <exception cref="ArgumentException">A value is out of its range.</exception>
+    public static DwrSegConfig Override(DwrSegConfig config, string json)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(json, new JsonDocumentOptions { MaxDepth = 8, AllowDuplicateProperties = false });
+            if (document.RootElement.ValueKind != JsonValueKind.Object) throw new FormatException($"it is a JSON {document.RootElement.ValueKind}, not an object.");
+            foreach (JsonProperty property in document.RootElement.EnumerateObject())
+            {
+                if (TryRead(Symbols.GetValueOrDefault(property.Name, property.Name), property.Value, ref config)) continue;
+                IEnumerable<string> known = [.. Properties.Select(p => p.Key), Stages, .. Symbols.Keys];
+                throw new FormatException($"a network has no {ErrorText.Quote(property.Name)}; it has {string.Join(", ", known)}.");
+            }
+        }
+        catch (JsonException e)
+        {
+            throw new FormatException($"it is no JSON object: {e.Message}", e);
+        }
+        config.Validate();
+        return config;
     }
 
     private static StageConfig ReadStage(JsonElement element)

@@ -87,18 +87,17 @@ internal sealed record ModelMetadata
         Normalization norm = Normalization.ImageNet;
         foreach (JsonProperty property in document.RootElement.EnumerateObject())
         {
-            JsonElement value = property.Value;
             switch (property.Name)
             {
                 case "class_names":
-                    names = [.. value.EnumerateArray().Select(e => e.GetString() ?? throw new FormatException("a class name is null"))];
+                    names = Read(property, "a list of names", v => v.EnumerateArray().Select(e => e.GetString() ?? throw new FormatException()).ToArray());
                     break;
                 case "palette":
-                    palette = [.. value.EnumerateArray().Select(e => Rgb.TryParse(e.GetString() ?? "", out Rgb color)
-                        ? color : throw new FormatException("a palette colour is not #rrggbb"))];
+                    palette = Read(property, "a list of colours #rrggbb", v => v.EnumerateArray().Select(e => Rgb.TryParse(e.GetString() ?? "", out Rgb color)
+                        ? color : throw new FormatException()).ToArray());
                     break;
                 case "ignore_id":
-                    ignore = value.GetInt32();
+                    ignore = Read(property, "an integer", v => v.GetInt32());
                     break;
                 case "input_mean":
                     (norm.MeanR, norm.MeanG, norm.MeanB) = ReadTriple(property);
@@ -107,13 +106,13 @@ internal sealed record ModelMetadata
                     (norm.DeviationR, norm.DeviationG, norm.DeviationB) = ReadTriple(property);
                     break;
                 case "input_size":
-                    int[] size = [.. value.EnumerateArray().Select(e => e.GetInt32())];
-                    if (size is not [>= 1 and <= 16384, >= 1 and <= 16384]) throw new FormatException("input_size must be [height, width], 1 to 16384 each");
+                    int[] size = Read(property, "[height, width], 1 to 16384 each", v =>
+                        v.EnumerateArray().Select(e => e.GetInt32()).ToArray() is [>= 1 and <= 16384, >= 1 and <= 16384] pair ? pair : throw new FormatException());
                     metadata = metadata with { InputSize = (size[0], size[1]) };
                     break;
                 default:
                     // Later versions may say more; what this one does not know can't change the network.
-                    DwrSegConfigJson.TryRead(property.Name, value, ref config);
+                    DwrSegConfigJson.TryRead(property.Name, property.Value, ref config);
                     break;
             }
         }
@@ -129,10 +128,19 @@ internal sealed record ModelMetadata
         float.IsFinite(n.MeanR) && float.IsFinite(n.MeanG) && float.IsFinite(n.MeanB)
         && n is { DeviationR: > 0 and < float.PositiveInfinity, DeviationG: > 0 and < float.PositiveInfinity, DeviationB: > 0 and < float.PositiveInfinity };
 
-    private static (float, float, float) ReadTriple(JsonProperty property)
+    private static (float, float, float) ReadTriple(JsonProperty property) => Read(property, "three numbers", v =>
+        v.EnumerateArray().Select(e => e.GetSingle()).ToArray() is [float r, float g, float b] ? (r, g, b) : throw new FormatException());
+
+    private static T Read<T>(JsonProperty property, string expected, Func<JsonElement, T> read)
     {
-        float[] values = [.. property.Value.EnumerateArray().Select(e => e.GetSingle())];
-        return values is [float r, float g, float b] ? (r, g, b) : throw new FormatException($"{property.Name} must be three numbers");
+        try
+        {
+            return read(property.Value);
+        }
+        catch (Exception e) when (e is InvalidOperationException or FormatException)
+        {
+            throw new FormatException($"{property.Name} must be {expected}, found {ErrorText.Quote(property.Value.GetRawText())}", e);
+        }
     }
 
     private static void WriteFloats(Utf8JsonWriter writer, string key, params ReadOnlySpan<float> values)

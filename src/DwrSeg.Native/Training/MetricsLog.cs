@@ -92,7 +92,8 @@ internal sealed class MetricsLog : IDisposable
         }
         catch (Exception e) when (e is IOException || (e is ArgumentOutOfRangeException range && AtomicFile.IsTooLarge(range)))
         {
-            throw new IOException($"cannot write {_file.Name}: {e.Message.TrimEnd('.')}; free some space and go on with --resume", e);
+            string remedy = e is IOException io && !AtomicFile.IsFull(io) ? "repair that" : "free some space";
+            throw new IOException($"cannot write {_file.Name}: {e.Message.TrimEnd('.')}; {remedy} and go on with --resume", e);
         }
     }
 

@@ -21,8 +21,12 @@ internal sealed class RunFolder : IDisposable
     private const string LastName = "last.safetensors", BestName = "best.safetensors", ModelName = "model.safetensors";
     private const string MetricsName = "metrics.jsonl";
 
-    private RunFolder(string path, bool resumes)
+    private readonly string _path;
+    private readonly string[] _created;
+
+    private RunFolder(string path, string[] created, bool resumes)
     {
+        (_path, _created) = (path, created);
         Last = Path.Combine(path, LastName);
         Best = Path.Combine(path, BestName);
         Model = Path.Combine(path, ModelName);
@@ -51,7 +55,6 @@ internal sealed class RunFolder : IDisposable
     public static RunFolder Open(string path, ExistingRun existing)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
-        if (File.Exists(path)) throw new IOException($"{path} is a file; the output must be a folder");
         string? found = Existing(path);
         if (existing == ExistingRun.Refuse && found is not null)
         {
@@ -64,8 +67,9 @@ internal sealed class RunFolder : IDisposable
         }
         try
         {
-            Directory.CreateDirectory(path);
-            return new RunFolder(path, existing == ExistingRun.Resume);
+            string[] missing = [.. Missing(path)];
+            OutputFolder.Create(path);
+            return new RunFolder(path, missing, existing == ExistingRun.Resume);
         }
         catch (UnauthorizedAccessException e)
         {
@@ -79,7 +83,35 @@ internal sealed class RunFolder : IDisposable
         foreach (string file in (ReadOnlySpan<string>)[Last, Best, Model]) File.Delete(file);
     }
 
+    /// <summary>Takes back what <see cref="Open"/> made, for a run that did not come to write anything.</summary>
+    public void Abandon()
+    {
+        Metrics.Dispose();
+        try
+        {
+            if (Existing(_path) is null) File.Delete(Path.Combine(_path, MetricsName));
+            foreach (string folder in _created)
+            {
+                if (!Directory.EnumerateFileSystemEntries(folder).Any()) Directory.Delete(folder);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // Why the run did not start is what matters.
+        }
+    }
+
     public void Dispose() => Metrics.Dispose();
+
+    // The folder and those above it that are not there, the deepest first.
+    private static IEnumerable<string> Missing(string path)
+    {
+        for (string? folder = Path.GetFullPath(path); folder is not null && !Directory.Exists(folder); folder = Path.GetDirectoryName(folder))
+        {
+            // A path that ends in a separator names its folder twice.
+            if (folder.Length > 0 && !Path.EndsInDirectorySeparator(folder)) yield return folder;
+        }
+    }
 
     // Empty metrics are those of a run that could not start.
     private static string? Existing(string path)

@@ -25,6 +25,7 @@ public static class Trainer
     /// <exception cref="WeightsFormatException">The checkpoint or the initial weights are not sound.</exception>
     /// <exception cref="TrainingException">The folder holds a run, it was started with other options, or the training diverged.</exception>
     /// <exception cref="DeviceUnavailableException">The device is not there.</exception>
+    /// <exception cref="InsufficientMemoryException">A step of this batch and crop does not fit into the machine's memory.</exception>
     /// <exception cref="IOException">A file can't be written.</exception>
     public static TrainingResult Run(
         TrainingOptions options, SegmentationDataset training, SegmentationDataset? validation, string folder,
@@ -46,8 +47,21 @@ public static class Trainer
         options.Validate();
         RequireFit(options, training, validation);
         using RunFolder files = RunFolder.Open(folder, existing);
-        using var run = new TrainingRun(backend, options, training, validation, files, observer);
+        using TrainingRun run = Start();
         return run.Execute(cancellation);
+
+        TrainingRun Start()
+        {
+            try
+            {
+                return new TrainingRun(backend, options, training, validation, files, observer);
+            }
+            catch
+            {
+                files.Abandon();
+                throw;
+            }
+        }
     }
 
     private static void RequireFit(TrainingOptions options, SegmentationDataset training, SegmentationDataset? validation)

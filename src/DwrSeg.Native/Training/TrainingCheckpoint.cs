@@ -15,7 +15,7 @@ namespace DwrSeg.Native.Training;
 internal static class TrainingCheckpoint
 {
     private const string OptionPrefix = "option ";
-    private const string Data = "data";
+    private const string Data = "data", Samples = "samples", Arithmetic = "arithmetic", InitialWeights = "init";
 
     /// <summary>Writes the state; the file appears whole or not at all.</summary>
     /// <param name="path">The file.</param>
@@ -23,10 +23,10 @@ internal static class TrainingCheckpoint
     /// <param name="store">Its tensors.</param>
     /// <param name="metadata">What a model file says.</param>
     /// <param name="options">Kept so that <see cref="Load"/> can tell whether a resumed run would be another one.</param>
-    /// <param name="data">Identifies the training and validation data.</param>
+    /// <param name="origin">What the run computes from.</param>
     /// <param name="state">Where the training stands.</param>
     public static void Save(
-        string path, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, string data, TrainingState state)
+        string path, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, TrainingOrigin origin, TrainingState state)
     {
         var writer = new SafetensorsWriter();
         writer.Metadata[ModelMetadata.Key] = metadata.ToJson();
@@ -38,15 +38,15 @@ internal static class TrainingCheckpoint
             ModelWeights.ToTorch(tensor, own, torch);
             writer.Add(tensor.Name, SafetensorsDType.F32, ModelWeights.TorchShape(tensor).AsSpan(), torch);
         }
-        Checkpoint.SetTraining(writer, json => WriteFields(json, options, data, state));
+        Checkpoint.SetTraining(writer, json => WriteFields(json, options, origin, state));
         writer.Save(path);
     }
 
     /// <summary>Loads the state into the store. The file is not trusted: a number that no run could have reached is refused.</summary>
     /// <exception cref="WeightsFormatException">The file is no sound checkpoint of this network.</exception>
-    /// <exception cref="TrainingException">It was written by a run with other options or other data.</exception>
+    /// <exception cref="TrainingException">It was written by a run with other options, or that computed from something else.</exception>
     public static TrainingState Load(
-        SafetensorsFile file, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, string data,
+        SafetensorsFile file, LayerGraph graph, ITensorStore store, ModelMetadata metadata, TrainingOptions options, TrainingOrigin origin,
         int stepsPerEpoch)
     {
         string path = file.Name;
@@ -54,16 +54,17 @@ internal static class TrainingCheckpoint
         ModelMetadata found = ModelMetadata.Read(file);
         if (found.Config != metadata.Config)
             throw new TrainingException($"{path} is a run of another network; resume with the model that it was started with.");
-        RequireSame(path, "the data", fields.Text(Data), data);
+        RequireSame(path, "the data", fields.Text(Data), origin.Data);
         RequireSame(path, "the classes", Names(found.Classes), Names(metadata.Classes));
         foreach ((string name, Func<TrainingOptions, object?> value) in TrainingOptions.Decisive)
             RequireSame(path, name, fields.Text(OptionPrefix + name), Text(value(options)));
+        RequireSameOrigin(path, fields, origin);
         ModelWeights.Load(file, graph, store, isForeign: name => name.StartsWith(Sgd.VelocityPrefix, StringComparison.Ordinal));
         foreach (Tensor tensor in graph.Stored.Where(IsVelocity)) ModelWeights.LoadOne(file, tensor.Name, tensor, store);
         return ReadState(fields, options, stepsPerEpoch);
     }
 
-    private static void WriteFields(Utf8JsonWriter json, TrainingOptions options, string data, TrainingState state)
+    private static void WriteFields(Utf8JsonWriter json, TrainingOptions options, TrainingOrigin origin, TrainingState state)
     {
         json.WriteNumber("iteration", state.Iteration);
         json.WriteNumber("updates", state.Updates);
@@ -74,7 +75,10 @@ internal static class TrainingCheckpoint
         json.WriteNumber("recent_steps", state.Recent.Count);
         json.WriteNumber("epoch_loss", state.Epoch.Sum);
         json.WriteNumber("epoch_steps", state.Epoch.Count);
-        json.WriteString(Data, data);
+        json.WriteString(Data, origin.Data);
+        json.WriteString(Samples, origin.Samples);
+        json.WriteString(Arithmetic, origin.Arithmetic);
+        if (state.InitialWeights is { } first) json.WriteString(InitialWeights, first);
         foreach ((string name, Func<TrainingOptions, object?> value) in TrainingOptions.Decisive)
             json.WriteString(OptionPrefix + name, Text(value(options)));
     }
@@ -93,7 +97,31 @@ internal static class TrainingCheckpoint
             BestEpoch = (int)fields.Integer("best_epoch", 0, validated),
             Recent = new LossSum(fields.Number("recent_loss"), fields.Integer("recent_steps", 0, options.MetricsInterval - 1)),
             Epoch = new LossSum(fields.Number("epoch_loss"), fields.Integer("epoch_steps", 0, stepsPerEpoch - 1)),
+            InitialWeights = fields.OptionalText(InitialWeights),
         };
+    }
+
+    // Older checkpoints tell nothing of these.
+    private static void RequireSameOrigin(string path, JsonFields fields, TrainingOrigin origin)
+    {
+        if (fields.OptionalText(Samples) is { } samples && samples != origin.Samples)
+        {
+            throw new TrainingException($"{path} belongs to a run on other data: {origin.Data} has the same name and count, but names or file " +
+                "sizes of its samples differ. Resume with the data that the run was started with, or start a new run.");
+        }
+        if (fields.OptionalText(Arithmetic) is { } arithmetic && arithmetic != origin.Arithmetic)
+        {
+            throw new TrainingException($"{path} belongs to a run on {ErrorText.Quote(arithmetic)}; here it would go on with " +
+                $"{ErrorText.Quote(origin.Arithmetic)}, and its results would be others. Resume on a machine like the first, or start a new " +
+                $"run from its weights (--init {path}).");
+        }
+        // Needed at the start alone, so a resumed run need not name it; but if it does, it means that one.
+        if (origin.InitialWeights is { } now && fields.OptionalText(InitialWeights) is { } then && then != now)
+        {
+            throw new TrainingException(then == TrainingState.NoFile
+                ? $"{path} belongs to a run that was started without initial weights. Resume it without --init, or start a new run."
+                : $"{path} belongs to a run that was started from other initial weights. Resume it without --init, or start a new run.");
+        }
     }
 
     private static void RequireSame(string path, string what, string before, string now)

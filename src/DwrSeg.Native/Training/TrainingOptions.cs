@@ -16,6 +16,9 @@ namespace DwrSeg.Native.Training;
 /// </remarks>
 public sealed record TrainingOptions
 {
+    // A batch's images lie in one array.
+    private static readonly int MostPixels = Array.MaxLength / 3;
+
     /// <summary>The network; its number of classes is the data set's.</summary>
     public required DwrSegConfig Model { get; init; }
 
@@ -107,6 +110,9 @@ public sealed record TrainingOptions
         Model.Validate();
         Augmentation.Validate();
         Require(BatchSize is >= 1 and <= 1024, "batch", BatchSize, "1 to 1024");
+        long pixels = (long)BatchSize * Augmentation.CropHeight * Augmentation.CropWidth;
+        Require(pixels <= MostPixels, "batch x crop", $"{BatchSize} x {Augmentation.CropHeight}x{Augmentation.CropWidth}, {pixels} pixels",
+            $"up to {MostPixels} pixels");
         Require(Epochs is >= 1 and <= 1_000_000, "epochs", Epochs, "1 to 1000000");
         Require(LearningRate is > 0 and <= 100, "learning-rate", LearningRate, "above 0 to 100");
         Require(Power is >= 0 and <= 10, "power", Power, "0 to 10");

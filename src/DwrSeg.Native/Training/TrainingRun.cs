@@ -17,7 +17,7 @@ internal sealed class TrainingRun : IDisposable
     private readonly RunFolder _files;
     private readonly ITrainingObserver? _observer;
     private readonly string _device;
-    private readonly string _data;
+    private readonly TrainingOrigin _origin;
     private readonly ModelMetadata _metadata;
     private readonly LayerGraph _graph;
     private readonly ITensorStore _store;
@@ -38,7 +38,7 @@ internal sealed class TrainingRun : IDisposable
     {
         (_options, _training, _validation, _files, _observer) = (options, training, validation, files, observer);
         _device = $"{backend.Name} ({backend.Description})";
-        _data = $"{training.Name} ({training.Count})" + (validation is null ? "" : $", {validation.Name} ({validation.Count})");
+        _origin = TrainingOrigin.Of(backend, options, training, validation);
         (int width, int height) = training.SizeOf(0);
         _metadata = new ModelMetadata
         {
@@ -55,8 +55,9 @@ internal sealed class TrainingRun : IDisposable
         try
         {
             _state = files.Resumes ? Resume() : Start();
-            _loader = new TrainingLoader(training, options.Augmentation, LoaderOptions());
+            // The plan knows how much memory a step takes, and whether it is there; it comes before all else that takes some.
             _plan = new TrainingPlan(_graph, backend, _store);
+            _loader = new TrainingLoader(training, options.Augmentation, LoaderOptions());
             _evaluator = new Evaluator(backend, _store, _metadata, options.ValidationSize);
             // Nothing of an earlier run is touched before all that can fail at the start has not.
             if (!files.Resumes) files.Clear();
@@ -100,7 +101,7 @@ internal sealed class TrainingRun : IDisposable
         {
         }
         Save();
-        if (isComplete) ModelExport.Write(BestMeanIou is null ? _files.Last : _files.Best, _files.Model, _options.ExportType);
+        if (isComplete) Export();
         return new TrainingResult(
             isComplete, _state.Iteration, BestMeanIou, BestMeanIou is null ? null : _state.BestEpoch, isComplete ? _files.Model : null);
     }
@@ -116,7 +117,7 @@ internal sealed class TrainingRun : IDisposable
     private TrainingState Resume()
     {
         using SafetensorsFile file = SafetensorsFile.Open(_files.Last);
-        TrainingState state = TrainingCheckpoint.Load(file, _graph, _store, _metadata, _options, _data, _stepsPerEpoch);
+        TrainingState state = TrainingCheckpoint.Load(file, _graph, _store, _metadata, _options, _origin, _stepsPerEpoch);
         if (state.BestEpoch > 0 && !File.Exists(_files.Best))
         {
             throw new TrainingException($"{_files.Best} is missing, though {_files.Last} tells of it: it holds the weights of epoch " +
@@ -130,7 +131,7 @@ internal sealed class TrainingRun : IDisposable
     {
         if (_options.InitialWeights is { } file) InitialWeights.Load(file, _options.Model, _training.Classes, _graph, _store, _options.Seed);
         else ModelWeights.Initialize(_graph, _store, _options.Seed);
-        return new TrainingState();
+        return new TrainingState { InitialWeights = _origin.InitialWeights ?? TrainingState.NoFile };
     }
 
     private TrainingLoaderOptions LoaderOptions()
@@ -217,8 +218,23 @@ internal sealed class TrainingRun : IDisposable
         if (_savedAt == _state.Iteration && _savedValidation == _state.ValidatedEpoch) return;
         RequireFiniteWeights();
         _files.Metrics.Sync();
-        TrainingCheckpoint.Save(_files.Last, _graph, _store, _metadata, _options, _data, _state);
+        TrainingCheckpoint.Save(_files.Last, _graph, _store, _metadata, _options, _origin, _state);
         (_savedAt, _savedValidation, _savedTime) = (_state.Iteration, _state.ValidatedEpoch, Stopwatch.GetTimestamp());
+    }
+
+    private void Export()
+    {
+        string weights = BestMeanIou is null ? _files.Last : _files.Best;
+        try
+        {
+            ModelExport.Write(weights, _files.Model, _options.ExportType);
+        }
+        catch (OverflowException e)
+        {
+            throw new TrainingException($"The training is complete, but its weights can't be exported as {_options.ExportType}: {e.Message}. " +
+                $"They are in {weights}; to get {_files.Model} run again with --resume --export-type f32. Weights this large are the mark of a " +
+                "learning rate that is too high.", e);
+        }
     }
 
     // A step can overflow the weights while its own loss is still finite; the last good checkpoint must not be replaced by that.

@@ -3,6 +3,8 @@ namespace DwrSeg.Native.Training;
 /// <summary>Where a training stands, besides what its tensors hold.</summary>
 internal sealed class TrainingState
 {
+    public const string NoFile = "none";
+
     /// <summary>Steps done, skipped batches included: epoch · batches per epoch + step.</summary>
     public long Iteration { get; set; }
 
@@ -17,6 +19,11 @@ internal sealed class TrainingState
 
     /// <summary>Epochs done when it was reached.</summary>
     public int BestEpoch { get; set; }
+
+    /// <summary>
+    /// Digest of the file that the weights started from; <see cref="NoFile"/> where there was none, null where an older checkpoint does not tell.
+    /// </summary>
+    public string? InitialWeights { get; init; } = NoFile;
 
     /// <summary>Loss since the last line of metrics.</summary>
     public LossSum Recent { get; set; }

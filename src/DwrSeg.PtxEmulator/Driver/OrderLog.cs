@@ -21,7 +21,11 @@ internal sealed class OrderLog
     public void Add(string what, DeviceStream stream, Operation operation)
     {
         _streams.TryAdd(stream, _streams.Count);
-        int[] after = [.. operation.Predecessors.Select(p => _positions.TryGetValue(p, out StrongBox<int>? position) ? position.Value : -1).Where(p => p >= 0)];
+        var after = new List<int>();
+        foreach (Operation before in operation.Predecessors)
+        {
+            if (_positions.TryGetValue(before, out StrongBox<int>? position)) after.Add(position.Value);
+        }
         _positions.Add(operation, new StrongBox<int>(_operations.Count));
         _operations.Add(new LoggedOperation(what, _streams[stream], after));
     }

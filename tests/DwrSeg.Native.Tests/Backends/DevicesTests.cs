@@ -29,6 +29,7 @@ public sealed class DevicesTests
         var error = Assert.Throws<DeviceUnavailableException>(() => Devices.Open(name, 1, out _));
         Assert.Contains($"'{name}'", error.Message, StringComparison.Ordinal);
         Assert.Contains("Available: auto, cpu", error.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("..", error.Message, StringComparison.Ordinal);
     }
 
     [Fact]

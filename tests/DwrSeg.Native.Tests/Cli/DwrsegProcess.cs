@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using DwrSeg.Native.Tests.Cuda;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Cli;
@@ -13,13 +14,16 @@ internal sealed partial class DwrsegProcess : IDisposable
     private readonly Process _process;
     private readonly Task<string> _error;
 
-    private DwrsegProcess(params ReadOnlySpan<string> arguments)
+    private DwrsegProcess(IEnumerable<KeyValuePair<string, string>> environment, params ReadOnlySpan<string> arguments)
     {
+        // The emulator runs what the compiler makes of the kernels.
+        if (arguments.Contains("emulated") || (arguments is ["kernels", ..] && !arguments.Contains("--help"))) TestNvrtc.Require();
         var start = new ProcessStartInfo(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet")
         {
             RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true,
         };
         start.Environment.Remove("DWRSEG_DEBUG");
+        foreach ((string name, string value) in environment) start.Environment[name] = value;
         start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "dwrseg.dll"));
         foreach (string argument in arguments) start.ArgumentList.Add(argument);
         _process = Process.Start(start)!;
@@ -33,12 +37,19 @@ internal sealed partial class DwrsegProcess : IDisposable
     /// <summary>Runs it to its end.</summary>
     public static DwrsegResult Run(params ReadOnlySpan<string> arguments)
     {
-        using DwrsegProcess process = new(arguments);
+        using DwrsegProcess process = new([], arguments);
+        return process.Finish();
+    }
+
+    /// <summary>Runs it to its end with these variables beside the test's own.</summary>
+    public static DwrsegResult RunWith(IEnumerable<KeyValuePair<string, string>> environment, params ReadOnlySpan<string> arguments)
+    {
+        using DwrsegProcess process = new(environment, arguments);
         return process.Finish();
     }
 
     /// <summary>Starts it.</summary>
-    public static DwrsegProcess Start(params ReadOnlySpan<string> arguments) => new(arguments);
+    public static DwrsegProcess Start(params ReadOnlySpan<string> arguments) => new([], arguments);
 
     /// <summary>Reads what is left and waits for the end.</summary>
     public DwrsegResult Finish()

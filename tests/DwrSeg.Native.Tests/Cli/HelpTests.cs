@@ -8,14 +8,14 @@ public sealed partial class HelpTests
     private static readonly Dictionary<string, string[]> Promised = new()
     {
         ["segment"] = ["--model", "--device", "--precision", "--conv", "--size", "--out", "--json"],
-        ["train"] = ["--data", "--split", "--out", "--model", "--init", "--resume", "--batch", "--crop", "--epochs", "--seed", "--min-scale", "--max-scale"],
+        ["train"] = ["--data", "--split", "--out", "--model", "--config", "--verify", "--init", "--resume", "--batch", "--crop", "--epochs", "--seed", "--min-scale", "--max-scale"],
         ["eval"] = ["--data", "--split", "--model", "--device", "--precision", "--conv", "--json"],
         ["scene"] = ["--count", "--out", "--seed"],
         ["check"] = ["--device", "--precision", "--conv", "--tolerance"],
-        ["info"] = ["--model", "--size"],
+        ["info"] = ["--model", "--config", "--size"],
         ["profile"] = ["--model", "--device", "--precision", "--conv", "--size", "--gpu", "--json", "--trace"],
         ["kernels"] = ["--device", "--arch", "--gpu", "--precision", "--size", "--model", "--all", "--json"],
-        ["bench"] = ["--model", "--device", "--precision", "--conv", "--peer-json", "--size", "--batch", "--train", "--json"],
+        ["bench"] = ["--model", "--config", "--device", "--precision", "--conv", "--peer-json", "--size", "--batch", "--train", "--json"],
     };
 
     [Fact]
@@ -57,6 +57,8 @@ public sealed partial class HelpTests
     [InlineData("'gpu'", "bench", "--device", "gpu")]
     [InlineData("'cuda:7'", "bench", "--device", "cuda:7")]
     [InlineData("--data", "eval", "--model", "a.safetensors")]
+    [InlineData("--data is empty", "train", "--out", "run", "--data", "")]
+    [InlineData("--out is empty", "scene", "--count", "1", "--out", "")]
     public void WrongCommandLineIsOneLineOnStderrAndCodeTwo(string part, params string[] arguments)
     {
         bool isEmpty = arguments is [""];

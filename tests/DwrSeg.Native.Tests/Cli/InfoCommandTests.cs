@@ -1,4 +1,8 @@
 using System.Globalization;
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cpu;
+using DwrSeg.Native.Graph.Passes;
+using DwrSeg.Native.Models;
 using DwrSeg.Native.Tests.Formats;
 using DwrSeg.Native.Tests.Models;
 using Xunit;
@@ -42,6 +46,29 @@ public sealed class InfoCommandTests
         DwrsegProcess.Run("info", "--model", model, "--classes", "5").Failed(2, "--classes 5");
         DwrsegProcess.Run("info", "--model", folder.File("none.safetensors")).Failed(3, "none.safetensors");
         DwrsegProcess.Run("info", "--classes", "256").Failed(2, "256");
+    }
+
+    [Fact]
+    public void ActivationMemoryIsThatOfTheBackendsPlan()
+    {
+        using CpuBackend backend = new(1);
+        using ITensorStore store = backend.CreateStore();
+        using IPlan plan = backend.Compile(InferencePasses.Apply(DwrSegModel.Inference(DwrSegConfig.Base(), 1, 64, 96)), store);
+        DwrsegResult result = DwrsegProcess.Run("info", "--size", "64x96").Succeeded();
+        Assert.StartsWith(FormattableString.Invariant($"{plan.Summary.ArenaBytes / 1048576.0:F1} MiB "), Total(result, "activation memory"), StringComparison.Ordinal);
+        Assert.EndsWith($"in {plan.Summary.Steps.Count} steps on the CPU", Total(result, "layers"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ConfigurationCanBeChanged()
+    {
+        DwrsegResult result = DwrsegProcess.Run("info", "--size", "64x64", "--config", """{"beta": 3}""").Succeeded();
+        long parameters = Number(Total(result, "parameters"));
+        Assert.Equal(DwrSegModel.Inference(DwrSegConfig.Base() with { RrExpansion = 3 }, 1, 64, 64).Parameters.Sum(p => p.Shape.Elements), parameters);
+        Assert.StartsWith("DWRSeg-B with {", Total(result, "network"), StringComparison.Ordinal);
+        DwrsegProcess.Run("info", "--config", """{"delta": 3}""").Failed(2, "no 'delta'");
+        DwrsegProcess.Run("info", "--config", "nowhere.json").Failed(2, "nowhere.json");
+        DwrsegProcess.Run("bench", "--config", """{"beta": 99}""").Failed(2, "rr_expansion = 99");
     }
 
     [Fact]

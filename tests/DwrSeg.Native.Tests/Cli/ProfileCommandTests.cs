@@ -139,7 +139,7 @@ public sealed class ProfileCommandTests : IDisposable
         Assert.Equal(launches.Length, totals.GetProperty("launches").GetInt32());
         Assert.Equal(launches.Sum(l => l.GetProperty("bytes").GetInt64()), totals.GetProperty("bytes").GetInt64());
         Assert.Equal(launches.Sum(l => l.GetProperty("flops").GetInt64()), totals.GetProperty("flops").GetInt64());
-        Assert.Equal(launches.Sum(l => l.GetProperty(value).GetDouble()), totals.GetProperty(total).GetDouble(), 3);
+        Assert.Equal(launches.Sum(l => l.GetProperty(value).GetDouble()), totals.GetProperty(total).GetDouble(), 1e-3);
     }
 
     private static void CheckCounts(JsonElement launch)
@@ -152,8 +152,8 @@ public sealed class ProfileCommandTests : IDisposable
         Assert.InRange(counts.GetProperty("storesFilled").GetDouble(), 0.01, 1);
         Assert.InRange(counts.GetProperty("conflictShare").GetDouble(), 0, 0.05);
         double moved = (Count("loadSectors") + Count("storeSectors")) * 32.0;
-        Assert.Equal(moved / launch.GetProperty("bytes").GetInt64(), counts.GetProperty("sectorsPerCompulsory").GetDouble(), 5);
-        Assert.Equal(Math.Max(Time("memoryUs"), Time("arithmeticUs")), Time("floorUs"), 5);
+        Assert.Equal(moved / launch.GetProperty("bytes").GetInt64(), counts.GetProperty("sectorsPerCompulsory").GetDouble(), 1e-5);
+        Assert.Equal(Math.Max(Time("memoryUs"), Time("arithmeticUs")), Time("floorUs"), 1e-5);
         Assert.True(Time("expectedUs") > Math.Max(Time("floorUs"), Math.Max(Time("l2Us"), Time("executionUs"))));
         bool isMma = launch.GetProperty("kernel").GetString() is "conv_mma" or "conv_first" or "sir_mma" or "dwr_sr_mma";
         Assert.Equal(isMma, Count("mmaFlops") > 0);
@@ -169,8 +169,8 @@ public sealed class ProfileCommandTests : IDisposable
         double end = 0;
         foreach ((JsonElement span, JsonElement launch) in spans.Zip(launches))
         {
-            Assert.Equal(end, span.GetProperty("ts").GetDouble(), 3);
-            Assert.Equal(launch.GetProperty(duration).GetDouble(), span.GetProperty("dur").GetDouble(), 5);
+            Assert.Equal(end, span.GetProperty("ts").GetDouble(), 1e-3);
+            Assert.Equal(launch.GetProperty(duration).GetDouble(), span.GetProperty("dur").GetDouble(), 1e-5);
             Assert.Equal(launch.GetProperty("layer").GetString(), span.GetProperty("args").GetProperty("layer").GetString());
             end += span.GetProperty("dur").GetDouble();
         }

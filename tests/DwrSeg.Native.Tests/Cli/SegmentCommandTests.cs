@@ -59,6 +59,7 @@ public sealed class SegmentCommandTests : IDisposable
         Picture("in/old.classes.png", 20, 10);
         Picture("in/old.overlay.png", 20, 10);
         Picture("in/deeper/c.png", 20, 10);
+        Picture("in/._b.png", 20, 10);
         File.WriteAllText(_folder.File("in/notes.txt"), "no image");
         DwrsegResult result = DwrsegProcess.Run("segment", _folder.File("in"), "--model", _model, "--out", _out, "--json").Succeeded();
         Assert.Equal(["a.PNG", "b.png"], ImagesOf(result).Select(i => Path.GetFileName(i.GetProperty("image").GetString())));
@@ -129,15 +130,33 @@ public sealed class SegmentCommandTests : IDisposable
     }
 
     [Fact]
+    public void ImageTooLargeForTheMemoryIsReportedAndTheOthersAreDone()
+    {
+        Picture("in/a.png", 20, 10);
+        string large = Picture("in/b.png", 3000, 2000);
+        Picture("in/c.png", 20, 10);
+        // What the runtime may take counts as the machine's memory: 256 MiB here.
+        Dictionary<string, string> limit = new() { ["DOTNET_GCHeapHardLimit"] = "10000000" };
+        DwrsegProcess.RunWith(limit, "segment", _folder.File("in"), "--native", "--out", _out).Failed(1, "2000x3000");
+        Assert.Equal(["a.classes.png", "a.overlay.png", "c.classes.png", "c.overlay.png"], Written());
+        Assert.True(File.Exists(large));
+    }
+
+    [Fact]
     public void WhatIsMissingOrCanNotBeWrittenIsNamed()
     {
         string image = Picture("a.png", 20, 10);
         DwrsegProcess.Run("segment", _folder.File("none.png"), "--model", _model, "--out", _out).Failed(3, "none.png");
         DwrsegProcess.Run("segment", image, "--model", _folder.File("none.safetensors"), "--out", _out).Failed(3, "none.safetensors");
         DwrsegProcess.Run("segment", image, "--model", image, "--out", _out).Failed(3, image);
-        DwrsegProcess.Run("segment", image, "--model", _model, "--out", image).Failed(3, image);
         Directory.CreateDirectory(_folder.File("empty"));
         DwrsegProcess.Run("segment", _folder.File("empty"), "--model", _model, "--out", _out).Failed(3, "empty");
+
+        DwrsegProcess.Run("segment", "", "--model", _model, "--out", _out).Failed(2, "An argument is empty");
+        DwrsegProcess.Run("segment", image, "--model", _model, "--out", "").Failed(2, "--out is empty");
+        DwrsegProcess.Run("segment", image, "--model", _model, "--out", image).Failed(3, $"{image} is a file; the output must be a folder");
+        if (OperatingSystem.IsLinux())
+            DwrsegProcess.Run("segment", image, "--model", _model, "--out", "/proc/foo").Failed(3, "cannot create folder /proc/foo");
 
         // A folder in the place of a result: that image fails, by the result's name.
         Directory.CreateDirectory(Path.Combine(_out, "a.overlay.png"));

@@ -11,6 +11,7 @@ public sealed class CudaDevicesTests
     public void DevicesAreListedWithTheirProperties()
     {
         using var driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80), DeviceModel.Of(90)] });
+        TestNvrtc.Require();
         CudaProbe probe = CudaDevices.Probe(() => driver, () => Nvrtc.Instance);
         Assert.Null(probe.Problem);
         Assert.Equal([80, 90], probe.Devices.Select(d => d.Device.ComputeCapability.Number));

@@ -115,7 +115,7 @@ public sealed class KernelCacheTests : IDisposable
     {
         using var old = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80)], DriverVersion = 11020 });
         using var context = new CudaContext(old);
-        using var cache = new KernelCache(context, Nvrtc.Instance, wantsPtx: true, SmallKernels.Files());
+        using var cache = new KernelCache(context, TestNvrtc.Instance, wantsPtx: true, SmallKernels.Files());
         var error = Assert.Throws<CudaException>(() => cache.Get(SmallKernels.Scale));
         Assert.Equal((int)CUresult.UnsupportedPtxVersion, error.Status);
         Assert.Contains("scale.cu: scale<float, 4>", error.Message, StringComparison.Ordinal);
@@ -165,5 +165,5 @@ public sealed class KernelCacheTests : IDisposable
         Assert.All(KernelFiles.EmbeddedKernels, file => Assert.Contains("__global__", KernelFiles.Embedded.Kernel(file), StringComparison.Ordinal));
 
     private KernelCache Cache(Dictionary<string, string>? texts = null) =>
-        new(_context, Nvrtc.Instance, wantsPtx: true, SmallKernels.Files(texts), new KernelDiskCache(_folder.Path));
+        new(_context, TestNvrtc.Instance, wantsPtx: true, SmallKernels.Files(texts), new KernelDiskCache(_folder.Path));
 }

@@ -109,6 +109,6 @@ public sealed class KernelResourcesTests
     private static KernelResources Read(byte[] cubin, string kernel, int architecture) =>
         KernelResources.OfCubin(cubin, kernel, ComputeCapability.FromNumber(architecture));
 
-    private static byte[] Compile(string text, string kernel, int architecture, params string[] options) => Nvrtc.Instance.Compile(
+    private static byte[] Compile(string text, string kernel, int architecture, params string[] options) => TestNvrtc.Instance.Compile(
         $"{kernel}.cu", text, [], kernel, options, new NvrtcTarget(ComputeCapability.FromNumber(architecture), IsPtx: false)).Image;
 }

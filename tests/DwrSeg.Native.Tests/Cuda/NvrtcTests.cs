@@ -33,13 +33,14 @@ public sealed class NvrtcTests
     [Fact]
     public void CKernelKeepsItsName()
     {
-        CompiledKernel kernel = Nvrtc.Instance.Compile("c.cu", "extern \"C\" __global__ void plain(int *x, char c, double d) { *x = c + d; }", [], "plain", [], Ptx80);
+        CompiledKernel kernel = TestNvrtc.Instance.Compile("c.cu", "extern \"C\" __global__ void plain(int *x, char c, double d) { *x = c + d; }", [], "plain", [], Ptx80);
         Assert.Equal(("plain", 24), (kernel.LoweredName, kernel.ParameterBytes));
     }
 
     [Fact]
     public void MistakeIsReportedWithFileLineOptionsAndLog()
     {
+        TestNvrtc.Require();
         var error = Assert.Throws<KernelCompilationException>(
             () => Nvrtc.Instance.Compile("wrong.cu", "__global__ void k()\n{\n    undeclared = 1;\n}\n", [], "k", ["-DWIDTH=4"], Ptx80));
         Assert.Contains("wrong.cu(3)", error.Log, StringComparison.Ordinal);
@@ -51,6 +52,7 @@ public sealed class NvrtcTests
     [Fact]
     public void MissingHeaderAndUnknownNameAreReported()
     {
+        TestNvrtc.Require();
         var header = Assert.Throws<KernelCompilationException>(
             () => Nvrtc.Instance.Compile("a.cu", "#include \"gone.cuh\"\n", [], "k", [], Ptx80));
         Assert.Contains("gone.cuh", header.Log, StringComparison.Ordinal);
@@ -62,6 +64,7 @@ public sealed class NvrtcTests
     [Fact]
     public void ArchitectureThatTheCompilerDoesNotKnowIsAnError()
     {
+        TestNvrtc.Require();
         var target = new NvrtcTarget(new ComputeCapability(1, 7), IsPtx: true);
         Assert.Contains("compute_17", Assert.Throws<KernelCompilationException>(() => Compile(target)).Message, StringComparison.Ordinal);
     }
@@ -69,6 +72,7 @@ public sealed class NvrtcTests
     [Fact]
     public void ManyThreadsCompileAtATime()
     {
+        TestNvrtc.Require();
         byte[] expected = Compile(Ptx80).Image;
         Parallel.For(0, 8, _ => Assert.Equal(expected, Compile(Ptx80).Image));
     }
@@ -101,7 +105,7 @@ public sealed class NvrtcTests
     private static CompiledKernel Compile(NvrtcTarget target)
     {
         KernelSource source = SmallKernels.Scale;
-        return Nvrtc.Instance.Compile(
+        return TestNvrtc.Instance.Compile(
             "scale.cu", SmallKernels.Kernel, SmallKernels.Files().Headers(SmallKernels.Kernel), source.Name, source.CommandLine, target);
     }
 }

@@ -248,23 +248,28 @@ public sealed class SegmentationDatasetTests : IDisposable
     }
 
     [Fact]
+    public void FilesOfAnotherSizeOrNameAreAnotherIdentity()
+    {
+        _folder.Text("classes.json", """{"classes": [{"name": "floor"}, {"name": "wall"}]}""");
+        string image = _folder.Image("train/images/a.png"), labels = _folder.Labels("train/labels/a.png", 0);
+        SegmentationDataset data = Open("train");
+        string before = data.IdentityOf(0);
+        Assert.Equal(before, Open("train").IdentityOf(0));
+        File.AppendAllText(image, "x");
+        string longer = data.IdentityOf(0);
+        Assert.NotEqual(before, longer);
+        File.AppendAllText(labels, "x");
+        Assert.NotEqual(longer, data.IdentityOf(0));
+        Assert.StartsWith("a ", before, StringComparison.Ordinal);
+        File.Delete(labels);
+        Assert.Contains(labels, Assert.Throws<DatasetException>(() => data.IdentityOf(0)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void UnsoundClassList_IsNamed()
     {
         string classes = _folder.Text("classes.json", "{\"classes\": [");
         Assert.StartsWith(classes, Refused("train").Message);
-    }
-
-    [Fact]
-    public void MixedSizes_AreNamedWhereOneIsNeeded()
-    {
-        _folder.Image("train/images/a.png", 6, 4);
-        _folder.SizedLabels("train/labels/a.png", 6, 4, 0);
-        Assert.Equal((6, 4), Open("train").UniformSize());
-        _folder.Image("train/images/b.png", 8, 4);
-        _folder.SizedLabels("train/labels/b.png", 8, 4, 0);
-        DatasetException e = Assert.Throws<DatasetException>(() => Open("train").UniformSize());
-        Assert.Contains("a is 6x4", e.Message);
-        Assert.Contains("b is 8x4", e.Message);
     }
 
     [Fact]

@@ -48,6 +48,32 @@ public sealed class AtomicFileTests
     }
 
     [Fact]
+    public void SpaceIsAskedForWhereItIsWhatIsMissing()
+    {
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "the numbers are Linux's");
+        const int NoSpace = 28, ReadOnlyFileSystem = 30;
+        using TemporaryFolder folder = new();
+        string Message(int error) => Assert.Throws<IOException>(
+            () => AtomicFile.Write(folder.File("a.json"), _ => throw new IOException("A reason.", error))).Message;
+        Assert.EndsWith("A reason; free some space or choose another folder", Message(NoSpace), StringComparison.Ordinal);
+        Assert.EndsWith("A reason; choose another folder", Message(ReadOnlyFileSystem), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ProbeWritesNothingAndFailsAsAWriteWould()
+    {
+        using TemporaryFolder folder = new();
+        string path = folder.File("a.json");
+        AtomicFile.RequireWritable(path);
+        Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
+        File.WriteAllText(path, "old");
+        AtomicFile.RequireWritable(path);
+        Assert.Equal("old", File.ReadAllText(path));
+        Assert.Contains("does not exist", Assert.Throws<IOException>(() => AtomicFile.RequireWritable(folder.File("none/a.json"))).Message, StringComparison.Ordinal);
+        Assert.Contains("is a folder", Assert.Throws<IOException>(() => AtomicFile.RequireWritable(folder.Path)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void FullDiskIsReportedWithThePath()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "needs /dev/full");

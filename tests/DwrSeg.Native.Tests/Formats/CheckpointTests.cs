@@ -21,8 +21,9 @@ public sealed class CheckpointTests
         Assert.Equal(long.MaxValue, training.Integer("step"));
         Assert.Equal(0.1 + 0.2, training.Number("best"));
         Assert.Equal("train+val \"ü\"", training.Text("split"));
-        Assert.True(training.Has("best"));
-        Assert.False(training.Has("worst"));
+        Assert.Equal("train+val \"ü\"", training.OptionalText("split"));
+        Assert.Null(training.OptionalText("worst"));
+        Assert.Contains("'best' must be a String", Assert.Throws<WeightsFormatException>(() => training.OptionalText("best")).Message, StringComparison.Ordinal);
     }
 
     [Fact]

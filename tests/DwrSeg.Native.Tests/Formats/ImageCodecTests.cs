@@ -135,6 +135,61 @@ public sealed class ImageCodecTests
         }
     }
 
+    public static TheoryData<string, byte[]> Jpegs => new()
+    {
+        { "one scan", RawJpeg.Grey(9, 3, 200) },
+        { "restart markers", RawJpeg.GreyWithRestarts(9, 3, 200) },
+        { "two scans", RawJpeg.ProgressiveGrey(9, 3, 200) },
+        { "a thumbnail", RawJpeg.WithSegment(RawJpeg.Grey(9, 3, 200), 0xE1, [.. "Exif\0\0"u8, .. RawJpeg.Grey(1, 1, 9)]) },
+        { "fill bytes", (byte[])[0xFF, 0xD8, 0xFF, 0xFF, 0xFF, .. RawJpeg.Grey(9, 3, 200)[2..^2], 0xFF, 0xFF, 0xFF, 0xD9] },
+    };
+
+    // A second picture, as in pictures taken twice at once, and a film, as in pictures that move: both hold scans and ends.
+    private static byte[][] Trailers => [RawJpeg.Grey(2, 2, 1), [.. "ftypmp42"u8, 0xFF, 0xDA, 1, 2, 3, 4, 5], [0xFF, 0xDA, 0xFF, 0xD9], [0], []];
+
+    [Theory]
+    [MemberData(nameof(Jpegs))]
+    public void JpegIsReadWhateverFollowsItsEnd(string kind, byte[] jpeg)
+    {
+        foreach (byte[] trailer in Trailers)
+        {
+            RgbImage read = ImageCodec.Decode([.. jpeg, .. trailer], kind);
+            Assert.Equal((72, 24), (read.Width, read.Height));
+            Assert.All(read.Pixels.ToArray(), value => Assert.Equal(200, value));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Jpegs))]
+    public void JpegThatBreaksOffIsRefusedWhateverFollows(string kind, byte[] jpeg)
+    {
+        // Cut within its header it takes over what the second picture's says, and only a decoder could tell.
+        int pixels = jpeg.AsSpan().LastIndexOf((ReadOnlySpan<byte>)[0xFF, 0xDA]) + 10;
+        for (int length = 2; length < jpeg.Length - 2; length++)
+        {
+            byte[][] trailers = [[], [.. "ftypmp42"u8, 0xFF, 0x31, 0x07, 0xFF, 0xD9], .. length < pixels ? [] : new[] { RawJpeg.Grey(2, 2, 1) }];
+            foreach (byte[] trailer in trailers)
+            {
+                byte[] file = [.. jpeg[..length], .. trailer];
+                Assert.False(JpegMarkers.IsComplete(file), $"{kind}, cut to {length} of {jpeg.Length} bytes, and {trailer.Length} more");
+                Assert.Throws<ImageFormatException>(() => ImageCodec.Decode(file, kind));
+            }
+        }
+    }
+
+    [Fact]
+    public void MarkersOfManyBytesAreWalkedOnce()
+    {
+        // Quadratic time would take minutes.
+        byte[] file = new byte[20_000_000];
+        foreach (byte filling in (byte[])[0xFF, 0, 0xD0])
+        {
+            for (int i = 0; i < file.Length; i += 2) (file[i], file[i + 1]) = (0xFF, filling);
+            (file[0], file[1]) = (0xFF, 0xD8);
+            Assert.False(JpegMarkers.IsComplete(file));
+        }
+    }
+
     [Fact]
     public void SizeIsCheckedBeforeAnyPixelIsDecoded()
     {

@@ -9,6 +9,37 @@ internal static class RawJpeg
     /// <summary>A grey image of 8 x 8 blocks.</summary>
     public static byte[] Grey(int columns, int rows, byte value) => Build(columns * 8, rows * 8, columns * rows, adobe: null, value);
 
+    /// <summary>The same with a restart marker between any two blocks.</summary>
+    public static byte[] GreyWithRestarts(int columns, int rows, byte value)
+    {
+        byte[] whole = Grey(columns, rows, value);
+        int scan = whole.AsSpan().IndexOf((ReadOnlySpan<byte>)[0xFF, 0xDA]), pixels = scan + 10;
+        var file = new List<byte>([.. whole[..scan], .. Segment(0xDD, [0, 1]), .. whole[scan..pixels]]);
+        for (int block = 0; block < columns * rows; block++)
+        {
+            // Each block stands for itself, so it says its level again.
+            file.AddRange(Blocks(1, [value]));
+            if (block < columns * rows - 1) file.AddRange([0xFF, (byte)(0xD0 + block % 8)]);
+        }
+        return [.. file, 0xFF, 0xD9];
+    }
+
+    /// <summary>The same in two scans: the blocks' levels, then all else, of which there is nothing.</summary>
+    public static byte[] ProgressiveGrey(int columns, int rows, byte value)
+    {
+        byte[] whole = Grey(columns, rows, value);
+        int frame = whole.AsSpan().IndexOf((ReadOnlySpan<byte>)[0xFF, 0xC0]), scan = whole.AsSpan().IndexOf((ReadOnlySpan<byte>)[0xFF, 0xDA]);
+        whole[frame + 1] = 0xC2;
+        return
+        [
+            .. whole[..scan], .. Segment(0xDA, [1, 1, 0, 0, 0, 0]), .. Blocks(columns * rows, [value], ends: false),
+            .. Segment(0xDA, [1, 1, 0, 1, 63, 0]), .. new byte[(columns * rows + 7) / 8], 0xFF, 0xD9,
+        ];
+    }
+
+    /// <summary>Puts a segment of any kind behind the start-of-image marker.</summary>
+    public static byte[] WithSegment(byte[] jpeg, byte marker, byte[] content) => [.. jpeg[..2], .. Segment(marker, content), .. jpeg[2..]];
+
     /// <summary>A CMYK image of 8 x 8 pixels as Adobe's programs write them: inverted, 255 is no ink.</summary>
     public static byte[] InvertedCmyk(byte c, byte m, byte y, byte k) => Build(8, 8, 1, adobe: 0, c, m, y, k);
 
@@ -46,7 +77,7 @@ internal static class RawJpeg
     }
 
     // The first block of each component says its level, all others that nothing changes.
-    private static List<byte> Blocks(int blocks, ReadOnlySpan<byte> levels)
+    private static List<byte> Blocks(int blocks, ReadOnlySpan<byte> levels, bool ends = true)
     {
         var bits = new List<bool>();
         for (int block = 0; block < blocks; block++)
@@ -56,7 +87,7 @@ internal static class RawJpeg
                 int difference = block == 0 ? level - 128 : 0, category = difference == 0 ? 0 : int.Log2(Math.Abs(difference)) + 1;
                 Put(category, 4);
                 Put(difference < 0 ? difference + (1 << category) - 1 : difference, category);
-                Put(0, 1);
+                if (ends) Put(0, 1);
             }
         }
         while (bits.Count % 8 != 0) bits.Add(true);

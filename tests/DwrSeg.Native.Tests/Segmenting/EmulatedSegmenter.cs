@@ -1,6 +1,7 @@
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Formats;
+using DwrSeg.Native.Tests.Cuda;
 
 namespace DwrSeg.Native.Tests.Segmenting;
 
@@ -9,6 +10,7 @@ internal static class EmulatedSegmenter
 {
     public static Segmenter Load(string model, ICudaDriver driver, CudaElement element = CudaElement.Float16, SegmenterOptions? options = null)
     {
+        TestNvrtc.Require();
         using SafetensorsFile file = SafetensorsFile.Open(model);
         return Segmenter.Load(file, options ?? new SegmenterOptions(), new CudaBackend("emulated", driver, 0, element, wantsPtx: true), "emulated");
     }

@@ -51,6 +51,9 @@ public sealed class RunFolderTests : IDisposable
     {
         TrainingOptions impossible = OneEpoch with { InitialWeights = _folder.File("nowhere.safetensors") };
         Assert.Throws<FileNotFoundException>(() => SmallTraining.Run(_folder.Path, impossible));
+        Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
+        Assert.Throws<FileNotFoundException>(() => SmallTraining.Run(_folder.File("new/run/"), impossible));
+        Assert.Empty(Directory.GetFileSystemEntries(_folder.Path));
         SmallTraining.Run(_folder.Path, OneEpoch);
         string[] files = [_run.Last, _run.Best, _run.Model, _run.Metrics];
         byte[][] before = [.. files.Select(File.ReadAllBytes)];

@@ -152,6 +152,38 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void WeightsTooLargeForTheModelsType_EndACompleteTrainingWithTheWayToItsModel()
+    {
+        // BN takes the scale of the convolution before it away, so the network stays sound with weights that F16 can't hold.
+        string large = _folder.File("large.safetensors"), run = _folder.File("run");
+        SmallTraining.Run(_folder.File("first"), SmallTraining.Options with { Epochs = 1 });
+        SafetensorsWriter writer = new();
+        using (SafetensorsFile file = SafetensorsFile.Open(new RunFiles(_folder.File("first")).Best))
+        {
+            writer.Metadata[ModelMetadata.Key] = file.Metadata[ModelMetadata.Key];
+            foreach (SafetensorsEntry tensor in file.Tensors.Values.Where(t => t.DType == SafetensorsDType.F32))
+            {
+                float[] values = new float[tensor.ElementCount];
+                file.ReadFloats(tensor.Name, values);
+                if (tensor.Name == "stem.conv.conv.weight") values = [.. values.Select(value => value * 1e6f)];
+                writer.Add(tensor.Name, SafetensorsDType.F32, tensor.Shape.AsSpan(), values);
+            }
+            foreach (SafetensorsEntry tensor in file.Tensors.Values.Where(t => t.DType == SafetensorsDType.I64)) writer.Add(tensor.Name, tensor.Shape.AsSpan(), [1]);
+        }
+        writer.Save(large);
+
+        TrainingOptions options = SmallTraining.Options with { Epochs = 1, InitialWeights = large, LearningRate = 1e-6 };
+        TrainingException e = Assert.Throws<TrainingException>(() => SmallTraining.Run(run, options));
+        Assert.Contains("training is complete", e.Message);
+        Assert.Contains("stem.conv.conv.weight", e.Message);
+        Assert.Contains("--resume --export-type f32", e.Message);
+        Observer observer = new();
+        TrainingResult result = SmallTraining.Run(run, options with { ExportType = SafetensorsDType.F32 }, ExistingRun.Resume, observer);
+        Assert.Equal((true, 0), (result.IsComplete, observer.Steps.Count));
+        SafetensorsFile.Open(result.ModelFile!).Dispose();
+    }
+
+    [Fact]
     public void ASampleThatCannotBeRead_EndsTheTrainingWithItsFilesName_AndItsStateSaved()
     {
         ArrayDataset broken = new(7, 64, 48) { Broken = 3 };
@@ -222,6 +254,7 @@ public sealed class TrainerTests : IDisposable
         (string Name, TrainingOptions Options)[] wrong =
         [
             ("batch", o with { BatchSize = 0 }),
+            ("batch x crop", o with { BatchSize = 128, Augmentation = o.Augmentation with { CropHeight = 4096, CropWidth = 4096 } }),
             ("epochs", o with { Epochs = 0 }),
             ("learning-rate", o with { LearningRate = double.NaN }),
             ("power", o with { Power = -1 }),

@@ -25,6 +25,8 @@ public sealed class TrainingCheckpointFuzzTests
 
     private static readonly ModelMetadata Metadata = new() { Config = Options.Model, Classes = SceneGenerator.Classes };
 
+    private static readonly TrainingOrigin Origin = new("scenes", "samples", "arithmetic", null);
+
     [Fact]
     public void LoadingAStateWithstandsMutatedFiles()
     {
@@ -52,7 +54,7 @@ public sealed class TrainingCheckpointFuzzTests
             {
                 using SafetensorsFile file = SafetensorsFile.Open(input, "last.safetensors");
                 using CpuStore store = new();
-                TrainingState state = TrainingCheckpoint.Load(file, graph, store, Metadata, Options, "scenes", StepsPerEpoch);
+                TrainingState state = TrainingCheckpoint.Load(file, graph, store, Metadata, Options, Origin, StepsPerEpoch);
                 Assert.InRange(state.Iteration, 0, Options.Epochs * StepsPerEpoch);
                 Assert.InRange(state.ValidatedEpoch, 0, state.Iteration / StepsPerEpoch);
                 Assert.InRange(state.BestEpoch, 0, state.ValidatedEpoch);
@@ -67,7 +69,7 @@ public sealed class TrainingCheckpointFuzzTests
         using CpuStore store = new();
         ModelWeights.Initialize(graph, store, seed: 1);
         TrainingState state = new() { Iteration = 7, Updates = 6, ValidatedEpoch = 2, BestEpoch = 1, BestMeanIou = 0.25, Epoch = new LossSum(1.5, 1) };
-        TrainingCheckpoint.Save(folder.File("last"), graph, store, Metadata, Options, "scenes", state);
+        TrainingCheckpoint.Save(folder.File("last"), graph, store, Metadata, Options, Origin, state);
         Assert.Contains(graph.Stored, tensor => tensor.Name.StartsWith(Sgd.VelocityPrefix, StringComparison.Ordinal));
         return File.ReadAllBytes(folder.File("last"));
     }

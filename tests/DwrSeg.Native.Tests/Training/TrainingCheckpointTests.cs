@@ -85,6 +85,56 @@ public sealed class TrainingCheckpointTests : IDisposable
     }
 
     [Fact]
+    public void OtherSamplesOfTheSameNameAndCount_AreRefused()
+    {
+        GeneratedDataset others = new(1, 7, 64, 56);
+        Assert.Equal((SmallTraining.Training.Name, SmallTraining.Training.Count), (others.Name, others.Count));
+        Assert.Contains("other data", Refused<TrainingException>(training: others).Message);
+    }
+
+    [Fact]
+    public void OtherArithmetic_IsRefused()
+    {
+        // As if a machine with other vectors had written it.
+        ReplaceField("arithmetic", $@"(arithmetic{Quote}:{Quote})[^\\""]+", "${1}X64, 64-bit vectors");
+        Assert.Contains("'X64, 64-bit vectors'", Refused<TrainingException>().Message);
+    }
+
+    [Fact]
+    public void ACheckpointThatTellsNothingOfItsOrigin_IsResumed()
+    {
+        foreach (string field in (ReadOnlySpan<string>)["samples", "arithmetic", "init"]) ReplaceField(field, $@"{field}{Quote}:", $"old-{field}\\\":");
+        string weights = _folder.File("weights.safetensors");
+        File.Copy(_run.Best, weights);
+        Assert.True(SmallTraining.Run(_folder.Path, SmallTraining.Options with { InitialWeights = weights }, ExistingRun.Resume).IsComplete);
+    }
+
+    [Fact]
+    public void InitialWeightsNamedAtAResumption_MustBeThoseOfTheStart()
+    {
+        string first = _folder.File("first.safetensors"), other = _folder.File("other.safetensors"), run = _folder.File("run");
+        File.Copy(_run.Best, first);
+        File.Copy(_run.Last, other);
+        Assert.Contains("without initial weights", Refused<TrainingException>(SmallTraining.Options with { InitialWeights = first }).Message);
+
+        TrainingOptions options = SmallTraining.Options with { InitialWeights = first };
+        using CancellationTokenSource source = new();
+        Observer observer = new() { Stepped = step => { if (step.Iteration == 2) source.Cancel(); } };
+        SmallTraining.Run(run, options, observer: observer, cancellation: source.Token);
+        TrainingException e = Assert.Throws<TrainingException>(
+            () => SmallTraining.Run(run, options with { InitialWeights = other }, ExistingRun.Resume));
+        Assert.Contains("other initial weights", e.Message);
+        // Under another name it is the same file, and it is not needed any more.
+        File.Move(first, _folder.File("moved.safetensors"));
+        using CancellationTokenSource again = new();
+        observer = new() { Stepped = step => { if (step.Iteration == 4) again.Cancel(); } };
+        SmallTraining.Run(run, SmallTraining.Options, ExistingRun.Resume, observer, cancellation: again.Token);
+        Assert.Throws<TrainingException>(() => SmallTraining.Run(run, options with { InitialWeights = other }, ExistingRun.Resume));
+        options = options with { InitialWeights = _folder.File("moved.safetensors") };
+        Assert.True(SmallTraining.Run(run, options, ExistingRun.Resume).IsComplete);
+    }
+
+    [Fact]
     public void WeightsThatAreNoCheckpoint_AreRefused()
     {
         File.Copy(_run.Best, _run.Last, overwrite: true);

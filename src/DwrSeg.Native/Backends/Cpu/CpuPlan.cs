@@ -20,26 +20,20 @@ internal sealed unsafe class CpuPlan : IPlan
     private readonly HashSet<Tensor> _kept;
     private byte* _arena;
 
-    /// <exception cref="InsufficientMemoryException">The arena is larger than this machine's memory.</exception>
-    public CpuPlan(LayerGraph graph, CpuStore store, WorkerPool pool, PlanOptions options)
+    /// <exception cref="InsufficientMemoryException">The arena is larger than the memory that can be had.</exception>
+    public CpuPlan(LayerGraph graph, CpuStore store, WorkerPool pool, PlanOptions options, Func<long> availableMemory)
     {
         (Graph, _store, _pool, _guarded) = (graph, store, pool, options.Guarded);
         foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
 
-        IReadOnlyList<StepCover<StepBinder, CpuStep>> covers = CpuCover.Of(graph, options.Fuse);
-        IEnumerable<NodeOutput> folded = covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs);
-        _kept = [.. graph.Inputs, .. folded.Select(o => o.View.Tensor)];
-        HashSet<Tensor> lasting = [.. _kept, .. graph.Outputs];
-        List<IReadOnlyCollection<Tensor>> touched = [.. covers.Select(c => c.Touched())];
-        touched.Insert(0, [.. graph.Inputs]);
-        _memory = MemoryPlan.Create(touched, BytesOf, lasting.Contains, _guarded ? GuardBytes : 0);
+        (IReadOnlyList<StepCover<StepBinder, CpuStep>> covers, _kept, _memory) = LayOut(graph, options.Fuse, _guarded ? GuardBytes : 0);
         // Systems that promise more memory than they have would end the process when the pages are touched.
-        long available = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        long available = availableMemory();
         if (_memory.Bytes > available)
         {
             throw new InsufficientMemoryException(
-                $"The activations at input {graph.Inputs.First().Shape} need {_memory.Bytes >> 20} MiB, this machine has {available >> 20} MiB; " +
-                "choose a smaller input size or batch.");
+                $"The activations at input {graph.Inputs.First().Shape} need {_memory.Bytes >> 20} MiB, this machine has {available >> 20} MiB to spare; " +
+                "choose a smaller input size or batch, or end what else takes memory.");
         }
         _arena = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(_memory.Bytes, 1), (nuint)MemoryPlan.Alignment);
         // Touches every page now, and makes a value that nothing wrote a visible NaN.
@@ -57,6 +51,13 @@ internal sealed unsafe class CpuPlan : IPlan
     }
 
     ~CpuPlan() => Free();
+
+    /// <summary>What a plan of the graph would consist of: its steps and the memory of its activations. Allocates none of it.</summary>
+    public static (int Steps, MemoryPlan Memory) Outline(LayerGraph graph)
+    {
+        (IReadOnlyList<StepCover<StepBinder, CpuStep>> covers, _, MemoryPlan memory) = LayOut(graph, fuse: true, guardBytes: 0);
+        return (covers.Count(c => !c.IsConstant), memory);
+    }
 
     public LayerGraph Graph { get; }
 
@@ -119,6 +120,18 @@ internal sealed unsafe class CpuPlan : IPlan
         _workspace.Dispose();
         Free();
         GC.SuppressFinalize(this);
+    }
+
+    private static (IReadOnlyList<StepCover<StepBinder, CpuStep>> Covers, HashSet<Tensor> Kept, MemoryPlan Memory) LayOut(
+        LayerGraph graph, bool fuse, int guardBytes)
+    {
+        IReadOnlyList<StepCover<StepBinder, CpuStep>> covers = CpuCover.Of(graph, fuse);
+        IEnumerable<NodeOutput> folded = covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs);
+        HashSet<Tensor> kept = [.. graph.Inputs, .. folded.Select(o => o.View.Tensor)];
+        HashSet<Tensor> lasting = [.. kept, .. graph.Outputs];
+        List<IReadOnlyCollection<Tensor>> touched = [.. covers.Select(c => c.Touched())];
+        touched.Insert(0, [.. graph.Inputs]);
+        return (covers, kept, MemoryPlan.Create(touched, BytesOf, lasting.Contains, guardBytes));
     }
 
     private void RunGuarded()

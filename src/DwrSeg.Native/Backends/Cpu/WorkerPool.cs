@@ -1,3 +1,5 @@
+using System.Runtime.ExceptionServices;
+
 namespace DwrSeg.Native.Backends.Cpu;
 
 /// <summary>
@@ -5,8 +7,14 @@ namespace DwrSeg.Native.Backends.Cpu;
 /// not depend on which worker runs it; reductions therefore keep one partial result per task and combine them in task order.
 /// </summary>
 /// <remarks>
+/// <para>
+/// Results depend on <see cref="Workers"/>, never on the machine: kernels cut their work by that number. No more threads than processors
+/// are started for it, because threads that take turns on a processor only wait for each other.
+/// </para>
+/// <para>
 /// The caller's thread is worker 0. When the pool is busy with another caller's tasks, these run on the caller's thread alone, again
 /// as worker 0: per-worker scratch belongs to the plan that runs, never to the pool.
+/// </para>
 /// </remarks>
 internal sealed unsafe class WorkerPool : IDisposable
 {
@@ -19,28 +27,47 @@ internal sealed unsafe class WorkerPool : IDisposable
     private delegate*<void*, int, int, void> _body;
     private void* _context;
     private int _tasks;
-    private int _next;
-    private int _running;
+    // Tasks that nobody has claimed, and tasks that are not done. Only a claim makes a worker part of a run: what the run reads stays
+    // as it is until every claimed task is done, and a worker that comes late, or never, finds nothing to claim and is not waited for.
+    private int _unclaimed;
+    private int _unfinished;
     private int _generation;
     private int _sleeping;
     private Exception? _failure;
     private volatile bool _disposed;
 
     /// <param name="workers">Number of workers, the caller included; 0 takes the machine's processor count.</param>
-    public WorkerPool(int workers = 0)
+    public WorkerPool(int workers = 0) : this(workers, Environment.ProcessorCount)
+    {
+    }
+
+    /// <param name="workers">Number of workers, the caller included; 0 takes the machine's processor count.</param>
+    /// <param name="mostThreads">Threads to run them on at most, the caller's included.</param>
+    /// <param name="started">Called by each thread with its worker number before it looks for tasks, for tests.</param>
+    internal WorkerPool(int workers, int mostThreads, Action<int>? started = null)
     {
         Workers = workers > 0 ? workers : Environment.ProcessorCount;
-        _threads = new Thread[Workers - 1];
+        _threads = new Thread[Math.Max(Math.Min(Workers, mostThreads) - 1, 0)];
         for (int i = 0; i < _threads.Length; i++)
         {
             int worker = i + 1;
-            _threads[i] = new Thread(() => Loop(worker)) { IsBackground = true, Name = $"dwrseg worker {worker}" };
+            _threads[i] = new Thread(() =>
+            {
+                started?.Invoke(worker);
+                Loop(worker);
+            })
+            {
+                IsBackground = true, Name = $"dwrseg worker {worker}",
+            };
             _threads[i].Start();
         }
     }
 
-    /// <summary>Number of workers, the caller included.</summary>
+    /// <summary>Number of workers that work is cut for, the caller included.</summary>
     public int Workers { get; }
+
+    /// <summary>Threads that run tasks, the caller's included: at most one per processor.</summary>
+    public int Threads => _threads.Length + 1;
 
     /// <summary>Runs <paramref name="body"/>(context, task, worker) for every task in [0, tasks) and returns when all are done.</summary>
     /// <remarks>Worker numbers are in [0, <see cref="Workers"/>) and index per-worker scratch.</remarks>
@@ -59,15 +86,16 @@ internal sealed unsafe class WorkerPool : IDisposable
             _context = context;
             _tasks = tasks;
             _failure = null;
-            Volatile.Write(ref _next, 0);
-            Volatile.Write(ref _running, _threads.Length);
+            Volatile.Write(ref _unfinished, tasks);
+            // The run is open from here on; all that its workers read is written before.
+            Volatile.Write(ref _unclaimed, tasks);
             Interlocked.Increment(ref _generation);
             int sleeping = Volatile.Read(ref _sleeping);
             if (sleeping > 0) _wake.Release(sleeping);
             Drain(0);
             SpinWait wait = default;
-            while (Volatile.Read(ref _running) != 0) wait.SpinOnce(sleep1Threshold: -1);
-            if (_failure is { } failure) System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
+            while (Volatile.Read(ref _unfinished) != 0) wait.SpinOnce(sleep1Threshold: -1);
+            if (_failure is { } failure) ExceptionDispatchInfo.Throw(failure);
         }
         finally
         {
@@ -77,16 +105,24 @@ internal sealed unsafe class WorkerPool : IDisposable
 
     private void Drain(int worker)
     {
+        // Reported in one go: as long as a claimed task is not, the run stays.
+        int done = 0;
         try
         {
-            int task;
-            while ((task = Interlocked.Increment(ref _next) - 1) < _tasks) _body(_context, task, worker);
+            int left;
+            while ((left = Interlocked.Decrement(ref _unclaimed)) >= 0)
+            {
+                done++;
+                _body(_context, _tasks - 1 - left, worker);
+            }
         }
         catch (Exception e)
         {
             Interlocked.CompareExchange(ref _failure, e, null);
-            Volatile.Write(ref _next, _tasks);
+            // Nobody will run what is not claimed yet.
+            done += Math.Max(Interlocked.Exchange(ref _unclaimed, 0), 0);
         }
+        if (done > 0) Interlocked.Add(ref _unfinished, -done);
     }
 
     private void Loop(int worker)
@@ -94,8 +130,8 @@ internal sealed unsafe class WorkerPool : IDisposable
         int seen = 0;
         while (true)
         {
-            int spins = 0;
-            while (Volatile.Read(ref _generation) == seen)
+            int spins = 0, generation;
+            while ((generation = Volatile.Read(ref _generation)) == seen)
             {
                 if (_disposed) return;
                 if (spins++ < SpinIterations)
@@ -109,9 +145,8 @@ internal sealed unsafe class WorkerPool : IDisposable
                 Interlocked.Decrement(ref _sleeping);
                 spins = SpinIterations - 50;
             }
-            seen++;
+            seen = generation;
             Drain(worker);
-            Interlocked.Decrement(ref _running);
         }
     }
 

@@ -107,8 +107,8 @@ public sealed unsafe class ConvolutionTests
             error += Math.Pow((double)a - b, 2);
             norm += Math.Pow(b, 2);
         }
-        // Both err: the direct product by 1e-6 at 320 channels, Winograd by twice that.
-        Assert.InRange(Math.Sqrt(error / norm), 1e-9, 4e-6);
+        // Both err: the direct product by 1e-6 at 320 channels, Winograd by twice that. Where Winograd is not used both are the same.
+        Assert.InRange(Math.Sqrt(error / norm), WinogradConvolution.Suits(inC, outC) ? 1e-9 : 0, 4e-6);
     }
 
     [Fact]

@@ -3,6 +3,7 @@ using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
 using Xunit;
@@ -18,6 +19,7 @@ public sealed class CudaFrameQueueTests
     public void CopiesAndComputationOfDifferentFramesAreUnordered_AndWithinAFrameOrdered()
     {
         using var driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80)], LogsOrder = true });
+        TestNvrtc.Require();
         using var backend = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true);
         using ITensorStore store = backend.CreateStore();
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, Height, Width));

@@ -5,6 +5,7 @@ using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
 using Xunit;
@@ -83,6 +84,7 @@ public sealed class CudaInferenceTests
     public void NothingIsLeftOnTheDevice()
     {
         var driver = new EmulatedDriver(80);
+        TestNvrtc.Require();
         var backend = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true);
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, 32, 32));
         ITensorStore store = backend.CreateStore();
@@ -122,8 +124,11 @@ public sealed class CudaInferenceTests
         Assert.All(errors, e => Assert.True(e.Passes, $"{name}, {element}: {e}"));
     }
 
-    private static CudaBackend Open(int architecture, CudaElement element) =>
-        new("emulated", new EmulatedDriver(architecture), 0, element, wantsPtx: true);
+    private static CudaBackend Open(int architecture, CudaElement element)
+    {
+        TestNvrtc.Require();
+        return new CudaBackend("emulated", new EmulatedDriver(architecture), 0, element, wantsPtx: true);
+    }
 
     private static double OracleError(float[] found, float[] expected) =>
         Math.Sqrt(found.Zip(expected).Sum(p => Math.Pow(p.First - p.Second, 2)) / expected.Sum(e => (double)e * e));

@@ -77,6 +77,19 @@ public sealed class FormatFuzzTests
             e => e is ImageFormatException, 8 * 1032).Run(sound);
     }
 
+    [Fact]
+    public void JpegWalkerWithstandsMutatedFiles()
+    {
+        byte[][] sound = [RawJpeg.Grey(3, 2, 90), RawJpeg.GreyWithRestarts(3, 2, 90), RawJpeg.ProgressiveGrey(3, 2, 90)];
+        new Fuzzer(
+            random => new Mutator(random).Mutate(Pick(random, sound), Pick(random, sound)),
+            input =>
+            {
+                if (!JpegMarkers.IsComplete(input)) throw new ImageFormatException("a.jpg", "breaks off");
+            },
+            e => e is ImageFormatException, 0).Run(sound);
+    }
+
     private static T Pick<T>(Random random, T[] items) => items[random.Next(items.Length)];
 
     private static IEnumerable<byte[]> SoundWeights()
