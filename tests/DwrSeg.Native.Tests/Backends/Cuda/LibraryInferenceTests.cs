@@ -7,6 +7,7 @@ using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Cuda.Libraries;
 using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
@@ -38,8 +39,12 @@ public sealed class LibraryInferenceTests
 
         public CublasLtDouble CublasLt { get; }
 
-        public CudaBackend Open(CudaElement element, ConvolutionChoice choice = ConvolutionChoice.Cudnn) => new(
-            "emulated", _driver, 0, element, wantsPtx: true, choice, new ConvolutionLibraries.Found(Cudnn, "", CublasLt, ""), new TimedChoices(null));
+        public CudaBackend Open(CudaElement element, ConvolutionChoice choice = ConvolutionChoice.Cudnn)
+        {
+            TestNvrtc.Require();
+            return new CudaBackend(
+                "emulated", _driver, 0, element, wantsPtx: true, choice, new ConvolutionLibraries.Found(Cudnn, "", CublasLt, ""), new TimedChoices(null));
+        }
 
         public void Dispose() => _driver.Dispose();
     }

@@ -7,6 +7,7 @@ using DwrSeg.Native.Cuda.Libraries;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Cuda.Libraries;
 using DwrSeg.Native.Tests.Formats;
 using DwrSeg.Native.Tests.Models;
@@ -59,6 +60,7 @@ public sealed class TimedChoiceTests : IDisposable
 
         public CudaBackend Open(ConvolutionChoice choice = ConvolutionChoice.Auto)
         {
+            TestNvrtc.Require();
             var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks };
             if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
             var cublasLt = new CublasLtDouble(_driver, LeastAlignment) { Milliseconds = rank => CublasLtMilliseconds / (rank + 1) };
@@ -213,6 +215,7 @@ public sealed class TimedChoiceTests : IDisposable
     {
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config with { BaseChannels = 16 }, 1, 16, 32));
         using var driver = new EmulatedDriver(90);
+        TestNvrtc.Require();
         using var byModel = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true, choices: new TimedChoices(null));
         float[] expected = Logits(byModel, graph, new PlanOptions { Guarded = guarded });
         // Times that say nothing, so that every maker wins somewhere.
@@ -239,7 +242,7 @@ public sealed class TimedChoiceTests : IDisposable
         });
         using var context = new CudaContext(driver);
         using var stream = new CudaStream(context);
-        using var kernels = new KernelCache(context, Nvrtc.Instance, wantsPtx: true);
+        using var kernels = new KernelCache(context, TestNvrtc.Instance, wantsPtx: true);
         using var memory = new CudaDeviceVariable<float>(context, 64);
         memory.MemsetAsync(0, stream);
         var map = new DeviceMap(memory.DevicePointer, CudaElement.Float32, 1, 1, 1, 64, 64);
