@@ -220,7 +220,10 @@ public sealed class TimedChoiceTests : IDisposable
         float[] expected = Logits(byModel, graph, new PlanOptions { Guarded = guarded });
         // Times that say nothing, so that every maker wins somewhere.
         int calls = 0;
-        using var machine = new Machine(l => 1 + (l.Kernel.Length * 7 + ++calls / 60) % 5) { CudnnMilliseconds = 2, CublasLtMilliseconds = 3, Slices = SliceSupport.Refused };
+        using var machine = new Machine(l => 1 + (l.Kernel.Length * 7 + ++calls / 60) % 5)
+        {
+            CudnnMilliseconds = 2, CublasLtMilliseconds = 3, Slices = SliceSupport.Refused,
+        };
         using CudaBackend byTime = machine.Open();
         float[] found = Logits(byTime, graph, new PlanOptions { Guarded = guarded });
         double error = Math.Sqrt(found.Zip(expected).Sum(p => Math.Pow(p.First - p.Second, 2)) / expected.Sum(e => (double)e * e));
