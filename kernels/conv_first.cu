@@ -9,7 +9,8 @@
 // Defines   ELEMENT  f16 or bf16
 // Launch    grid (tiles of 8x32 pixels of y, 1, n), block 256
 // Shared    (17 * 101 + outputs * 16) * 4 bytes, dynamic
-// Requires  outputs and first_channels multiples of 8, outputs at most 512; both y on 16 bytes with pixel strides of whole 16 bytes
+// Requires  outputs and first_channels multiples of 8, outputs at most 512; both y on 16 bytes with pixel strides of whole 16 bytes; three
+//           channels of x; weights on 16 bytes, bias on 8; pixels of an image fit 31 bits
 //
 // An implicit product over 9 taps of 3 channels padded to a fragment's 16 would be 5 times the work, and FFMA takes about 10 us on an H100
 // where writing y takes 8. Instead the sum's 27 values are packed into two fragments of 16: the nine values of a line of taps are
@@ -152,9 +153,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
             }
         }
 
-        i32 channel = chunk + place * 8, is_second = channel >= a.first_channels;
-        const Output &output = a.outputs[is_second];
-        ELEMENT *target = output.y + line * output.stride + channel - (is_second ? a.first_channels : 0);
+        // Chosen by value: an index into the arguments would have compilers without __grid_constant__ copy them to the stack.
+        i32 channel = chunk + place * 8;
+        bool is_second = channel >= a.first_channels;
+        i32 stride = is_second ? a.outputs[1].stride : a.outputs[0].stride;
+        ELEMENT *target = (is_second ? a.outputs[1].y - a.first_channels : a.outputs[0].y) + line * stride + channel;
 #pragma unroll
         for (int m = 0; m < FRAGMENTS; m++)
         {
@@ -165,13 +168,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
 #pragma unroll
                 for (int n = 0; n < TILES; n++)
                 {
-                    bool relu = a.outputs[chunk + n * 8 >= a.first_channels].relu;
+                    bool relu = chunk + n * 8 >= a.first_channels ? a.outputs[1].relu : a.outputs[0].relu;
                     f32 first = sums[m][n][half * 2], second = sums[m][n][half * 2 + 1];
                     words[n] = narrow_pair<ELEMENT>(relu && first < 0 ? 0 : first, relu && second < 0 ? 0 : second);
                 }
                 transpose_quad(words);
                 i32 column = first_column + m * 16 + half * 8 + quad;
-                if (column < a.out_width && channel < a.channels) store_global16(target + i64(column) * output.stride, words);
+                if (column < a.out_width && channel < a.channels) store_global16(target + i64(column) * stride, words);
             }
         }
     }

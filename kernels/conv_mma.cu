@@ -11,6 +11,7 @@
 //           STAGES   steps in flight
 //           WARPS_M, WARPS_N  how warps divide the tile
 //           SPLIT    1 where blocks share a tile's sum, 0 where each makes its own
+//           WGMMA    1: products of warpgroups, on sm_90a alone, with TILE_K 64; else undefined
 //           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
 // Launch    grid (tiles of channels x tiles of pixels, channels fastest so that blocks that share pixels run side by side, splits of the
 //           sum); block 32 * WARPS_M * WARPS_N
@@ -32,13 +33,19 @@
 #include "copy_batch.cuh"
 #include "mma.cuh"
 #include "split_k.cuh"
+#if WGMMA
+#include "wgmma.cuh"
+#endif
 
 constexpr int VECTOR = 8, THREADS = 32 * WARPS_M * WARPS_N;
-constexpr int ROW_VECTORS = TILE_K / VECTOR, ROW_BYTES = TILE_K * 2, COPY_ROWS = THREADS / ROW_VECTORS;
+constexpr int ROW_VECTORS = TILE_K / VECTOR, COPY_ROWS = THREADS / ROW_VECTORS;
 constexpr int WARP_M = TILE_M / WARPS_M, WARP_N = TILE_N / WARPS_N, FRAGMENTS_M = WARP_M / 16, FRAGMENTS_N = WARP_N / 8;
 constexpr int X_COPIES = TILE_M / COPY_ROWS, W_COPIES = TILE_N / COPY_ROWS;
 constexpr int STAGE_VECTORS = (TILE_M + TILE_N) * ROW_VECTORS, PITCH = TILE_N + 8, MOST_PACKED = TILE_N < 64 ? TILE_N : 64;
 static_assert(TILE_K == 32 || TILE_K == 64, "rows of 64 or 128 bytes");
+#if WGMMA
+static_assert(ALIGNED && TILE_K == 64 && FRAGMENTS_M == 1 && STAGES >= 3, "sixteen pixels a warp, and a stage that products still read");
+#endif
 static_assert(FRAGMENTS_M * 16 * WARPS_M == TILE_M && FRAGMENTS_N % 2 == 0 && FRAGMENTS_N * 8 * WARPS_N == TILE_N, "whole fragments");
 static_assert(X_COPIES * COPY_ROWS == TILE_M && W_COPIES * COPY_ROWS == TILE_N && COPY_ROWS % 8 == 0, "whole rounds of copies");
 
@@ -112,10 +119,45 @@ __device__ inline void begin_copies(
     }
 }
 
+// Where a warp's part lies: which of WARPS_M ranges of pixels, which of WARPS_N ranges of channels. Warpgroups share their 64 pixels.
+__device__ inline i32 part_m()
+{
+    i32 warp = threadIdx.x / 32;
+#if WGMMA
+    return warp % WARPS_M;
+#else
+    return warp / WARPS_N;
+#endif
+}
+
+__device__ inline i32 part_n()
+{
+    i32 warp = threadIdx.x / 32;
+#if WGMMA
+    return warp / WARPS_M;
+#else
+    return warp % WARPS_N;
+#endif
+}
+
+#if WGMMA
+// Starts products that the caller has to wait for.
 __device__ inline void multiply(const uint4 *stage, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
 {
-    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    i32 x_row = warp / WARPS_N * WARP_M + lane % 16, w_row = TILE_M + warp % WARPS_N * WARP_N + lane % 8 + lane / 16 * 8;
+    u64 x = matrix_at(shared_address(stage + part_m() / 4 * PRODUCT_ROWS * ROW_VECTORS));
+    u64 weights = matrix_at(shared_address(stage + (TILE_M + part_n() * WARP_N) * ROW_VECTORS));
+    begin_products();
+#pragma unroll
+    for (int k = 0; k < TILE_K / PRODUCT_DEPTH; k++)
+        multiply_add_group<ELEMENT>((f32(&)[FRAGMENTS_N * 4])sums, advanced(x, k), advanced(weights, k));
+    close_products();
+}
+#else
+__device__ inline void multiply(const uint4 *stage, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
+{
+    i32 lane = threadIdx.x % 32;
+    i32 x_row = part_m() * WARP_M + lane % 16, w_row = TILE_M + part_n() * WARP_N + lane % 8 + lane / 16 * 8;
+    constexpr int ROW_BYTES = TILE_K * 2;
     u32 x_base = shared_address(stage + x_row * ROW_VECTORS), w_base = shared_address(stage + w_row * ROW_VECTORS);
     i32 x_vector = lane / 16 ^ row_key<ROW_VECTORS>(x_row), w_vector = lane / 8 % 2 ^ row_key<ROW_VECTORS>(w_row);
 #pragma unroll
@@ -134,12 +176,13 @@ __device__ inline void multiply(const uint4 *stage, f32 (&sums)[FRAGMENTS_M][FRA
         }
     }
 }
+#endif
 
 // From the lanes' pairs to rows of channels. A row's pitch of 8 words more than a multiple of 32 keeps the pairs of eight rows apart.
 __device__ inline void stage_sums(const f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4], f32 *staged)
 {
-    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    f32 *corner = staged + (warp / WARPS_N * WARP_M + lane / 4) * PITCH + warp % WARPS_N * WARP_N + lane % 4 * 2;
+    i32 lane = threadIdx.x % 32;
+    f32 *corner = staged + (part_m() * WARP_M + lane / 4) * PITCH + part_n() * WARP_N + lane % 4 * 2;
 #pragma unroll
     for (int m = 0; m < FRAGMENTS_M; m++)
     {
@@ -183,9 +226,17 @@ __device__ inline void finish_tile(const Arguments &a, const f32 *staged, i32 fi
 // Told nothing, the assembler spills to save registers that nobody needs; the largest tile alone must be held to two blocks a multiprocessor.
 constexpr int LEAST_BLOCKS = TILE_M * TILE_N >= 128 * 128 && STAGES > 2 ? 2 : 1;
 
+// Steps that are copied ahead, and where stages begin. With warpgroups the step before may still be read by its products, so that they follow
+// each other without a gap.
+#if WGMMA
+constexpr int AHEAD = STAGES - 2, SHARED_ALIGNMENT = PATTERN_BYTES;
+#else
+constexpr int AHEAD = STAGES - 1, SHARED_ALIGNMENT = 16;
+#endif
+
 extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
-    extern __shared__ uint4 shared_memory[];
+    extern __shared__ __align__(SHARED_ALIGNMENT) uint4 shared_memory[];
     i32 tile = blockIdx.x, split = blockIdx.y, first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
     Window windows[X_COPIES];
@@ -198,7 +249,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
 
     Copies copies;
 #pragma unroll
-    for (int i = 0; i < STAGES - 1; i++)
+    for (int i = 0; i < AHEAD; i++)
     {
         if (i < steps)
         {
@@ -210,23 +261,43 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
     }
 
     f32 sums[FRAGMENTS_M][FRAGMENTS_N][4] = {};
-    i32 reading = 0, writing = STAGES - 1;
-    for (i32 step = 0; step < steps; step++)
+    i32 reading = 0, writing = AHEAD;
+#if WGMMA
+    hold((f32(&)[FRAGMENTS_N * 4])sums);
+#endif
+    i32 step = 0;
+    // Every block has a step. A way around the products to the wait for them would make the assembler run them one after the other.
+#pragma unroll 1
+    do
     {
-        wait_for_copies<STAGES - 2>();
+        wait_for_copies<AHEAD - 1>();
+        bool has_next = step + AHEAD < steps;
+        const uint4 *stage = shared_memory + reading * STAGE_VECTORS;
+#if WGMMA
+        publish_to_products();
+        wait_for_products<1>();
         __syncthreads();
-        bool has_next = step + STAGES - 1 < steps;
+        multiply(stage, sums);
         if (has_next) begin_copies(a, windows, first_output, next, shared_memory + writing * STAGE_VECTORS, copies);
         close_copies();
-        multiply(shared_memory + reading * STAGE_VECTORS, sums);
+#else
+        __syncthreads();
+        if (has_next) begin_copies(a, windows, first_output, next, shared_memory + writing * STAGE_VECTORS, copies);
+        close_copies();
+        multiply(stage, sums);
         if (has_next)
         {
             copies.x.end();
             copies.weights.end();
         }
+#endif
         reading = reading == STAGES - 1 ? 0 : reading + 1;
         writing = writing == STAGES - 1 ? 0 : writing + 1;
-    }
+    } while (++step < steps);
+#if WGMMA
+    wait_for_products<0>();
+    hold((f32(&)[FRAGMENTS_N * 4])sums);
+#endif
     wait_for_copies<0>();
 
 #if SPLIT

@@ -14,6 +14,7 @@
 //           STRIDE    1 or 2
 //           STAGES    tiles of weights in flight
 //           BORDER    1: bias is [16][middle], a row for each set of taps that lie inside the map
+//           WGMMA     1: products of warpgroups, on sm_90a alone; else undefined
 // Launch    grid (tiles of 8x8 pixels of y, 1, n), block 256
 // Shared    (HALOS * HALO + MIDDLE * STAGES + MIDDLE) * 128 bytes with HALO = (8 S + 3 - S)^2, dynamic
 // Requires  sm_80; x on 16 bytes with channels and pixel stride of whole 16 bytes
@@ -38,13 +39,28 @@
 #include "conv.cuh"
 #include "copy_batch.cuh"
 #include "mma.cuh"
+#if WGMMA
+#include "wgmma.cuh"
+#endif
 
-constexpr int VECTOR = 8, ROW = 64, ROW_VECTORS = ROW / VECTOR, THREADS = 256, WARPS_M = 2, WARPS_N = 4;
+#if WGMMA
+// Two warpgroups, each with all pixels and half of the channels. Weights and m are whole patterns of their operands.
+constexpr int WARPS_M = 4, WARPS_N = 2, SHARED_ALIGNMENT = PATTERN_BYTES;
+#else
+constexpr int WARPS_M = 2, WARPS_N = 4, SHARED_ALIGNMENT = 16;
+#endif
+constexpr int VECTOR = 8, ROW = 64, ROW_VECTORS = ROW / VECTOR, THREADS = 256;
 constexpr int SIDE = 8, PIXELS = SIDE * SIDE, HALO_SIDE = SIDE * STRIDE + 3 - STRIDE, HALO = HALO_SIDE * HALO_SIDE;
 constexpr int TAPS = 9, OUTPUT_STEPS = OUTPUTS / ROW, HALO_VECTORS = HALO * ROW_VECTORS;
 constexpr int FRAGMENTS_M = PIXELS / WARPS_M / 16, FRAGMENTS_N = MIDDLE / WARPS_N / 8, OUTPUT_FRAGMENTS = ROW / WARPS_N / 8;
 constexpr int COPY_ROWS = THREADS / ROW_VECTORS, W_COPIES = MIDDLE / COPY_ROWS, STAGE_VECTORS = MIDDLE * ROW_VECTORS;
 constexpr int STAGED_PITCH = OUTPUTS + 8;
+// Addresses of all copies at once would take registers that warpgroups' fragments need.
+#if WGMMA
+constexpr int COPIES_AT_ONCE = W_COPIES / 2;
+#else
+constexpr int COPIES_AT_ONCE = W_COPIES;
+#endif
 static_assert(PIXELS * (STAGED_PITCH * 4 + OUTPUTS * 2) <= STAGES * STAGE_VECTORS * 16, "sums and packed pixels fit in the weights' place");
 
 struct Arguments
@@ -97,7 +113,7 @@ __device__ inline void begin_weights(const Arguments &a, const Position &next, i
     i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS;
     i32 inputs = (a.shape.inputs + VECTOR - 1) / VECTOR * VECTOR, middle = (a.middle + VECTOR - 1) / VECTOR * VECTOR;
     uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
-#pragma unroll
+#pragma unroll COPIES_AT_ONCE
     for (int i = 0; i < W_COPIES; i++)
     {
         const ELEMENT *from;
@@ -119,6 +135,78 @@ __device__ inline void begin_weights(const Arguments &a, const Position &next, i
     }
 }
 
+// Where a warp's part lies: which of WARPS_M rows of pixels, which of WARPS_N ranges of channels.
+__device__ inline i32 part_m()
+{
+    i32 warp = threadIdx.x / 32;
+#if WGMMA
+    return warp % WARPS_M;
+#else
+    return warp / WARPS_N;
+#endif
+}
+
+__device__ inline i32 part_n()
+{
+    i32 warp = threadIdx.x / 32;
+#if WGMMA
+    return warp / WARPS_M;
+#else
+    return warp % WARPS_N;
+#endif
+}
+
+// The fragments of x at a tap: lanes' rows of the halo, and the keys of their vectors.
+__device__ inline void locate_halo(const uint4 *halo, i32 tap, u32 (&bases)[FRAGMENTS_M], i32 (&keys)[FRAGMENTS_M])
+{
+    i32 lane = threadIdx.x % 32;
+#pragma unroll
+    for (int m = 0; m < FRAGMENTS_M; m++)
+    {
+        i32 pixel = part_m() * (PIXELS / WARPS_M) + m * 16 + lane % 16;
+        i32 place = (pixel / SIDE * STRIDE + tap / 3) * HALO_SIDE + pixel % SIDE * STRIDE + tap % 3;
+        bases[m] = shared_address(halo + place * ROW_VECTORS);
+        keys[m] = halo_key(place) ^ lane / 16;
+    }
+}
+
+#if WGMMA
+// Each ends with products under way, which close_step waits for.
+__device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
+{
+    u32 bases[FRAGMENTS_M], x[ROW / PRODUCT_DEPTH][4];
+    i32 keys[FRAGMENTS_M];
+    locate_halo(halo, tap, bases, keys);
+#pragma unroll
+    for (int k = 0; k < ROW / PRODUCT_DEPTH; k++) load_matrices(bases[0] + ((keys[0] ^ k * 2) << 4), x[k]);
+    u64 weights = matrix_at(shared_address(stage + part_n() * (MIDDLE / WARPS_N) * ROW_VECTORS));
+    hold((f32(&)[FRAGMENTS_N * 4])sums);
+    begin_products();
+#pragma unroll
+    for (int k = 0; k < ROW / PRODUCT_DEPTH; k++) multiply_add_group<ELEMENT>((f32(&)[FRAGMENTS_N * 4])sums, x[k], advanced(weights, k));
+    close_products();
+}
+
+__device__ inline void add_projection(const uint4 *middle, const uint4 *stage, f32 (&sums)[FRAGMENTS_M][OUTPUT_FRAGMENTS][4])
+{
+    u64 weights = matrix_at(shared_address(stage + part_n() * (ROW / WARPS_N) * ROW_VECTORS)), values = matrix_at(shared_address(middle));
+    constexpr int PART_STEP = PIXELS * ROW_VECTORS;
+    static_assert(PIXELS == ROW, "a part of m and a part of its weights take the same room");
+    hold((f32(&)[OUTPUT_FRAGMENTS * 4])sums);
+    begin_products();
+#pragma unroll
+    for (int part = 0; part < MIDDLE / ROW; part++)
+    {
+#pragma unroll
+        for (int k = 0; k < ROW / PRODUCT_DEPTH; k++)
+        {
+            multiply_add_group<ELEMENT>(
+                (f32(&)[OUTPUT_FRAGMENTS * 4])sums, advanced(values + part * PART_STEP, k), advanced(weights + part * PART_STEP, k));
+        }
+    }
+    close_products();
+}
+#else
 // Pairs of this warp's weights: 16 rows from `row` on, 16 values from vector `k` on.
 __device__ inline void load_weights(const uint4 *stage, i32 row, i32 k, u32 (&w)[4])
 {
@@ -128,17 +216,9 @@ __device__ inline void load_weights(const uint4 *stage, i32 row, i32 k, u32 (&w)
 
 __device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
 {
-    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     u32 bases[FRAGMENTS_M];
     i32 keys[FRAGMENTS_M];
-#pragma unroll
-    for (int m = 0; m < FRAGMENTS_M; m++)
-    {
-        i32 pixel = warp / WARPS_N * (PIXELS / WARPS_M) + m * 16 + lane % 16;
-        i32 place = (pixel / SIDE * STRIDE + tap / 3) * HALO_SIDE + pixel % SIDE * STRIDE + tap % 3;
-        bases[m] = shared_address(halo + place * ROW_VECTORS);
-        keys[m] = halo_key(place) ^ lane / 16;
-    }
+    locate_halo(halo, tap, bases, keys);
 #pragma unroll
     for (int k = 0; k < ROW_VECTORS; k += 2)
     {
@@ -146,7 +226,7 @@ __device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, f
 #pragma unroll
         for (int m = 0; m < FRAGMENTS_M; m++) load_matrices(bases[m] + ((keys[m] ^ k) << 4), x[m]);
 #pragma unroll
-        for (int n = 0; n < FRAGMENTS_N / 2; n++) load_weights(stage, warp % WARPS_N * (MIDDLE / WARPS_N) + n * 16, k, w[n]);
+        for (int n = 0; n < FRAGMENTS_N / 2; n++) load_weights(stage, part_n() * (MIDDLE / WARPS_N) + n * 16, k, w[n]);
 #pragma unroll
         for (int m = 0; m < FRAGMENTS_M; m++)
         {
@@ -156,28 +236,53 @@ __device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, f
     }
 }
 
-// Where a fragment's row lies in the tile.
-__device__ inline i32 pixel_of(i32 warp, i32 m, i32 half, i32 lane)
+__device__ inline void add_projection(const uint4 *middle, const uint4 *stage, f32 (&sums)[FRAGMENTS_M][OUTPUT_FRAGMENTS][4])
 {
-    return warp / WARPS_N * (PIXELS / WARPS_M) + m * 16 + half * 8 + lane / 4;
+    i32 lane = threadIdx.x % 32, first = part_m() * (PIXELS / WARPS_M) + lane % 16;
+#pragma unroll
+    for (int part = 0; part < MIDDLE / ROW; part++)
+    {
+#pragma unroll
+        for (int k = 0; k < ROW_VECTORS; k += 2)
+        {
+            u32 x[FRAGMENTS_M][4], w[4];
+            load_weights(stage, part * ROW + part_n() * (ROW / WARPS_N), k, w);
+#pragma unroll
+            for (int m = 0; m < FRAGMENTS_M; m++)
+            {
+                i32 pixel = first + m * 16;
+                load_matrices(
+                    shared_address(middle + (part * PIXELS + pixel) * ROW_VECTORS + ((k + lane / 16) ^ row_key<ROW_VECTORS>(pixel))), x[m]);
+                multiply_add<ELEMENT>(sums[m][0], x[m], w[0], w[1]);
+                multiply_add<ELEMENT>(sums[m][1], x[m], w[2], w[3]);
+            }
+        }
+    }
+}
+#endif
+
+// Where a fragment's row lies in the tile.
+__device__ inline i32 pixel_of(i32 m, i32 half, i32 lane)
+{
+    return part_m() * (PIXELS / WARPS_M) + m * 16 + half * 8 + lane / 4;
 }
 
 // To [part][pixel][64], and the sums to zero.
 __device__ inline void store_middle(
     const Arguments &a, i32 pass, i32 first_row, i32 first_column, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4], uint4 *middle)
 {
-    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    i32 lane = threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < FRAGMENTS_N; n++)
     {
-        i32 own = warp % WARPS_N * (MIDDLE / WARPS_N) + n * 8, channel = pass * MIDDLE + own + lane % 4 * 2;
+        i32 own = part_n() * (MIDDLE / WARPS_N) + n * 8, channel = pass * MIDDLE + own + lane % 4 * 2;
 #pragma unroll
         for (int m = 0; m < FRAGMENTS_M; m++)
         {
 #pragma unroll
             for (int half = 0; half < 2; half++)
             {
-                i32 pixel = pixel_of(warp, m, half, lane);
+                i32 pixel = pixel_of(m, half, lane);
                 const f32 *bias = a.bias + channel;
 #if BORDER
                 i32 line = border_case(first_row + pixel / SIDE, a.shape.out_height);
@@ -194,34 +299,10 @@ __device__ inline void store_middle(
     }
 }
 
-__device__ inline void add_projection(const uint4 *middle, const uint4 *stage, f32 (&sums)[FRAGMENTS_M][OUTPUT_FRAGMENTS][4])
-{
-    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = warp / WARPS_N * (PIXELS / WARPS_M) + lane % 16;
-#pragma unroll
-    for (int part = 0; part < MIDDLE / ROW; part++)
-    {
-#pragma unroll
-        for (int k = 0; k < ROW_VECTORS; k += 2)
-        {
-            u32 x[FRAGMENTS_M][4], w[4];
-            load_weights(stage, part * ROW + warp % WARPS_N * (ROW / WARPS_N), k, w);
-#pragma unroll
-            for (int m = 0; m < FRAGMENTS_M; m++)
-            {
-                i32 pixel = first + m * 16;
-                load_matrices(
-                    shared_address(middle + (part * PIXELS + pixel) * ROW_VECTORS + ((k + lane / 16) ^ row_key<ROW_VECTORS>(pixel))), x[m]);
-                multiply_add<ELEMENT>(sums[m][0], x[m], w[0], w[1]);
-                multiply_add<ELEMENT>(sums[m][1], x[m], w[2], w[3]);
-            }
-        }
-    }
-}
-
 __device__ inline void stage_sums(const f32 (&sums)[OUTPUT_STEPS][FRAGMENTS_M][OUTPUT_FRAGMENTS][4], f32 *staged)
 {
-    i32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    f32 *corner = staged + (warp / WARPS_N * (PIXELS / WARPS_M) + lane / 4) * STAGED_PITCH + warp % WARPS_N * (ROW / WARPS_N) + lane % 4 * 2;
+    i32 lane = threadIdx.x % 32;
+    f32 *corner = staged + (part_m() * (PIXELS / WARPS_M) + lane / 4) * STAGED_PITCH + part_n() * (ROW / WARPS_N) + lane % 4 * 2;
 #pragma unroll
     for (int step = 0; step < OUTPUT_STEPS; step++)
     {
@@ -239,6 +320,13 @@ __device__ inline void stage_sums(const f32 (&sums)[OUTPUT_STEPS][FRAGMENTS_M][O
     }
 }
 
+// y's sums beside those of m are sixteen registers too many for two blocks of warpgroups: then m is at most MIDDLE channels.
+#if WGMMA
+constexpr bool HAS_PASSES = HALOS > 1;
+#else
+constexpr bool HAS_PASSES = true;
+#endif
+
 // Where shared memory has room for two blocks, registers must have it too.
 #if __CUDA_ARCH__ >= 900
 constexpr int LEAST_BLOCKS = HALOS == 1 ? 2 : 1;
@@ -248,11 +336,12 @@ constexpr int LEAST_BLOCKS = 1;
 
 extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
-    extern __shared__ uint4 shared_memory[];
-    uint4 *weights = shared_memory, *halos = weights + STAGES * STAGE_VECTORS, *middle = halos + HALOS * HALO_VECTORS;
+    extern __shared__ __align__(SHARED_ALIGNMENT) uint4 shared_memory[];
+    uint4 *weights = shared_memory, *middle = weights + STAGES * STAGE_VECTORS, *halos = middle + MIDDLE * ROW_VECTORS;
     const ConvShape &s = a.shape;
     i32 first_row = i32(blockIdx.x) / a.tiles_across * SIDE, first_column = i32(blockIdx.x) % a.tiles_across * SIDE;
-    i32 tap_steps = tap_steps_of(a), pass_steps = tap_steps + OUTPUT_STEPS, steps = (a.middle + MIDDLE - 1) / MIDDLE * pass_steps;
+    i32 passes = HAS_PASSES ? (a.middle + MIDDLE - 1) / MIDDLE : 1;
+    i32 tap_steps = tap_steps_of(a), pass_steps = tap_steps + OUTPUT_STEPS, steps = passes * pass_steps;
 
     Position next = {};
     auto begin = [&](uint4 *stage) {
@@ -263,7 +352,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
             next.halo = HALOS - 1 - next.halo;
         }
         begin_weights(a, next, tap_steps, stage);
-        if (++next.step == pass_steps)
+        if (++next.step == pass_steps && HAS_PASSES)
         {
             next.step = 0;
             next.pass++;
@@ -278,35 +367,59 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
 
     f32 sums[FRAGMENTS_M][FRAGMENTS_N][4] = {}, outputs[OUTPUT_STEPS][FRAGMENTS_M][OUTPUT_FRAGMENTS][4] = {};
     i32 reading = 0, writing = STAGES - 1, halo = 0;
-    auto advance = [&](i32 step) {
-        wait_for_copies<STAGES - 2>();
-        __syncthreads();
+    // Copies of a later step go to where the step before has read.
+    auto copy_ahead = [&](i32 step) {
         if (step + STAGES - 1 < steps) begin(weights + writing * STAGE_VECTORS);
         close_copies();
-        const uint4 *stage = weights + reading * STAGE_VECTORS;
         reading = reading == STAGES - 1 ? 0 : reading + 1;
         writing = writing == STAGES - 1 ? 0 : writing + 1;
+    };
+    auto open_step = [&](i32 step) {
+        wait_for_copies<STAGES - 2>();
+#if WGMMA
+        publish_to_products();
+#endif
+        __syncthreads();
+        const uint4 *stage = weights + reading * STAGE_VECTORS;
+#if !WGMMA
+        copy_ahead(step);
+#endif
         return stage;
     };
-    for (i32 step = 0, pass = 0; step < steps; pass++)
+    auto close_step = [&](i32 step) {
+#if WGMMA
+        // Beside the products.
+        copy_ahead(step);
+        wait_for_products<0>();
+#endif
+    };
+    for (i32 step = 0, pass = 0; pass < passes; pass++)
     {
         for (i32 end = step + tap_steps; step < end;)
         {
             // Unrolled, the nine taps take twice the registers.
 #pragma unroll 1
-            for (i32 tap = 0; tap < TAPS; tap++)
+            for (i32 tap = 0; tap < TAPS; tap++, step++)
             {
-                const uint4 *stage = advance(step++);
+                const uint4 *stage = open_step(step);
                 add_tap(halos + halo * HALO_VECTORS, stage, tap, sums);
+                close_step(step);
             }
             halo = HALOS - 1 - halo;
         }
+#if WGMMA
+        hold((f32(&)[FRAGMENTS_N * 4])sums);
+#endif
         store_middle(a, pass, first_row, first_column, sums, middle);
 #pragma unroll
-        for (int i = 0; i < OUTPUT_STEPS; i++)
+        for (int i = 0; i < OUTPUT_STEPS; i++, step++)
         {
-            const uint4 *stage = advance(step++);
+            const uint4 *stage = open_step(step);
             add_projection(middle, stage, outputs[i]);
+            close_step(step);
+#if WGMMA
+            hold((f32(&)[OUTPUT_FRAGMENTS * 4])outputs[i]);
+#endif
         }
     }
     wait_for_copies<0>();

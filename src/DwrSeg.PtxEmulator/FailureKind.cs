@@ -27,11 +27,17 @@ internal enum FailureKind
     /// <summary>Two warps touch one shared address, one of them writing, with no barrier between them.</summary>
     SharedRace,
 
-    /// <summary>Two lanes of a warp touch one shared address, one of them writing, with no <c>bar.warp.sync</c> between them.</summary>
+    /// <summary>
+    /// Two lanes of a warp touch one shared address, one of them writing, with no <c>bar.warp.sync</c> between them, or write one global
+    /// address in one instruction.
+    /// </summary>
     WarpRace,
 
     /// <summary>Two blocks of a launch touch one global address, one of them writing, without atomics.</summary>
     BlockConflict,
+
+    /// <summary>A load that promises unchanging memory (<c>ld.global.nc</c>) of what this launch has written.</summary>
+    NonCoherentRead,
 
     /// <summary>A barrier that a part of a warp reaches, or that a part of the block has exited without reaching.</summary>
     DivergentBarrier,
@@ -41,6 +47,20 @@ internal enum FailureKind
 
     /// <summary>Shared memory touched while a <c>cp.async</c> into it is under way.</summary>
     CpAsyncNotAwaited,
+
+    /// <summary>
+    /// A <c>wgmma</c> instruction that the four warps of a warpgroup do not execute alike: other instructions, descriptors or scales.
+    /// </summary>
+    WarpgroupDivergence,
+
+    /// <summary>Registers or shared memory of a <c>wgmma</c> touched while it is under way, or one that is never waited for.</summary>
+    WgmmaNotAwaited,
+
+    /// <summary>A <c>wgmma</c> that uses registers touched since the last <c>wgmma.fence</c>.</summary>
+    WgmmaFence,
+
+    /// <summary>A <c>wgmma</c> that reads shared memory whose writes no <c>fence.proxy.async</c> has made visible to it.</summary>
+    ProxyFence,
 
     /// <summary>A launch that the emulated architecture, or the kernel's own bounds, do not allow.</summary>
     LaunchLimit,

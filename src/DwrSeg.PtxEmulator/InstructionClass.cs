@@ -11,6 +11,7 @@ internal enum InstructionClass
     Move,
     Special,
     Mma,
+    Wgmma,
     LoadGlobal,
     StoreGlobal,
     LoadShared,

@@ -20,6 +20,9 @@ internal sealed class LoadedModule : IDisposable
         if (module.Architecture > architecture)
             throw new EmulatorException(FailureKind.Architecture,
                 $"the module is for sm_{module.Architecture}, the device is an sm_{architecture}");
+        if (module.ArchitectureSpecific && module.Architecture != architecture)
+            throw new EmulatorException(FailureKind.Architecture,
+                $"the module is for sm_{module.Architecture}a and runs there only, the device is an sm_{architecture}");
         Module = module;
         Memory = memory;
         Architecture = architecture;

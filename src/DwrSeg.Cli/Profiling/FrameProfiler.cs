@@ -196,7 +196,7 @@ internal static class FrameProfiler
 
     private static LaunchCounts CountsOf(LaunchStatistics s)
     {
-        long mma = s.Lines.Where(l => l.Class == InstructionClass.Mma).Sum(l => l.Counters.Flops);
+        long mma = s.Lines.Where(l => l.Class is InstructionClass.Mma or InstructionClass.Wgmma).Sum(l => l.Counters.Flops);
         return new LaunchCounts(
             s.LaunchLoadSectors, s.LaunchStoreSectors, s.BlockLoadSectors, s.BlockStoreSectors, s.Total.GlobalStoreBytes,
             s.Total.GlobalStoreSectors, s.Total.SharedAccesses, s.Total.SharedWavefronts, s.Total.SharedConflicts, s.Total.WarpInstructions, mma,

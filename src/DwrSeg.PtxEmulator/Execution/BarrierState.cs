@@ -19,6 +19,9 @@ internal sealed class BarrierState(int warps)
     /// <summary>The join of the clocks of those that came.</summary>
     public readonly uint[] Clock = new uint[warps];
 
+    /// <summary>The same of what <c>wgmma</c> can see.</summary>
+    public readonly uint[] AsyncClock = new uint[warps];
+
     /// <summary>Of <c>bar.red</c>: threads with a true predicate, and threads at all.</summary>
     public int True;
     public int Threads;
@@ -29,5 +32,6 @@ internal sealed class BarrierState(int warps)
         WholeBlock = HasPassers = false;
         Waiting.Clear();
         Array.Clear(Clock);
+        Array.Clear(AsyncClock);
     }
 }

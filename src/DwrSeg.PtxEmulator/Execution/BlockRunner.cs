@@ -7,7 +7,11 @@ namespace DwrSeg.PtxEmulator.Execution;
 /// <summary>Runs blocks of a launch one after the other: their warps, shared memory and barriers, and a worker's counters.</summary>
 internal sealed unsafe class BlockRunner : IDisposable
 {
+    /// <summary>Named barriers of a block; waiting places from here on are warpgroups.</summary>
+    public const int BarrierCount = 16;
+
     private readonly Warp[] _warps;
+    private readonly WarpGroup[] _groups;
     private readonly int[] _order;
     private readonly BarrierState[] _barriers;
     private readonly uint _tag;
@@ -27,10 +31,13 @@ internal sealed unsafe class BlockRunner : IDisposable
         GuardedLanes = new long[code.Count];
         Counters = new Counters[code.Count];
         Shared = new SharedUnit(this, launch.SharedBytes, code.SharedGranule, warps, launch.Options.Strict);
-        Global = new GlobalUnit(this, launch.Memory, launch.Options.Strict);
+        Global = new GlobalUnit(this, launch.Memory, warps, launch.Options.Strict);
         _warps = [.. Enumerable.Range(0, warps).Select(w => new Warp(this, code, w, warps))];
+        int groups = code.ProductRegisterCount > 0 ? (int)launch.Shape.Block.Count / (32 * WarpGroup.Size) : 0;
+        _groups = [.. Enumerable.Range(0, groups).Select(g => new WarpGroup(this, g * WarpGroup.Size, code.ProductRegisterCount))];
+        for (int w = 0; w < groups * WarpGroup.Size; w++) _warps[w].Group = _groups[w / WarpGroup.Size];
         _order = [.. Enumerable.Range(0, warps)];
-        _barriers = [.. Enumerable.Range(0, 16).Select(_ => new BarrierState(warps))];
+        _barriers = [.. Enumerable.Range(0, BarrierCount).Select(_ => new BarrierState(warps))];
         MaxSteps = launch.Options.MaxSteps;
     }
 
@@ -77,6 +84,8 @@ internal sealed unsafe class BlockRunner : IDisposable
 
     public int Warps => _warps.Length;
 
+    public Warp WarpAt(int number) => _warps[number];
+
     /// <summary>Runs one block to its end.</summary>
     public void Run(ulong index)
     {
@@ -92,6 +101,7 @@ internal sealed unsafe class BlockRunner : IDisposable
             _warps[w].Begin(left >= 32 ? uint.MaxValue : (1u << (int)left) - 1, Shared.Time - 1);
         }
         foreach (BarrierState barrier in _barriers) barrier.Reset();
+        foreach (WarpGroup group in _groups) group.Begin();
         var random = new Shuffle(_seed * 0x9e3779b97f4a7c15 + index);
         for (int i = _order.Length - 1; i > 0; i--)
         {
@@ -113,6 +123,7 @@ internal sealed unsafe class BlockRunner : IDisposable
             if (!left) break;
             if (!ran) throw Stuck();
         }
+        foreach (WarpGroup group in _groups) group.End();
         Array.Sort(_order);
     }
 
@@ -125,7 +136,8 @@ internal sealed unsafe class BlockRunner : IDisposable
     /// <param name="predicate">Lanes whose predicate is true, for <c>bar.red</c>.</param>
     public void Arrive(Warp warp, Op* op, uint id, uint threads, bool waits, uint predicate)
     {
-        if (id >= 16) throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask, $"barrier {id} of 16");
+        if (id >= BarrierCount)
+            throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask, $"barrier {id} of {BarrierCount}");
         if (threads % 32 != 0 || threads > (uint)Warps * 32)
             throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask,
                 $"a barrier for {threads} threads in a block of {Shape.Block.Count}; it has to be a multiple of 32");
@@ -149,7 +161,11 @@ internal sealed unsafe class BlockRunner : IDisposable
                 $"barrier {id} is awaited by {barrier.Needed * 32} threads and by {needed * 32}");
         uint time = Shared.Tick();
         warp.Clock[warp.Number] = time;
-        for (int w = 0; w < Warps; w++) barrier.Clock[w] = Math.Max(barrier.Clock[w], warp.Clock[w]);
+        for (int w = 0; w < Warps; w++)
+        {
+            barrier.Clock[w] = Math.Max(barrier.Clock[w], warp.Clock[w]);
+            barrier.AsyncClock[w] = Math.Max(barrier.AsyncClock[w], warp.AsyncClock[w]);
+        }
         barrier.Arrived++;
         barrier.True += BitOperations.PopCount(predicate);
         barrier.Threads += BitOperations.PopCount(warp.Mask);
@@ -177,16 +193,28 @@ internal sealed unsafe class BlockRunner : IDisposable
         Barriers++;
         foreach (Warp warp in barrier.Waiting)
         {
-            for (int w = 0; w < Warps; w++) warp.Clock[w] = Math.Max(warp.Clock[w], barrier.Clock[w]);
+            for (int w = 0; w < Warps; w++)
+            {
+                warp.Clock[w] = Math.Max(warp.Clock[w], barrier.Clock[w]);
+                warp.AsyncClock[w] = Math.Max(warp.AsyncClock[w], barrier.AsyncClock[w]);
+            }
             warp.WaitsAt = -1;
             BarrierOps.Finish(warp, barrier);
         }
-        if (barrier.Needed == Warps && !barrier.HasPassers) Shared.OrderAll(time);
+        if (barrier.Needed == Warps && !barrier.HasPassers) Shared.OrderAll(time, barrier.AsyncClock.Min());
         barrier.Reset();
     }
 
     private EmulatorException Stuck()
     {
+        if (Array.Find(_warps, w => !w.Finished && w.WaitsAt >= BarrierCount) is { } apart)
+        {
+            int group = apart.WaitsAt - BarrierCount;
+            Warp missing = _warps.First(w => w.Number / WarpGroup.Size == group && w.WaitsAt != apart.WaitsAt);
+            string where = missing.Finished ? "has exited" : $"waits at barrier {missing.WaitsAt}";
+            return apart.Failure(apart.WaitOp, FailureKind.WarpgroupDivergence, apart.Lanes,
+                $"{_groups[group].Arrived} of the four warps of warpgroup {group} execute it; warp {missing.Number} {where}");
+        }
         Warp waiting = _warps.First(w => !w.Finished);
         BarrierState barrier = _barriers[waiting.WaitsAt];
         string came = $"barrier {waiting.WaitsAt} waits for {barrier.Needed} warps, {barrier.Arrived} came";

@@ -35,6 +35,12 @@ internal sealed unsafe class KernelCode(PtxEntry entry, int operations) : IDispo
     /// <summary>What memory instructions need to know beside their operation.</summary>
     public readonly MemoryAccess?[] Accesses = new MemoryAccess?[operations];
 
+    /// <summary>For each <c>wgmma</c> and each look before an operation, numbers of the registers of products that it uses.</summary>
+    public int[]?[] ProductRegisters = [];
+
+    /// <summary>How many registers <c>wgmma</c> instructions name; 0 where the kernel has none.</summary>
+    public int ProductRegisterCount;
+
     /// <summary>Bytes of a warp's registers.</summary>
     public int FrameBytes;
 

@@ -21,6 +21,9 @@ internal sealed unsafe class SharedUnit : IDisposable
     /// <summary>Lane of entries that stand for atomics, and for several lanes.</summary>
     private const uint AtomicLane = 62;
     private const uint ManyLanes = 63;
+
+    /// <summary>Lane of entries for reads by <c>wgmma</c>, which are over once the warp has waited for them.</summary>
+    private const uint ProductLane = 61;
     private const uint Pending = uint.MaxValue;
     private const uint LastTime = (1u << 26) - 1_000_000;
 
@@ -35,10 +38,14 @@ internal sealed unsafe class SharedUnit : IDisposable
     private readonly uint* _readTime;
     private readonly uint*[] _readBy;
     private readonly uint* _wordStamps;
+    private readonly ushort* _productReads;
     private readonly bool _strict;
     private uint _stamp;
     private uint _start;
     private uint _full;
+
+    // The time up to which all writes are visible to every warp's wgmma.
+    private uint _fullAsync;
 
     public SharedUnit(BlockRunner block, uint bytes, int granule, int warps, bool strict)
     {
@@ -56,6 +63,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         _readBy = new uint*[warps];
         for (int w = 0; w < warps; w++) _readBy[w] = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
         _wordStamps = (uint*)NativeMemory.AllocZeroed(padded / 4, sizeof(uint));
+        _productReads = (ushort*)NativeMemory.AllocZeroed(_granules, sizeof(ushort));
     }
 
     /// <summary>The present time.</summary>
@@ -73,7 +81,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         // Copies that the last block never waited for must not look as if they were under way.
         bool left = _block.LeftCopies;
         for (nuint g = 0; left && g < _granules; g++) if (_writeTime[g] == Pending) _writeTime[g] = 0;
-        _start = _full = Time;
+        _start = _full = _fullAsync = Time;
         Time++;
     }
 
@@ -86,8 +94,8 @@ internal sealed unsafe class SharedUnit : IDisposable
         return Time++;
     }
 
-    /// <summary>Orders everything up to a time before all that follows.</summary>
-    public void OrderAll(uint time) => _full = time;
+    /// <summary>Orders everything up to a time before all that follows, and makes writes up to another one visible to <c>wgmma</c>.</summary>
+    public void OrderAll(uint time, uint asyncTime) => (_full, _fullAsync) = (time, Math.Max(_fullAsync, asyncTime));
 
     public void Dispose()
     {
@@ -96,6 +104,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         NativeMemory.Free(_readTime);
         NativeMemory.Free(_writeWarp);
         NativeMemory.Free(_wordStamps);
+        NativeMemory.Free(_productReads);
         foreach (uint* times in _readBy) NativeMemory.Free(times);
     }
 
@@ -213,6 +222,57 @@ internal sealed unsafe class SharedUnit : IDisposable
         if (_strict) CheckWrite(warp, op, (uint)lane, offset, 16);
     }
 
+    /// <summary>Bounds, alignment and visibility of a 16-byte row that a warpgroup's product reads: until it ends nobody may write it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void BeginAsyncRead(WarpGroup group, Warp warp, Op* op, uint offset)
+    {
+        CheckLane(warp, op, 0, offset, 16);
+        if (!_strict) return;
+        nuint first = offset >> _granule, end = (offset + 15) >> _granule;
+        uint span = _fullAsync - _start;
+        for (nuint g = first; g <= end; g++)
+        {
+            if ((_writeTime[g] >> 6) - _start - 1 >= span) CheckAsyncRead(group, op, g);
+            _productReads[g]++;
+            _readTime[g] = Pending;
+        }
+    }
+
+    /// <summary>Ends such a read: it counts as made by the group's warps now.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void EndAsyncRead(WarpGroup group, uint offset)
+    {
+        if (!_strict) return;
+        nuint first = offset >> _granule, end = (offset + 15) >> _granule;
+        for (int w = 0; w < WarpGroup.Size; w++)
+        {
+            uint* by = _readBy[group.Warp(w).Number];
+            for (nuint g = first; g <= end; g++) by[g] = Time << 6 | ProductLane;
+        }
+        for (nuint g = first; g <= end; g++) if (--_productReads[g] == 0) _readTime[g] = Time << 6 | ManyLanes;
+    }
+
+    private void CheckAsyncRead(WarpGroup group, Op* op, nuint g)
+    {
+        uint written = _writeTime[g], time = written >> 6, offset = (uint)(g << _granule);
+        int writer = _writeWarp[g];
+        for (int w = 0; w < WarpGroup.Size; w++)
+        {
+            Warp reader = group.Warp(w);
+            if (written == Pending) throw NotAwaited(reader, op, uint.MaxValue, g);
+            if (time <= _start)
+            {
+                throw reader.Failure(op, FailureKind.UnwrittenRead, uint.MaxValue,
+                    $"shared address 0x{offset:x} ({Variable(offset)}) is read but nothing in the block has written it", offset, Variable(offset));
+            }
+            if (time > reader.Clock[writer]) throw Race(reader, op, uint.MaxValue, g, writer, written & 63, "read", "wrote");
+            if (time <= reader.AsyncClock[writer]) continue;
+            throw reader.Failure(op, FailureKind.ProxyFence, uint.MaxValue,
+                $"shared address 0x{offset:x} ({Variable(offset)}) was written by warp {writer}, and no fence.proxy.async of the whole warp has made "
+                + "that visible to wgmma: it belongs between the write (or the wait for the copy) and the barrier", offset, Variable(offset));
+        }
+    }
+
     /// <summary>Counts passes over the banks: 8- and 16-byte accesses go by half and quarter warps, equal words are one.</summary>
     public void Count(Op* op, uint* offsets, uint mask, int bytes) =>
         Count(op, offsets, mask, bytes, mask == uint.MaxValue && Consecutive(offsets, (uint)bytes));
@@ -288,7 +348,8 @@ internal sealed unsafe class SharedUnit : IDisposable
         Vector512<uint> now = Vector512.Create(Time << 6), entry = now | Vector512<uint>.Indices;
         for (int i = 0; i < 32; i += 16, entry += Vector512.Create(16u))
         {
-            now.Store(_readTime + g + i);
+            // What a product reads stays pending.
+            Vector512.Max(now, Vector512.Load(_readTime + g + i)).Store(_readTime + g + i);
             Vector512<uint> old = Vector512.Load(by + g + i);
             Vector512<uint> shared = Vector512.GreaterThanOrEqual(old, now) & ~Vector512.Equals(old, entry);
             Vector512.ConditionalSelect(shared, now | Vector512.Create(ManyLanes), entry).Store(by + g + i);
@@ -345,7 +406,7 @@ internal sealed unsafe class SharedUnit : IDisposable
             if (Vector128.LessThanAll(since, Vector128.Create(span)))
             {
                 Vector128<uint> nows = Vector128.Create(now), entries = Vector128.Create(entry), olds = Vector128.Load(by + first);
-                nows.Store(_readTime + first);
+                Vector128.Max(nows, Vector128.Load(_readTime + first)).Store(_readTime + first);
                 Vector128<uint> several = Vector128.GreaterThanOrEqual(olds, nows) & ~Vector128.Equals(olds, entries);
                 Vector128.ConditionalSelect(several, nows | Vector128.Create(ManyLanes), entries).Store(by + first);
                 return;
@@ -354,7 +415,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         for (nuint g = first; g <= end; g++)
         {
             if ((_writeTime[g] >> 6) - _start - 1 >= span) CheckReadSlowly(warp, op, lane, g);
-            _readTime[g] = now;
+            _readTime[g] = Math.Max(_readTime[g], now);
             uint old = by[g];
             by[g] = old >= now && old != entry ? now | ManyLanes : entry;
         }
@@ -401,6 +462,13 @@ internal sealed unsafe class SharedUnit : IDisposable
     {
         uint written = _writeTime[g], time = written >> 6, blamed = 1u << lane;
         if (written == Pending) throw NotAwaited(warp, op, blamed, g);
+        if (_productReads[g] != 0)
+        {
+            uint offset = (uint)(g << _granule);
+            throw warp.Failure(op, FailureKind.WgmmaNotAwaited, blamed,
+                $"shared address 0x{offset:x} ({Variable(offset)}) is written while a wgmma reads it: its warpgroup has to wait for it "
+                + "(wgmma.wait_group), and a barrier has to follow", offset, Variable(offset));
+        }
         if (requireWritten && time <= _start)
         {
             uint offset = (uint)(g << _granule);
@@ -421,7 +489,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         for (int reader = 0; reader < _readBy.Length; reader++)
         {
             uint read = _readBy[reader][g];
-            if (read >> 6 <= _full || read >> 6 <= warp.Clock[reader] || (reader == warp.Number && (read & 63) == (uint)lane)) continue;
+            if (read >> 6 <= _full || read >> 6 <= warp.Clock[reader] || (reader == warp.Number && (read & 63) is var by && (by == (uint)lane || by == ProductLane))) continue;
             throw Race(warp, op, blamed, g, reader, read & 63, "written", "read");
         }
     }

@@ -51,6 +51,12 @@ internal sealed unsafe class Warp : IDisposable
     /// <summary>For each warp the time up to which its accesses to shared memory are ordered before this warp's next one.</summary>
     public readonly uint[] Clock;
 
+    /// <summary>For each warp the time up to which its writes to shared memory are visible to this warp's <c>wgmma</c>.</summary>
+    public readonly uint[] AsyncClock;
+
+    /// <summary>The warpgroup; null where the block has not all four warps of it.</summary>
+    public WarpGroup? Group;
+
     /// <summary><c>cp.async</c> copies under way.</summary>
     public readonly AsyncCopies Copies = new();
 
@@ -64,6 +70,7 @@ internal sealed unsafe class Warp : IDisposable
         Code = code;
         Number = number;
         Clock = new uint[warps];
+        AsyncClock = new uint[warps];
         Frame = (byte*)NativeMemory.AlignedAlloc((nuint)code.FrameBytes + 64, 64);
         NativeMemory.Clear(Frame, (nuint)code.FrameBytes);
         foreach ((int place, ulong value, bool wide) in code.Constants)
@@ -91,6 +98,7 @@ internal sealed unsafe class Warp : IDisposable
         Finished = lanes == 0;
         WaitsAt = -1;
         Array.Fill(Clock, time);
+        Array.Fill(AsyncClock, time);
         Copies.Clear();
         // Registers that a kernel reads before it writes them shall not depend on which block ran before.
         NativeMemory.Clear(Frame + Code.ConstantBytes, (nuint)(Code.FrameBytes - Code.ConstantBytes));

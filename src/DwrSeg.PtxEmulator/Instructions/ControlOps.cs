@@ -48,7 +48,7 @@ internal static unsafe class ControlOps
         };
         table["setmaxnreg"] = r =>
         {
-            r.Requires(90);
+            r.RequiresExactly(90);
             r.OneOf("inc", "dec");
             r.Flag("sync");
             r.Flag("aligned");

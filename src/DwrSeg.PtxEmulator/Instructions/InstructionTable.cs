@@ -22,6 +22,7 @@ internal static class InstructionTable
         BarrierOps.Register(table);
         WarpOps.Register(table);
         MatrixOps.Register(table);
+        WgmmaOps.Register(table);
         return table;
     }
 }

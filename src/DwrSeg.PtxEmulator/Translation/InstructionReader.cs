@@ -75,6 +75,13 @@ internal sealed unsafe class InstructionReader
             throw Error($"needs sm_{architecture} or newer, the module's target is sm_{_translator.Architecture}");
     }
 
+    /// <summary>The instruction needs the instructions of this one architecture, as <c>sm_90a</c> has them.</summary>
+    public void RequiresExactly(int architecture)
+    {
+        if (!_translator.IsSpecific || _translator.Architecture != architecture)
+            throw Error($"needs the target sm_{architecture}a, the module's is sm_{_translator.Architecture}{(_translator.IsSpecific ? "a" : "")}");
+    }
+
     public void End()
     {
         if (_modifiers.Count > 0) throw Error($"the modifier .{_modifiers[0]} of {Instruction.Opcode} is not known to the emulator");

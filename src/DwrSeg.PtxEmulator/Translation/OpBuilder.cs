@@ -3,6 +3,18 @@ using DwrSeg.PtxEmulator.Ptx;
 
 namespace DwrSeg.PtxEmulator.Translation;
 
+/// <summary>What an operation has to do with <c>wgmma</c>.</summary>
+internal enum ProductRole
+{
+    None,
+
+    /// <summary>It issues a product: its <see cref="OpBuilder.Extra"/> are accumulators and, where A is in registers, the fragment of A.</summary>
+    Product,
+
+    /// <summary>It ends products: their sums reach the accumulators.</summary>
+    Wait,
+}
+
 /// <summary>An operation before its registers have places: fields that name registers hold tokens of the translator.</summary>
 internal sealed unsafe class OpBuilder
 {
@@ -43,4 +55,6 @@ internal sealed unsafe class OpBuilder
     public int Flops { get; set; }
 
     public MemoryAccess? Access { get; set; }
+
+    public ProductRole Product { get; set; }
 }

@@ -34,6 +34,8 @@ internal sealed unsafe class Translator
 
     public int Architecture => _module.Architecture;
 
+    public bool IsSpecific => _module.ArchitectureSpecific;
+
     public int SharedGranule { get; set; } = 2;
 
     public bool OrderedAtomics { get; set; }
@@ -84,7 +86,7 @@ internal sealed unsafe class Translator
     private KernelCode Run()
     {
         var starts = new List<int>();
-        var ranges = new List<(int, int)>();
+        var ranges = new List<(int Start, int End)>();
         for (int b = 0; b < _flow.Blocks.Count; b++)
         {
             int first = _operations.Count;
@@ -94,6 +96,8 @@ internal sealed unsafe class Translator
             if (b == _flow.Blocks.Count - 1) Add(new OpBuilder { Kind = OpKind.Exit });
             ranges.Add((first, _operations.Count));
         }
+
+        int[]?[] productRegisters = WatchProducts(starts, ranges);
 
         int place = 0;
         var constantPlaces = new List<(int Place, ulong Value, bool Wide)>();
@@ -109,7 +113,8 @@ internal sealed unsafe class Translator
         var code = new KernelCode(Entry, _operations.Count)
         {
             BlockStarts = [.. starts], Joins = _flow.Joins, FrameBytes = end, ConstantBytes = place, OrderedAtomics = OrderedAtomics,
-                SharedGranule = SharedGranule,
+                SharedGranule = SharedGranule, ProductRegisters = productRegisters,
+                ProductRegisterCount = productRegisters.Max(r => r?.Length > 0 ? r.Max() + 1 : 0),
         };
         code.Constants.AddRange(constantPlaces);
         code.TargetLists.AddRange(TargetLists);
@@ -133,6 +138,51 @@ internal sealed unsafe class Translator
             code.Accesses[i] = from.Access;
         }
         return code;
+    }
+
+    /// <summary>
+    /// Numbers the registers that <c>wgmma</c> uses, and puts before each other operation that touches one a look at whether it may. Waits
+    /// read all accumulators, because they are written there: a place must not pass to another register before.
+    /// </summary>
+    /// <returns>For each operation the registers that it looks at or, for <c>wgmma</c>, uses.</returns>
+    private int[]?[] WatchProducts(List<int> starts, List<(int Start, int End)> ranges)
+    {
+        var numbers = new Dictionary<int, int>();
+        int[] accumulators = [.. _operations.Where(o => o.Product == ProductRole.Product).SelectMany(o => o.Writes).Distinct()];
+        foreach (OpBuilder product in _operations.Where(o => o.Product == ProductRole.Product))
+        {
+            foreach (int token in product.Extra) numbers.TryAdd(token, numbers.Count);
+        }
+        if (numbers.Count == 0) return new int[]?[_operations.Count];
+        OpBuilder[] before = [.. _operations];
+        var registers = new List<int[]?>();
+        _operations.Clear();
+        for (int b = 0; b < ranges.Count; b++)
+        {
+            starts[b] = _operations.Count;
+            for (int i = ranges[b].Start; i < ranges[b].End; i++)
+            {
+                OpBuilder operation = before[i];
+                if (operation.Product == ProductRole.Wait) operation.Reads.AddRange(accumulators);
+                int[] used = operation.Product switch
+                {
+                    ProductRole.Product => [.. operation.Extra.Select(t => numbers[t])],
+                    ProductRole.None => [.. operation.Reads.Concat(operation.Writes).Where(numbers.ContainsKey).Select(t => numbers[t]).Distinct()],
+                    _ => [],
+                };
+                if (operation.Product == ProductRole.None && used.Length > 0)
+                {
+                    var look = new OpBuilder { Run = &WgmmaOps.Touch, Guard = operation.Guard, GuardNegated = operation.GuardNegated };
+                    if (look.Guard >= 0) look.Reads.Add(look.Guard);
+                    _operations.Add(look);
+                    registers.Add(used);
+                }
+                _operations.Add(operation);
+                registers.Add(operation.Product == ProductRole.Product ? used : null);
+            }
+            ranges[b] = (starts[b], _operations.Count);
+        }
+        return [.. registers];
     }
 
     private void Decode(PtxInstruction instruction)

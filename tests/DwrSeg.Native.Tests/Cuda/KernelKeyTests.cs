@@ -30,6 +30,7 @@ public sealed class KernelKeyTests
             Key(source with { Options = ["-DA=1", "--use_fast_math"] }),
             Key(source, target: Ptx80 with { IsPtx = false }),
             Key(source, target: new NvrtcTarget(new ComputeCapability(8, 6), IsPtx: true)),
+            Key(source, target: Ptx80 with { IsSpecific = true }),
             Key(source, compiler: new Version(12, 5)),
         ];
         Assert.Equal(keys.Length, keys.Distinct().Count());

@@ -86,6 +86,16 @@ public sealed class NvrtcTests
         Assert.Equal(option, NvrtcTarget.Choose(ComputeCapability.FromNumber(device), Known(75, 80, 86, 90), new Version(12, 4), wantsPtx).Option);
 
     [Fact]
+    public void InstructionsOfOneArchitectureHaveATargetOfTheirOwn()
+    {
+        var target = new NvrtcTarget(new ComputeCapability(9, 0), IsPtx: true) { IsSpecific = true };
+        Assert.Equal("--gpu-architecture=compute_90a", target.Option);
+        Assert.Equal("--gpu-architecture=sm_90a", (target with { IsPtx = false }).Option);
+        Assert.SkipWhen(TestNvrtc.Instance.Version.Major < 12, "NVRTC knows sm_90a from 12.0 on");
+        Assert.Contains(".target sm_90a", Encoding.ASCII.GetString(Compile(target).Image), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void DeviceOlderThanTheCompilerIsRefused()
     {
         var error = Assert.Throws<CudaException>(() => NvrtcTarget.Choose(new ComputeCapability(6, 1), Known(75, 80), new Version(13, 0), wantsPtx: false));

@@ -16,6 +16,14 @@ internal static class ConvMmaCuda
         new(64, 32, 64, 4, 4, 1, 96), new(32, 64, 64, 4, 2, 2, 96),
     ];
 
+    // Sixteen pixels a warp, so that four have the 64 of a product. Four stages, because products read one beside those under way.
+    private static readonly Division[] WarpgroupDivisions =
+    [
+        new(128, 128, 64, 4, 8, 1, 128, HasWarpgroups: true), new(128, 64, 64, 4, 8, 1, 116, HasWarpgroups: true),
+        new(64, 128, 64, 4, 4, 2, 116, HasWarpgroups: true), new(64, 64, 64, 4, 4, 1, 116, HasWarpgroups: true),
+        new(64, 32, 64, 4, 4, 1, 96, HasWarpgroups: true),
+    ];
+
     // Without asynchronous copies more stages only cost shared memory; registers hold the copies under way.
     private static readonly Division[] PlainDivisions = [new(128, 64, 32, 2, 2, 2, 168), new(64, 64, 32, 2, 2, 2, 112), new(64, 32, 32, 2, 4, 1, 96)];
 
@@ -23,30 +31,37 @@ internal static class ConvMmaCuda
     private static readonly Division Unaligned = new(64, 64, 32, 2, 2, 2, 112);
 
     /// <summary>How a block divides its tile; the values that the kernel is specialised by.</summary>
-    private sealed record Division(int TileM, int TileN, int TileK, int Stages, int WarpsM, int WarpsN, int Registers)
+    private sealed record Division(int TileM, int TileN, int TileK, int Stages, int WarpsM, int WarpsN, int Registers, bool HasWarpgroups = false)
     {
-        public string Name => $"{TileM}x{TileN}";
+        public string Name => $"{TileM}x{TileN}{(HasWarpgroups ? "-wgmma" : "")}";
 
         public ConvTile Tile { get; } = new(
             TileM, TileN, TileK, 32 * WarpsM * WarpsN,
-            Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * ((TileN + 8) * 4 + Math.Min(TileN, 64) * 2)), Registers);
+            Math.Max(Stages * (TileM + TileN) * TileK * 2, TileM * ((TileN + 8) * 4 + Math.Min(TileN, 64) * 2)), Registers)
+        {
+            HasWarpgroups = HasWarpgroups,
+        };
 
         public KernelVariant Variant(CudaElement element, bool aligned, bool split)
         {
             KernelVariant variant = KernelVariant.Of(
                 "conv_mma",
                 $"ELEMENT={element.KernelName()} TILE_M={TileM} TILE_N={TileN} TILE_K={TileK} STAGES={Stages} WARPS_M={WarpsM} WARPS_N={WarpsN} " +
-                $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}",
+                $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}{(HasWarpgroups ? " WGMMA=1" : "")}",
                 element);
             // More than two stages are asynchronous copies.
-            return variant with { DynamicSharedBytes = Tile.SharedBytes, FirstArchitecture = Stages > 2 ? FirstAsync : variant.FirstArchitecture };
+            return variant with
+            {
+                DynamicSharedBytes = Tile.SharedBytes, IsSpecific = HasWarpgroups,
+                FirstArchitecture = HasWarpgroups ? Warpgroups.Architecture : Stages > 2 ? FirstAsync : variant.FirstArchitecture,
+            };
         }
     }
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
     public static IEnumerable<KernelVariant> Variants =>
         from element in new[] { CudaElement.Float16, CudaElement.BFloat16 }
-        from variant in Divisions.Concat(element == CudaElement.Float16 ? PlainDivisions : [])
+        from variant in Divisions.Concat(WarpgroupDivisions).Concat(element == CudaElement.Float16 ? PlainDivisions : [])
             .SelectMany(d => new[] { d.Variant(element, true, false), d.Variant(element, true, true) }).Append(Unaligned.Variant(element, false, false))
         select variant;
 
@@ -58,7 +73,7 @@ internal static class ConvMmaCuda
         return splits == 1 ? (0, 0) : (tiles * splits * division.Tile.SumBytes, (int)tiles);
     }
 
-    /// <summary>Names of the tiles, pixels x channels, that a convolution can be divided into on a device.</summary>
+    /// <summary>Names of the tiles, pixels x channels and whether their products are those of warpgroups, that a convolution can be divided into on a device.</summary>
     public static IReadOnlyList<string> TilesFor(CudaDevice device, in CudaConvolution c) =>
         [.. DivisionsFor(device, c).Where(d => d.Tile.SharedBytes <= device.MaxSharedBytesPerBlock).Select(d => d.Name)];
 
@@ -125,7 +140,10 @@ internal static class ConvMmaCuda
     }
 
     private static Division[] DivisionsFor(CudaDevice device, in CudaConvolution c) =>
-        !c.X.IsVector ? [Unaligned] : device.ComputeCapability < FirstAsync ? PlainDivisions : Divisions;
+        !c.X.IsVector ? [Unaligned]
+            : device.ComputeCapability < FirstAsync ? PlainDivisions
+            : Warpgroups.AreOn(device) ? [.. WarpgroupDivisions, .. Divisions]
+            : Divisions;
 
     private static (Division Division, int Splits) Choose(
         CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace, string? name = null)

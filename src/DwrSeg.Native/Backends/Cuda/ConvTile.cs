@@ -17,8 +17,19 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
     /// </summary>
     public const double OverheadCycles = 2500;
 
+    /// <summary>
+    /// Multiply-adds a cycle and multiprocessor of <c>wgmma</c>: an assumption, 85 % of an H100's 2048, until a device has shown it.
+    /// </summary>
+    public const double WarpgroupRate = 1750;
+
     /// <summary>What an L2 delivers to one multiprocessor in a cycle, in bytes, when all ask.</summary>
     public const double L2BytesPerCycle = 48;
+
+    /// <summary>Its products are <c>wgmma</c>, whose rate is its own.</summary>
+    public bool HasWarpgroups { get; init; }
+
+    /// <summary>Pixels of x that a step copies; those of the tile, or fewer where several steps read what one copied.</summary>
+    public double CopiedPixels { get; init; } = Pixels;
 
     /// <summary>Bytes of a tile's fp32 sums.</summary>
     public int SumBytes => Pixels * Channels * 4;
@@ -32,12 +43,13 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
 
     /// <summary>
     /// Cycles of a launch: the busiest multiprocessor's blocks, each as slow as the slower of arithmetic and L2, and the traffic of shared
-    /// sums. Arithmetic counts in full only from twelve warps on (<see cref="ShareOfPeak"/>).
+    /// sums. Arithmetic counts in full only from twelve warps on (<see cref="ShareOfPeak"/>), or, where products run beside the warps, from
+    /// two warpgroups on.
     /// </summary>
     /// <param name="c">The convolution.</param>
     /// <param name="splits">Blocks that share a tile's sum.</param>
     /// <param name="device">The device.</param>
-    /// <param name="rate">Multiply-adds a cycle and multiprocessor.</param>
+    /// <param name="rate">Multiply-adds a cycle and multiprocessor, of tiles without warpgroups.</param>
     public double Cycles(in CudaConvolution c, int splits, CudaDevice device, double rate)
     {
         int resident = Math.Min(
@@ -46,10 +58,11 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
         if (resident == 0) return double.PositiveInfinity;
         int multiprocessors = device.MultiprocessorCount;
         double blocks = (double)TilesOf(c) * splits, most = Math.Ceiling(blocks / multiprocessors);
-        double share = ShareOfPeak(Math.Min(most, resident) * Threads / 32);
+        double warps = Math.Min(most, resident) * Threads / 32, share = HasWarpgroups ? Math.Min(1, 0.5 + 0.0625 * warps) : ShareOfPeak(warps);
+        if (HasWarpgroups) rate = WarpgroupRate;
         double steps = Math.Ceiling((double)StepsOf(c) / splits);
         double arithmetic = (double)Pixels * Channels * Depth / (rate * share);
-        double copies = (double)(Pixels + Channels) * Depth * c.X.Element.Bytes() / L2BytesPerCycle;
+        double copies = (CopiedPixels + Channels) * Depth * c.X.Element.Bytes() / L2BytesPerCycle;
         double ends = (double)Pixels * Channels * c.Y.Element.Bytes() * (c.Residual is null ? 1 : 2) / L2BytesPerCycle;
         if (splits > 1) ends += SumBytes * (1.0 + splits) / L2BytesPerCycle;
         return OverheadCycles * Math.Ceiling(most / resident) + most * (steps * Math.Max(arithmetic, copies) + ends);

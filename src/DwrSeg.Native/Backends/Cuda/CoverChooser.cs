@@ -113,7 +113,8 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         return string.Create(
             CultureInfo.InvariantCulture,
             $"{_device.Name}|{_device.ComputeCapability}|driver {driver}|NVRTC {kernels.CompilerVersion}|{kernels.Target.Option}"
-            + $"|kernels {KernelFiles.EmbeddedHash}|{libraries.Choice}|{libraries.Description}|{element.KernelName()}|{PieceText.Of(graph, cover.Nodes, cover.Inner)}");
+            + $"|warpgroups {Warpgroups.AreOn(_device)}|kernels {KernelFiles.EmbeddedHash}|{libraries.Choice}|{libraries.Description}"
+            + $"|{element.KernelName()}|{PieceText.Of(graph, cover.Nodes, cover.Inner)}");
     }
 
     /// <summary>Steps bound to stand-in memory, all of one piece.</summary>

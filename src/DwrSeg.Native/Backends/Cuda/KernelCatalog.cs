@@ -14,5 +14,5 @@ internal static class KernelCatalog
     ];
 
     /// <summary>Those that run on an architecture.</summary>
-    public static IEnumerable<KernelVariant> For(ComputeCapability architecture) => All.Where(v => v.FirstArchitecture <= architecture);
+    public static IEnumerable<KernelVariant> For(ComputeCapability architecture) => All.Where(v => v.RunsOn(architecture));
 }

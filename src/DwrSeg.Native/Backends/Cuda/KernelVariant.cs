@@ -24,6 +24,9 @@ internal sealed record KernelVariant(string Name, string Definitions, ComputeCap
         return new KernelVariant(name, definitions, first);
     }
 
+    /// <summary>It uses instructions that <see cref="FirstArchitecture"/> alone has.</summary>
+    public bool IsSpecific { get; init; }
+
     /// <summary>Dynamic shared memory of each of its launches; null where it depends on the launch's sizes.</summary>
     public int? DynamicSharedBytes { get; init; } = 0;
 
@@ -31,7 +34,13 @@ internal sealed record KernelVariant(string Name, string Definitions, ComputeCap
     public bool UsesTensorCores => KernelFiles.Embedded.Headers(KernelFiles.Embedded.Kernel(Name)).Any(h => h.Name == "mma.cuh");
 
     /// <summary>What the kernel cache compiles.</summary>
-    public KernelSource Source { get; } = new(Name, Name) { Defines = [.. Definitions.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Split)] };
+    public KernelSource Source =>
+        new(Name, Name)
+        {
+            Defines = [.. Definitions.Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(Split)], IsSpecific = IsSpecific,
+        };
+
+    public bool RunsOn(ComputeCapability architecture) => IsSpecific ? architecture == FirstArchitecture : FirstArchitecture <= architecture;
 
     public override string ToString() => Definitions.Length == 0 ? Name : $"{Name} {Definitions}";
 

@@ -49,9 +49,11 @@ internal static class SirMmaCuda
     private static readonly ComputeCapability FirstArchitecture = new(8, 0);
 
     // All of DWRSeg's SIR modules have 64 inputs and outputs; 128 are for wider ones. Two stages are for the 99 KiB of sm_86 and sm_89. The last
-    // is the decoder's: 320 inputs, 128 channels, 19 classes.
+    // is the decoder's: 320 inputs, 128 channels, 19 classes. Where there are warpgroups they come first.
     private static readonly Size[] Sizes =
     [
+        new(64, 192, 64, 1, 3, HasWarpgroups: true), new(64, 192, 64, 2, 3, HasWarpgroups: true), new(128, 192, 128, 1, 3, HasWarpgroups: true),
+        new(512, 128, 64, 1, 3, HasBorder: true, HasWarpgroups: true),
         new(64, 192, 64, 1, 3), new(64, 192, 64, 1, 2), new(64, 192, 64, 2, 3), new(128, 192, 128, 1, 3), new(512, 128, 64, 1, 3, HasBorder: true),
     ];
 
@@ -62,10 +64,12 @@ internal static class SirMmaCuda
     /// <param name="Stride">Of the 3x3 convolution.</param>
     /// <param name="Stages">Tiles of weights in flight.</param>
     /// <param name="HasBorder">For a <see cref="CudaSir.BorderBias"/>.</param>
-    private sealed record Size(int Inputs, int Middle, int Outputs, int Stride, int Stages, bool HasBorder = false)
+    /// <param name="HasWarpgroups">Products are <c>wgmma</c>.</param>
+    private sealed record Size(
+        int Inputs, int Middle, int Outputs, int Stride, int Stages, bool HasBorder = false, bool HasWarpgroups = false)
     {
-        // As the assembler reports them for sm_80 to sm_90.
-        private const int Registers = 168;
+        // As the assembler reports them.
+        private int Registers => !HasWarpgroups ? 168 : Halos == 1 ? 128 : 232;
 
         private int Halos => Inputs > Row ? 2 : 1;
 
@@ -74,13 +78,23 @@ internal static class SirMmaCuda
         public int SharedBytes => (Halos * HaloPixels + Middle * (Stages + 1)) * RowBytes;
 
         /// <summary>As a convolution's tile it stands for the first half of the work.</summary>
-        public ConvTile Tile => new(Side * Side, Middle, Row, Threads, SharedBytes, Registers);
+        public ConvTile Tile => new(Side * Side, Middle, Row, Threads, SharedBytes, Registers)
+        {
+            HasWarpgroups = HasWarpgroups, CopiedPixels = HaloPixels / 9.0,
+        };
+
+        /// <summary>The kernel of warpgroups has no registers for the sums of more than one pass over the middle where it has one halo.</summary>
+        public bool Takes(int middle) => !HasWarpgroups || Halos > 1 || middle <= Middle;
 
         public KernelVariant Variant(CudaElement element) =>
             KernelVariant.Of(
                 "sir_mma",
-                $"ELEMENT={element.KernelName()} HALOS={Halos} MIDDLE={Middle} OUTPUTS={Outputs} STRIDE={Stride} STAGES={Stages} BORDER={(HasBorder ? 1 : 0)}",
-                element) with { FirstArchitecture = FirstArchitecture, DynamicSharedBytes = SharedBytes };
+                $"ELEMENT={element.KernelName()} HALOS={Halos} MIDDLE={Middle} OUTPUTS={Outputs} STRIDE={Stride} STAGES={Stages} BORDER={(HasBorder ? 1 : 0)}{(HasWarpgroups ? " WGMMA=1" : "")}",
+                element) with
+            {
+                FirstArchitecture = HasWarpgroups ? Warpgroups.Architecture : SirMmaCuda.FirstArchitecture, IsSpecific = HasWarpgroups,
+                DynamicSharedBytes = SharedBytes,
+            };
     }
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
@@ -140,8 +154,9 @@ internal static class SirMmaCuda
         if (device.ComputeCapability < FirstArchitecture || s.X.Element == CudaElement.Float32 || !s.X.IsVector) return null;
         // Single values are stored well enough only where there are few; the decoder's logits have rows.
         if (s.Projection.Epilogue.IsVector == 0 && !s.BorderBias) return null;
+        bool hasWarpgroups = Warpgroups.AreOn(device);
         return Array.Find(Sizes, size =>
-            s.X.C <= size.Inputs && s.Y.C <= size.Outputs && s.Stride == size.Stride && s.BorderBias == size.HasBorder
+            (hasWarpgroups || !size.HasWarpgroups) && size.Takes(s.Middle) && s.X.C <= size.Inputs && s.Y.C <= size.Outputs && s.Stride == size.Stride && s.BorderBias == size.HasBorder
                 && size.SharedBytes <= device.MaxSharedBytesPerBlock);
     }
 

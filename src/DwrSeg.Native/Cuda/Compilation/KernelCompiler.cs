@@ -23,14 +23,15 @@ internal sealed class KernelCompiler(Nvrtc compiler, NvrtcTarget target, KernelF
     public CompiledKernel Compile(KernelSource source)
     {
         string text = files.Kernel(source.File);
+        NvrtcTarget exact = target with { IsSpecific = source.IsSpecific };
         IReadOnlyList<(string Name, string Text)> headers = files.Headers(text);
-        var key = KernelKey.Of(source, text, headers, target, compiler.Version);
+        var key = KernelKey.Of(source, text, headers, exact, compiler.Version);
         if (disk?.TryRead(key) is { } kept)
         {
             Interlocked.Increment(ref _fromDisk);
             return kept;
         }
-        CompiledKernel compiled = compiler.Compile(source.File + ".cu", text, headers, source.Name, source.CommandLine, target);
+        CompiledKernel compiled = compiler.Compile(source.File + ".cu", text, headers, source.Name, source.CommandLine, exact);
         Interlocked.Increment(ref _compiled);
         disk?.Write(key, compiled);
         return compiled;

@@ -5,8 +5,11 @@ namespace DwrSeg.Native.Cuda.Compilation;
 /// <param name="IsPtx">PTX, which the driver (or the emulator) finishes; else a cubin for exactly this architecture.</param>
 internal readonly record struct NvrtcTarget(ComputeCapability Architecture, bool IsPtx)
 {
+    /// <summary>With the instructions that this one architecture has and newer ones have not (<c>sm_90a</c>).</summary>
+    public bool IsSpecific { get; init; }
+
     /// <summary>The compiler's option.</summary>
-    public string Option => $"--gpu-architecture={(IsPtx ? "compute" : "sm")}_{Architecture.Number}";
+    public string Option => $"--gpu-architecture={(IsPtx ? "compute" : "sm")}_{Architecture.Number}{(IsSpecific ? "a" : "")}";
 
     /// <summary>
     /// A cubin where the compiler knows the device, so that loading costs nothing; PTX where that is wished for, and, for a device newer

@@ -34,7 +34,7 @@ public sealed class TimedChoiceTests : IDisposable
 
         public Machine(Func<LaunchStatistics, double> launch, string? folder = null, int repetitions = 1)
         {
-            _driver = new EmulatedDriver(new EmulatedDriverOptions { LaunchMilliseconds = launch });
+            _driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80)], LaunchMilliseconds = launch });
             _counted = FaultInjectingDriver.Wrap(_driver);
             _choices = new TimedChoices(folder) { Repetitions = repetitions, Rounds = 3 };
         }

@@ -1,10 +1,12 @@
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.PtxEmulator;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class ConvMmaCudaTests
 {
     public static IEnumerable<TheoryDataRow<int, string>> Cases => KernelDevice.ArchitecturesAndTypes.Where(r => r.Data.Item2 != "f32");
@@ -19,7 +21,7 @@ public sealed class ConvMmaCudaTests
         ConvolutionCase[] cases =
         [
             new(1, 1, 1, 1, 1, 3), new(1, 9, 11, 3, 32, 3, 2), new(1, 6, 7, 128, 19, 1) { Bias = true }, new(2, 11, 16, 64, 19, 3) { Bias = true }, new(1, 8, 8, 64, 11, 1), new(2, 9, 10, 72, 136, 3) { Bias = true },
-            new(1, 1, 40, 64, 64, 3, 2), .. Enumerable.Range(0, 10).Select(_ => ConvolutionCase.Random(random)),
+            new(1, 1, 40, 64, 64, 3, 2), new(1, 3, 5, 320, 40, 3), new(1, 5, 4, 16, 320, 1, 2), .. Enumerable.Range(0, 10).Select(_ => ConvolutionCase.Random(random)),
         ];
         foreach (ConvolutionCase c in cases)
         {
@@ -36,21 +38,22 @@ public sealed class ConvMmaCudaTests
     [InlineData(90)]
     public void EveryTileGivesTheSameBits(int architecture)
     {
-        // The sum runs in the same order whatever the tile.
+        // The sum runs in the same order whatever the tile; only a tensor core adds up more at once in wgmma than in mma.
         KernelDevice device = KernelDevice.On(KernelDevice.IsReal ? 0 : architecture);
         ConvolutionCase c = new(1, 9, 13, 96, 136, 3) { Bias = true, BorderBias = true, Residual = true, Relu = CudaRelu.Last };
         using DeviceConvolution convolution = new(device, new Random(5), CudaElement.Float16, c, aligned: true);
         IReadOnlyList<CudaLaunch> launches = ConvMmaCuda.Candidates(device.Kernels, convolution.Arguments);
         Assert.True(launches.Count > 2, "only one tile");
-        double[]? first = null;
+        Dictionary<bool, double[]> first = [];
         foreach (CudaLaunch launch in launches)
         {
             convolution.Reset();
             device.Run(launch);
             convolution.Y.AssertClose(launch.ToString(), convolution.Expected(), convolution.Error);
             double[] y = convolution.Y.Read(launch.ToString()).Data;
-            Assert.Equal(first ??= y, y);
+            if (!first.TryAdd(launch.Variant.IsSpecific, y)) Assert.Equal(first[launch.Variant.IsSpecific], y);
         }
+        Assert.Equal(Warpgroups.AreOn(device.Context.Device) ? 2 : 1, first.Count);
     }
 
     [Theory]
@@ -83,6 +86,30 @@ public sealed class ConvMmaCudaTests
     }
 
     [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public void SharedSumsWithoutOneOfTheirFencesAreFound(int removed)
+    {
+        Assert.SkipWhen(KernelDevice.IsReal, "a device computes with what it happens to read");
+        const string Fence = "__threadfence();";
+        KernelDevice device = KernelDevice.WithKernels(80, new KernelFiles(name =>
+        {
+            if (KernelFiles.Embedded.Text(name) is not { } text || name != "split_k.cuh") return KernelFiles.Embedded.Text(name);
+            int at = text.IndexOf(Fence, StringComparison.Ordinal);
+            if (removed == 1) at = text.IndexOf(Fence, at + 1, StringComparison.Ordinal);
+            return text.Remove(at, Fence.Length);
+        }));
+        using DeviceConvolution convolution = new(device, new Random(6), CudaElement.Float16, new(1, 5, 8, 128, 72, 3), aligned: true);
+        (long bytes, int tiles) = ConvMmaCuda.WorkspaceFor(device.Context.Device, convolution.Arguments);
+        (CudaDeviceVariable<uint> memory, SplitWorkspace workspace) = SplitWorkspace.Allocate(device.Stream, bytes, tiles);
+        using (memory)
+        {
+            CudaLaunch launch = ConvMmaCuda.Prepare(device.Kernels, convolution.Arguments, workspace);
+            Assert.Contains("BlockConflict", Assert.Throws<CudaException>(() => device.Run(launch)).Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
     [InlineData(16, 32, 128, 192, 3, 1)] // stage 4's RR
     [InlineData(16, 32, 256, 128, 1, 1)] // its projection
     [InlineData(64, 128, 128, 19, 1, 1)] // the classifier
@@ -98,6 +125,48 @@ public sealed class ConvMmaCudaTests
         LaunchCounts.AssertLoadsAtMost(1.25, arguments.Bytes - arguments.Y.Bytes, counts);
         LaunchCounts.AssertConflictsBelow(0.05, counts);
         LaunchCounts.AssertStoresAtLeast(0.9, arguments.Y.Bytes, counts);
+    }
+
+    [Theory]
+    [InlineData(32, 64, 64, 64, 3, 1)] // a sixteenth of the stem's last convolution
+    [InlineData(16, 32, 256, 128, 1, 1)] // stage 4's projection
+    public void WarpgroupsMoveLittleMoreThanTheyMust(int height, int width, int inputs, int outputs, int kernel, int stride)
+    {
+        KernelDevice device = KernelDevice.On(KernelDevice.IsReal ? 0 : 90);
+        Assert.SkipUnless(Warpgroups.AreOn(device.Context.Device), "the device has no wgmma");
+        ConvolutionCase c = new(1, height, width, inputs, outputs, kernel, stride) { Bias = true, Relu = CudaRelu.First };
+        using DeviceConvolution convolution = new(device, new Random(7), CudaElement.Float16, c, aligned: true);
+        CudaConvolution arguments = convolution.Arguments;
+        CudaLaunch launch = ConvMmaCuda.Candidates(device.Kernels, arguments).First(
+            l => l.Variant.IsSpecific && l.Variant.Definitions.Contains($"TILE_N={outputs} ", StringComparison.Ordinal));
+        LaunchStatistics counts = device.Count(launch);
+        LaunchCounts.AssertLoadsAtMost(1.25, arguments.Bytes - arguments.Y.Bytes, counts);
+        LaunchCounts.AssertConflictsBelow(0.05, counts);
+        LaunchCounts.AssertStoresAtLeast(0.9, arguments.Y.Bytes, counts);
+        // All products are warpgroups', and none of their reads meets another in a bank.
+        Assert.Equal(0, counts.ByClass[(int)InstructionClass.Mma]);
+        Assert.InRange(counts.Total.Flops, launch.Flops, launch.Flops * 1.1);
+        Assert.Equal(0, counts.Lines.Where(l => l.Class == InstructionClass.Wgmma).Sum(l => l.Counters.SharedConflicts));
+    }
+
+    [Fact]
+    public void WarpgroupsAreForOneArchitecture()
+    {
+        Assert.SkipWhen(KernelDevice.IsReal, "asks for several devices");
+        ConvolutionCase c = new(1, 32, 64, 64, 64, 3);
+        foreach (int architecture in new[] { 80, 89, 90 })
+        {
+            KernelDevice device = KernelDevice.On(architecture);
+            using DeviceConvolution convolution = new(device, new Random(9), CudaElement.Float16, c, aligned: true);
+            Assert.Equal(architecture == 90, ConvMmaCuda.Candidates(device.Kernels, convolution.Arguments).Any(l => l.Variant.IsSpecific));
+        }
+        Assert.All(KernelCatalog.All.Where(v => v.IsSpecific), v =>
+        {
+            Assert.True(v.RunsOn(new ComputeCapability(9, 0)));
+            // Neither before nor after.
+            Assert.False(v.RunsOn(new ComputeCapability(8, 9)) || v.RunsOn(new ComputeCapability(10, 0)) || v.RunsOn(new ComputeCapability(12, 0)));
+        });
+        Assert.True(Warpgroups.Allows(null) && Warpgroups.Allows("1") && !Warpgroups.Allows("0"));
     }
 
     [Fact]

@@ -7,6 +7,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class FoldBatchNormCudaTests
 {
     private const float Epsilon = 1e-5f;

@@ -15,7 +15,7 @@ namespace DwrSeg.Native.Backends.Cuda.Profiling;
 /// <param name="L2BytesPerCycle">What its L2 delivers in a cycle to all multiprocessors together.</param>
 /// <param name="Fp32Tflops">Multiply-adds in fp32, each counting two.</param>
 /// <param name="TensorTflops">Dense products of fp16 or bf16 with fp32 sums on tensor cores; 0 where there are none.</param>
-/// <param name="MmaTflops">What <c>mma.sync</c>, which this project's kernels use, reaches of that.</param>
+/// <param name="MmaTflops">What <c>mma.sync</c> reaches of that.</param>
 internal sealed record GpuLimits(
     string Name, string Title, ComputeCapability Architecture, int Multiprocessors, int ClockMhz, double MemoryGBs, double L2BytesPerCycle,
     double Fp32Tflops, double TensorTflops, double MmaTflops)
@@ -51,7 +51,10 @@ internal sealed record GpuLimits(
     public double L2Rate => L2BytesPerCycle * CyclesPerSecond;
 
     /// <summary>Flops a second that kernels can reach with or without tensor cores.</summary>
-    public double FlopRate(bool tensorCores) => (tensorCores ? MmaTflops : Fp32Tflops) * 1e12;
+    /// <param name="tensorCores">With tensor cores.</param>
+    /// <param name="warpgroups">By <c>wgmma</c>, whose rate is an assumption (<see cref="ConvTile.WarpgroupRate"/>).</param>
+    public double FlopRate(bool tensorCores, bool warpgroups = false) =>
+        warpgroups ? 2 * ConvTile.WarpgroupRate * Multiprocessors * CyclesPerSecond : (tensorCores ? MmaTflops : Fp32Tflops) * 1e12;
 
     /// <summary>A card by its name.</summary>
     /// <exception cref="ArgumentException">The table has none of this name.</exception>

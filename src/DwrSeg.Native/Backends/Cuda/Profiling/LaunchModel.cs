@@ -78,7 +78,8 @@ internal static class LaunchModel
     /// <param name="counts">What it did; null where that is not known.</param>
     public static LaunchTime Of(GpuLimits gpu, CudaLaunch launch, int residentBlocks, LaunchCounts? counts) => Of(
         gpu, launch.Bytes, launch.Flops, launch.Variant.UsesTensorCores, (long)launch.Grid.X * launch.Grid.Y * launch.Grid.Z,
-        (int)(launch.Block.X * launch.Block.Y * launch.Block.Z), residentBlocks, counts);
+        (int)(launch.Block.X * launch.Block.Y * launch.Block.Z), residentBlocks, counts,
+        launch.Variant.IsSpecific);
 
     /// <param name="gpu">The card.</param>
     /// <param name="bytes">Compulsory bytes.</param>
@@ -88,13 +89,15 @@ internal static class LaunchModel
     /// <param name="threads">Threads of a block.</param>
     /// <param name="residentBlocks">Blocks that a multiprocessor holds at a time.</param>
     /// <param name="counts">What it did; null where that is not known.</param>
+    /// <param name="usesWarpgroups">The tensor cores' products are <c>wgmma</c>.</param>
     public static LaunchTime Of(
-        GpuLimits gpu, long bytes, long flops, bool usesTensorCores, long blocks, int threads, int residentBlocks, LaunchCounts? counts)
+        GpuLimits gpu, long bytes, long flops, bool usesTensorCores, long blocks, int threads, int residentBlocks, LaunchCounts? counts,
+        bool usesWarpgroups = false)
     {
         double busiest = Math.Ceiling((double)blocks / gpu.Multiprocessors);
         // The busiest multiprocessor decides, and it has whole blocks.
         double unevenness = busiest * gpu.Multiprocessors / blocks;
-        double memory = bytes / gpu.MemoryRate, arithmetic = flops == 0 ? 0 : unevenness * flops / gpu.FlopRate(usesTensorCores);
+        double memory = bytes / gpu.MemoryRate, arithmetic = flops == 0 ? 0 : unevenness * flops / gpu.FlopRate(usesTensorCores, usesWarpgroups);
         double floor = Math.Max(memory, arithmetic);
         if (counts is null) return new LaunchTime(memory, arithmetic, floor, null, null, null);
 
@@ -103,7 +106,7 @@ internal static class LaunchModel
         double l2 = Math.Max(l2Bytes / gpu.L2Rate, unevenness * l2Bytes / port);
 
         double share = ConvTile.ShareOfPeak(Math.Min(busiest, residentBlocks) * ((threads + 31) / 32));
-        double mma = counts.MmaFlops == 0 ? 0 : counts.MmaFlops / gpu.FlopRate(tensorCores: true);
+        double mma = counts.MmaFlops == 0 ? 0 : counts.MmaFlops / gpu.FlopRate(tensorCores: true, usesWarpgroups);
         double other = counts.OtherFlops / gpu.FlopRate(tensorCores: false);
         double issue = counts.WarpInstructions / (IssuesPerCycle * gpu.Multiprocessors * gpu.CyclesPerSecond);
         double execution = unevenness * Math.Max(Math.Max(mma, other), issue) / share;

@@ -123,6 +123,16 @@ public sealed class LaunchModelTests
         else Assert.InRange(found.MmaTflops * row.ClockMhz / found.ClockMhz / row.MmaTflops, 0.99, 1.01);
     }
 
+    [Fact]
+    public void WarpgroupsAreFasterThanWarpsAndSlowerThanTheTensorCores()
+    {
+        GpuLimits h100 = GpuLimits.Of("h100");
+        Assert.InRange(h100.FlopRate(tensorCores: true, warpgroups: true), 1.3 * h100.FlopRate(tensorCores: true), h100.TensorTflops * 1e12);
+        LaunchTime warps = LaunchModel.Of(h100, 0, 1_000_000_000, true, 132, 256, 1, null);
+        LaunchTime warpgroups = LaunchModel.Of(h100, 0, 1_000_000_000, true, 132, 256, 1, null, usesWarpgroups: true);
+        Assert.Equal(1270.0 / ConvTile.WarpgroupRate, warpgroups.Arithmetic / warps.Arithmetic, 2);
+    }
+
     [Theory]
     [InlineData("NVIDIA H100 80GB HBM3", 132, 3352.3, "h100")]
     [InlineData("NVIDIA H100 PCIe", 114, 2039, null)]

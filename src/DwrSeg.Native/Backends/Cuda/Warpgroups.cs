@@ -1,0 +1,21 @@
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
+
+namespace DwrSeg.Native.Backends.Cuda;
+
+/// <summary>Where kernels may use <c>wgmma</c>, the products of four warps: sm_90 has it, neither older nor newer devices do.</summary>
+internal static class Warpgroups
+{
+    public static readonly ComputeCapability Architecture = new(9, 0);
+
+    // NVRTC 11.8 knows sm_90, but sm_90a only 12.0 and newer do.
+    private const int FirstCompiler = 12;
+
+    private static readonly bool IsAllowed = Allows(Environment.GetEnvironmentVariable("DWRSEG_WGMMA"));
+
+    public static bool AreOn(CudaDevice device) =>
+        IsAllowed && device.ComputeCapability == Architecture && Nvrtc.Instance.Version.Major >= FirstCompiler;
+
+    /// <summary>What <c>DWRSEG_WGMMA</c> says: 0 leaves all products to <c>mma.sync</c>, to compare the two or to be rid of a doubt.</summary>
+    public static bool Allows(string? setting) => setting is not "0";
+}
