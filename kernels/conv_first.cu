@@ -44,6 +44,19 @@ struct Arguments
     i32 tiles_across;
 };
 
+#if HAS_GRID_CONSTANT
+__device__ inline const Output &output_of(const Arguments &a, i32 is_second)
+{
+    return a.outputs[is_second];
+}
+#else
+// An index would copy the arguments to the stack.
+__device__ inline Output output_of(const Arguments &a, i32 is_second)
+{
+    return is_second ? a.outputs[1] : a.outputs[0];
+}
+#endif
+
 __device__ inline void fill_image(const Arguments &a, const ELEMENT *image, i32 first_row, i32 first_column, u16 *tile)
 {
     i32 lane = threadIdx.x % 32;
@@ -153,11 +166,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
             }
         }
 
-        // Chosen by value: an index into the arguments would have compilers without __grid_constant__ copy them to the stack.
-        i32 channel = chunk + place * 8;
-        bool is_second = channel >= a.first_channels;
-        i32 stride = is_second ? a.outputs[1].stride : a.outputs[0].stride;
-        ELEMENT *target = (is_second ? a.outputs[1].y - a.first_channels : a.outputs[0].y) + line * stride + channel;
+        i32 channel = chunk + place * 8, is_second = channel >= a.first_channels;
+        const Output &output = output_of(a, is_second);
+        ELEMENT *target = output.y + line * output.stride + channel - (is_second ? a.first_channels : 0);
 #pragma unroll
         for (int m = 0; m < FRAGMENTS; m++)
         {
@@ -168,13 +179,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
 #pragma unroll
                 for (int n = 0; n < TILES; n++)
                 {
-                    bool relu = chunk + n * 8 >= a.first_channels ? a.outputs[1].relu : a.outputs[0].relu;
+                    bool relu = output_of(a, chunk + n * 8 >= a.first_channels).relu;
                     f32 first = sums[m][n][half * 2], second = sums[m][n][half * 2 + 1];
                     words[n] = narrow_pair<ELEMENT>(relu && first < 0 ? 0 : first, relu && second < 0 ? 0 : second);
                 }
                 transpose_quad(words);
                 i32 column = first_column + m * 16 + half * 8 + quad;
-                if (column < a.out_width && channel < a.channels) store_global16(target + i64(column) * stride, words);
+                if (column < a.out_width && channel < a.channels) store_global16(target + i64(column) * output.stride, words);
             }
         }
     }

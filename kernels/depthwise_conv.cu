@@ -69,12 +69,12 @@ __device__ inline void fill_tile(
             i32 column = cell / CHUNK_VECTORS, channel = first_channel + cell % CHUNK_VECTORS * VECTOR;
             i32 x = source_of(column, t.first_column, t.column_step, b.dilation);
             uint4 *to = tile + row * cells + cell;
+            const ELEMENT *from = image + i64(y * a.width + x) * b.x_stride + channel;
             if (!row_inside || x < 0 || x >= a.width || channel >= b.inputs)
             {
                 *to = make_uint4(0, 0, 0, 0);
                 continue;
             }
-            const ELEMENT *from = image + i64(y * a.width + x) * b.x_stride + channel;
 #if ALIGNED
             copy16_to_shared(to, from);
 #else

@@ -67,6 +67,22 @@ public sealed class CudaInferenceTests
     }
 
     [Fact]
+    public void BatchNormsOfANetworkFoldTogether()
+    {
+        using var driver = new EmulatedDriver(80);
+        TestNvrtc.Require();
+        using var backend = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true);
+        using ITensorStore store = backend.CreateStore();
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(DwrSegConfig.Base(), 1, 32, 32));
+        Assert.True(graph.Nodes.Count(n => n.Layer is FoldBatchNorm or FoldInputBatchNorm) > 20);
+        ModelWeights.Initialize(graph, store, 1);
+        driver.ClearLaunches();
+        using IPlan plan = backend.Compile(graph, store);
+        // The decoder's convolution has one on either side, and the second fold takes what the first made.
+        Assert.Equal(2, driver.Launches.Count(l => l.Kernel == "fold_batch_norm"));
+    }
+
+    [Fact]
     public void ImagesBecomeTheClassMapThatTheCpuMakes()
     {
         var config = SmallModel.Config;

@@ -20,6 +20,8 @@ public sealed class LibraryInferenceTests
 {
     private const string FusedCall = "cudnnConvolutionBiasActivationForward", ProductCall = "cublasLtMatmul";
 
+    public LibraryInferenceTests() => TestNvrtc.Require();
+
     /// <summary>A device with stand-ins for the libraries.</summary>
     private sealed class Machine : IDisposable
     {
@@ -39,12 +41,8 @@ public sealed class LibraryInferenceTests
 
         public CublasLtDouble CublasLt { get; }
 
-        public CudaBackend Open(CudaElement element, ConvolutionChoice choice = ConvolutionChoice.Cudnn)
-        {
-            TestNvrtc.Require();
-            return new CudaBackend(
-                "emulated", _driver, 0, element, wantsPtx: true, choice, new ConvolutionLibraries.Found(Cudnn, "", CublasLt, ""), new TimedChoices(null));
-        }
+        public CudaBackend Open(CudaElement element, ConvolutionChoice choice = ConvolutionChoice.Cudnn) => new(
+            "emulated", _driver, 0, element, wantsPtx: true, choice, new ConvolutionLibraries.Found(Cudnn, "", CublasLt, ""), new TimedChoices(null));
 
         public void Dispose() => _driver.Dispose();
     }

@@ -34,6 +34,8 @@ public sealed class TimedChoiceTests : IDisposable
 
         public Machine(Func<LaunchStatistics, double> launch, string? folder = null, int repetitions = 1)
         {
+            TestNvrtc.Require();
+            // Fewer tiles than sm_90 has.
             _driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80)], LaunchMilliseconds = launch });
             _counted = FaultInjectingDriver.Wrap(_driver);
             _choices = new TimedChoices(folder) { Repetitions = repetitions, Rounds = 3 };
@@ -60,7 +62,6 @@ public sealed class TimedChoiceTests : IDisposable
 
         public CudaBackend Open(ConvolutionChoice choice = ConvolutionChoice.Auto)
         {
-            TestNvrtc.Require();
             var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks };
             if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
             var cublasLt = new CublasLtDouble(_driver, LeastAlignment) { Milliseconds = rank => CublasLtMilliseconds / (rank + 1) };
@@ -214,8 +215,8 @@ public sealed class TimedChoiceTests : IDisposable
     public void WhateverIsChosenGivesTheSameLogits(bool guarded)
     {
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config with { BaseChannels = 16 }, 1, 16, 32));
-        using var driver = new EmulatedDriver(90);
         TestNvrtc.Require();
+        using var driver = new EmulatedDriver(90);
         using var byModel = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true, choices: new TimedChoices(null));
         float[] expected = Logits(byModel, graph, new PlanOptions { Guarded = guarded });
         // Times that say nothing, so that every maker wins somewhere.
