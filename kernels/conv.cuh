@@ -103,13 +103,13 @@ __device__ inline void finish(const Epilogue<T> &e, const ConvShape &s, i32 pixe
     {
         // A plain load, for the residual may be y.
         const T *from = e.residual + i64(pixel) * e.residual_stride + channel;
-        u32 words[words_of<T, N>];
         if constexpr (N == 1)
         {
             values[0] += to_float(*from);
         }
         else
         {
+            u32 words[words_of<T, N>];
 #pragma unroll
             for (int i = 0; i < words_of<T, N>; i += 4)
             {

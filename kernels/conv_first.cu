@@ -9,7 +9,8 @@
 // Defines   ELEMENT  f16 or bf16
 // Launch    grid (tiles of 8x32 pixels of y, 1, n), block 256
 // Shared    (17 * 101 + outputs * 16) * 4 bytes, dynamic
-// Requires  outputs and first_channels multiples of 8, outputs at most 512; both y on 16 bytes with pixel strides of whole 16 bytes
+// Requires  outputs and first_channels multiples of 8, outputs at most 512; both y on 16 bytes with pixel strides of whole 16 bytes; three
+//           channels of x; weights on 16 bytes, bias on 8; pixels of an image fit 31 bits
 //
 // An implicit product over 9 taps of 3 channels padded to a fragment's 16 would be 5 times the work, and FFMA takes about 10 us on an H100
 // where writing y takes 8. Instead the sum's 27 values are packed into two fragments of 16: the nine values of a line of taps are
@@ -42,6 +43,19 @@ struct Arguments
     i32 out_height, out_width, channels, first_channels;
     i32 tiles_across;
 };
+
+#if HAS_GRID_CONSTANT
+__device__ inline const Output &output_of(const Arguments &a, i32 is_second)
+{
+    return a.outputs[is_second];
+}
+#else
+// An index would copy the arguments to the stack.
+__device__ inline Output output_of(const Arguments &a, i32 is_second)
+{
+    return is_second ? a.outputs[1] : a.outputs[0];
+}
+#endif
 
 __device__ inline void fill_image(const Arguments &a, const ELEMENT *image, i32 first_row, i32 first_column, u16 *tile)
 {
@@ -153,7 +167,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
         }
 
         i32 channel = chunk + place * 8, is_second = channel >= a.first_channels;
-        const Output &output = a.outputs[is_second];
+        const Output &output = output_of(a, is_second);
         ELEMENT *target = output.y + line * output.stride + channel - (is_second ? a.first_channels : 0);
 #pragma unroll
         for (int m = 0; m < FRAGMENTS; m++)
@@ -165,7 +179,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
 #pragma unroll
                 for (int n = 0; n < TILES; n++)
                 {
-                    bool relu = a.outputs[chunk + n * 8 >= a.first_channels].relu;
+                    bool relu = output_of(a, chunk + n * 8 >= a.first_channels).relu;
                     f32 first = sums[m][n][half * 2], second = sums[m][n][half * 2 + 1];
                     words[n] = narrow_pair<ELEMENT>(relu && first < 0 ? 0 : first, relu && second < 0 ? 0 : second);
                 }

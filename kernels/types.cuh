@@ -23,10 +23,12 @@ struct bf16
     u16 bits;
 };
 
-// A kernel's arguments are one struct. Without __grid_constant__ (before sm_70) it is a plain parameter by value.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700
+// A kernel's arguments are one struct. Without __grid_constant__ (before sm_70, or in compilers before 11.7) it is a plain parameter by value.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 700 && __CUDACC_VER_MAJOR__ * 100 + __CUDACC_VER_MINOR__ >= 1107
+#define HAS_GRID_CONSTANT 1
 #define KERNEL_ARGUMENTS(type) const __grid_constant__ type
 #else
+#define HAS_GRID_CONSTANT 0
 #define KERNEL_ARGUMENTS(type) const type
 #endif
 

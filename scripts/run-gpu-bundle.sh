@@ -47,7 +47,7 @@ environment() {
 }
 
 tests() {
-    local filters=(-class "*.Cuda.*Tests")
+    local filters=(-trait "Device=Cuda")
     [ "$device" = cuda ] || filters=(-class "*ScaledCopyCudaTests" -class "*DepthwiseConvCudaTests" -class "*SirMmaCudaTests" -class "*CudaInferenceTests")
     ./DwrSeg.Native.Tests "${filters[@]}" -noColor -showLiveOutput -xml "$out/tests.xml"
 }

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using DwrSeg.Native;
 using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Data;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Training;
@@ -30,6 +31,7 @@ internal static class Errors
         (typeof(UnauthorizedAccessException), ExitCode.BadFile),
         (typeof(TrainingException), ExitCode.Failed),
         (typeof(CudaException), ExitCode.Failed),
+        (typeof(KernelCompilationException), ExitCode.Failed),
         (typeof(OutOfMemoryException), ExitCode.Failed),
     ];
 

@@ -27,11 +27,17 @@ internal enum FailureKind
     /// <summary>Two warps touch one shared address, one of them writing, with no barrier between them.</summary>
     SharedRace,
 
-    /// <summary>Two lanes of a warp touch one shared address, one of them writing, with no <c>bar.warp.sync</c> between them.</summary>
+    /// <summary>
+    /// Two lanes of a warp touch one shared address, one of them writing, with no <c>bar.warp.sync</c> between them, or write one global
+    /// address in one instruction.
+    /// </summary>
     WarpRace,
 
     /// <summary>Two blocks of a launch touch one global address, one of them writing, without atomics.</summary>
     BlockConflict,
+
+    /// <summary>A load that promises unchanging memory (<c>ld.global.nc</c>) of what this launch has written.</summary>
+    NonCoherentRead,
 
     /// <summary>A barrier that a part of a warp reaches, or that a part of the block has exited without reaching.</summary>
     DivergentBarrier,

@@ -192,7 +192,7 @@ public sealed class StrictnessTests
             red.shared.add.u32 [tile], 1;
             BARRIER
             ld.shared.u32 %r0, [tile];
-            st.global.u32 [%p0], %r0;
+            @%q0 st.global.u32 [%p0], %r0;
             """;
         using TestDevice right = Device(body.Replace("BARRIER", "bar.sync 0;", StringComparison.Ordinal), SharedTile);
         ulong result = right.Upload<uint>([0], "result");
@@ -251,6 +251,151 @@ public sealed class StrictnessTests
             """);
         Fails(FailureKind.BlockConflict,
             () => device.Launch("kernel", new LaunchShape(new Index3(2), new Index3(1)), device.Upload<uint>(new uint[2], "cells")));
+    }
+
+    [Theory]
+    [InlineData("membar.gl;", "ld.global", "membar.gl;", "atom.global", true)]
+    [InlineData("membar.gl;", "ld.volatile.global", "membar.gl;", "atom.global", true)]
+    [InlineData("fence.acq_rel.gpu;", "ld.global", "fence.acq_rel.sys;", "atom.relaxed.gpu.global", true)]
+    [InlineData("", "ld.global", "", "atom.acq_rel.gpu.global", true)]
+    [InlineData("", "ld.global", "membar.gl;", "atom.global", false)]
+    [InlineData("", "ld.volatile.global", "membar.gl;", "atom.global", false)]
+    [InlineData("membar.cta;", "ld.global", "membar.gl;", "atom.global", false)]
+    [InlineData("membar.gl;", "ld.global", "", "atom.global", false)]
+    [InlineData("membar.gl;", "ld.volatile.global", "", "atom.global", false)]
+    [InlineData("membar.gl;", "ld.global", "membar.cta;", "atom.global", false)]
+    [InlineData("", "ld.global", "", "atom.acq_rel.cta.global", false)]
+    [InlineData("", "ld.global", "membar.gl;", "atom.acquire.gpu.global", false)]
+    [InlineData("membar.gl;", "ld.global", "", "atom.release.gpu.global", false)]
+    public void HandOverToTheLastBlockNeedsAFenceOnBothSides(string release, string load, string acquire, string atomic, bool isRight)
+    {
+        using TestDevice device = Device(
+            $"""
+            mul.wide.u32 %a0, %cta, 4;
+            add.u64 %a1, %p0, %a0;
+            st.global.u32 [%a1], %cta;
+            {release}
+            {atomic}.inc.u32 %r1, [%p1], 7;
+            setp.ne.u32 %q0, %r1, 7;
+            @%q0 exit;
+            {acquire}
+            ld.global.u32 %r2, [%a1];
+            xor.b32 %r3, %cta, 1;
+            mul.wide.u32 %a2, %r3, 4;
+            add.u64 %a2, %p0, %a2;
+            {load}.u32 %r4, [%a2];
+            st.global.u32 [%p2], %r4;
+            """, pointers: 3);
+        for (int seed = 0; seed < 4; seed++)
+        {
+            ulong parts = device.Memory.Allocate(32, "parts"), arrivals = device.Upload<uint>([0], "arrivals"), result = device.Upload<uint>([99], "result");
+            device.Options = device.Options with { Seed = seed };
+            LaunchStatistics Run() => device.Launch("kernel", new LaunchShape(new Index3(8), new Index3(1)), parts, arrivals, result);
+            if (isRight) Run();
+            else Fails(FailureKind.BlockConflict, Run);
+            if (isRight) Assert.InRange(device.Download<uint>(result, 1)[0], 0u, 7u);
+        }
+    }
+
+    [Theory]
+    [InlineData("bar.sync 0;\n@%q0 membar.gl;", true)]
+    [InlineData("membar.gl;\nbar.sync 0;", true)]
+    [InlineData("@%q0 membar.gl;\nbar.sync 0;", false)]
+    public void FenceCoversOtherWarpsOnlyBehindABarrier(string between, bool isRight)
+    {
+        using TestDevice device = Device(
+            $"""
+            mul.wide.u32 %a0, %cta, 256;
+            mul.wide.u32 %a1, %tid, 4;
+            add.u64 %a0, %a0, %a1;
+            add.u64 %a0, %p0, %a0;
+            setp.lt.u32 %q0, %tid, 32;
+            setp.eq.u32 %q1, %tid, 0;
+            st.global.u32 [%a0], %tid;
+            {between}
+            mov.u32 %r1, 0;
+            @%q1 atom.global.inc.u32 %r1, [%p1], 3;
+            @%q1 membar.gl;
+            setp.ne.u32 %q2, %r1, 3;
+            @%q2 exit;
+            xor.b32 %r2, %cta, 1;
+            mul.wide.u32 %a2, %r2, 256;
+            add.u64 %a2, %p0, %a2;
+            ld.global.u32 %r3, [%a2+252];
+            """, pointers: 2);
+        for (int seed = 0; seed < 4; seed++)
+        {
+            ulong parts = device.Memory.Allocate(1024, "parts"), arrivals = device.Upload<uint>([0], "arrivals");
+            device.Options = device.Options with { Seed = seed };
+            LaunchStatistics Run() => device.Launch("kernel", new LaunchShape(new Index3(4), new Index3(64)), parts, arrivals);
+            if (isRight) Run();
+            else Fails(FailureKind.BlockConflict, Run);
+        }
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("atom.global.add.u32 %r1, [%p0+4], 1;\n")]
+    public void FenceAloneLetsNoTwoBlocksWriteOneAddress(string before)
+    {
+        using TestDevice device = Device(before + "membar.gl;\nst.global.u32 [%p0], %cta;");
+        Fails(FailureKind.BlockConflict,
+            () => device.Launch("kernel", new LaunchShape(new Index3(4), new Index3(1)), device.Upload<uint>([0, 0], "x")));
+    }
+
+    [Fact]
+    public void ReadOnlyPathDoesNotSeeWhatThisLaunchWrote()
+    {
+        const string Body =
+            """
+            mul.wide.u32 %a0, %tid, 4;
+            add.u64 %a1, %p0, %a0;
+            st.global.u32 [%a1], %tid;
+            bar.sync 0;
+            ld.global.nc.u32 %r0, [SOURCE];
+            """;
+        using TestDevice wrong = Device(Body.Replace("SOURCE", "%p0", StringComparison.Ordinal), pointers: 2);
+        Fails(FailureKind.NonCoherentRead,
+            () => wrong.Launch("kernel", Threads(32), wrong.Upload<uint>(new uint[32], "x"), wrong.Upload<uint>(new uint[32], "y")));
+        using TestDevice right = Device(Body.Replace("SOURCE", "%p1", StringComparison.Ordinal), pointers: 2);
+        ulong x = right.Upload<uint>(new uint[32], "x"), y = right.Upload<uint>(new uint[32], "y");
+        for (int i = 0; i < 300; i++) right.Launch("kernel", Threads(32), i % 2 == 0 ? x : y, i % 2 == 0 ? y : x);
+    }
+
+    [Theory]
+    [InlineData("shr.u32 %r0, %tid, 1;", "st.global.u32", false)]
+    [InlineData("and.b32 %r0, %tid, 15;", "st.global.u32", false)]
+    [InlineData("mov.u32 %r0, 3;", "st.global.u32", false)]
+    [InlineData("mov.u32 %r0, 3;", "st.volatile.global.u32", true)]
+    [InlineData("xor.b32 %r0, %tid, 31;", "st.global.u32", true)]
+    [InlineData("xor.b32 %r0, %tid, 5;", "st.global.u32", true)]
+    public void TwoLanesWritingOneGlobalAddressRace(string index, string store, bool isRight)
+    {
+        using TestDevice device = Device($"{index}\nmul.wide.u32 %a0, %r0, 4;\nadd.u64 %a0, %p0, %a0;\n{store} [%a0], %tid;");
+        ulong target = device.Memory.Allocate(128, "target");
+        if (isRight) device.Launch("kernel", Threads(32), target);
+        else Assert.Contains("two lanes", Fails(FailureKind.WarpRace, () => device.Launch("kernel", Threads(32), target)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ParametersAreReadAligned()
+    {
+        using TestDevice device = Device("ld.param.u32 %r0, [p0+2];");
+        Assert.Equal("parameters", Fails(FailureKind.Misaligned, () => device.Launch("kernel", Threads(1), 0)).MemoryName);
+    }
+
+    [Fact]
+    public void StackHasALimit()
+    {
+        using TestDevice device = Device(".local .align 4 .b8 big[600000];\nst.local.u32 [big], %tid;");
+        Fails(FailureKind.StackLimit, () => device.Launch("kernel", Threads(1), 0));
+    }
+
+    [Fact]
+    public void BarrierThatABlockHasNotIsInvalid()
+    {
+        using TestDevice device = Device("mov.u32 %r0, 16;\nbar.sync %r0;");
+        Fails(FailureKind.InvalidOperation, () => device.Launch("kernel", Threads(32), 0));
     }
 
     [Fact]

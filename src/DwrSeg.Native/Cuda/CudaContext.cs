@@ -52,13 +52,6 @@ internal sealed class CudaContext : IDisposable
         return scope;
     }
 
-    /// <summary>Waits for all work on the device.</summary>
-    public void Synchronize()
-    {
-        using ContextScope scope = Enter();
-        CudaStatus.Check(Driver, Driver.CtxSynchronize());
-    }
-
     /// <summary>Lets go of the device; what was made in the context stays usable only for disposal.</summary>
     public void Dispose()
     {

@@ -25,7 +25,7 @@ internal sealed unsafe class CudaDeviceVariable<T> : IDisposable
         _owned = _keptAlive = new CudaHandle(context.Handle, (nint)_address.Value, Free, awaitsDevice: true);
     }
 
-    /// <summary>Allocates from the device's memory pool, in the stream's order: cheap, and possible in a capture.</summary>
+    /// <summary>Allocates from the device's memory pool, in the stream's order: cheap. Not within a capture: the memory would be its graph's.</summary>
     public CudaDeviceVariable(CudaStream stream, long size)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(size);

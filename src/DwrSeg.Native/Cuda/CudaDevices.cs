@@ -57,8 +57,8 @@ internal static class CudaDevices
     {
         try
         {
-            compiler.TargetFor(device.ComputeCapability, wantsPtx: false);
-            return null;
+            NvrtcTarget target = compiler.TargetFor(device.ComputeCapability, wantsPtx: false);
+            return NvrtcNeeds.Problem(NvrtcNeeds.VersionOf(device.Driver), compiler.Version, target);
         }
         catch (CudaException e)
         {

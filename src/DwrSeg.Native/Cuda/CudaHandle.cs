@@ -15,9 +15,13 @@ internal sealed class CudaContextHandle : SafeHandle
         CudaStatus.Check(Driver, Driver.DevicePrimaryCtxRetain(out CUcontext context, _device));
         SetHandle(context.Value);
         Context = context;
+        Gate = CaptureGate.Of(Driver, _device);
     }
 
     public ICudaDriver Driver { get; }
+
+    /// <summary>Keeps captures and waits for the context apart.</summary>
+    public CaptureGate Gate { get; }
 
     public CUcontext Context { get; }
 
@@ -75,13 +79,10 @@ internal sealed class CudaHandle : SafeHandle
     // May run on the finalizer's thread, after the driver has shut down or the context was lost: a status here helps no one.
     protected override bool ReleaseHandle()
     {
+        if (_awaitsDevice) return _context.Gate.FreeAfterWait(new CaptureGate.Resource(_context, handle, _destroy));
         ICudaDriver driver = _context.Driver;
         CUresult status;
-        using (new ContextScope(driver, _context.Context))
-        {
-            if (_awaitsDevice) driver.CtxSynchronize();
-            status = _destroy(driver, handle);
-        }
+        using (new ContextScope(driver, _context.Context)) status = _destroy(driver, handle);
         _context.DangerousRelease();
         return status == CUresult.Success;
     }

@@ -12,6 +12,8 @@ internal sealed unsafe class CudaKernel
 {
     private readonly CUfunction _function;
     private readonly int _parameterBytes;
+    private readonly Lock _allowing = new();
+    private int _allowedSharedBytes;
 
     public CudaKernel(CudaModule module, string name, int parameterBytes = 0)
     {
@@ -50,16 +52,27 @@ internal sealed unsafe class CudaKernel
         }
     }
 
-    /// <summary>Lets launches use so much dynamic shared memory, beyond the 48 KiB that every kernel may.</summary>
+    /// <summary>
+    /// Lets launches use so much dynamic shared memory, beyond the 48 KiB that every kernel may. It only grows: launches that were prepared
+    /// with more stay possible.
+    /// </summary>
     /// <exception cref="CudaException">The device has not so much.</exception>
     public void AllowDynamicShared(int bytes)
     {
         using ContextScope scope = Context.Enter();
-        CUresult status = Context.Driver.FuncSetAttribute(_function, CUfunctionAttribute.MaxDynamicSharedSizeBytes, bytes);
-        if (status == CUresult.Success) return;
-        string about = $"{Name}: {bytes} bytes of dynamic and {StaticSharedBytes} of static shared memory, " +
-            $"where a block on {Context.Device.Name} has {Context.Device.MaxSharedBytesPerBlock}";
-        throw CudaStatus.Failure(Context.Driver, status, "cuFuncSetAttribute", about);
+        lock (_allowing)
+        {
+            if (bytes <= _allowedSharedBytes) return;
+            CUresult status = Context.Driver.FuncSetAttribute(_function, CUfunctionAttribute.MaxDynamicSharedSizeBytes, bytes);
+            if (status == CUresult.Success)
+            {
+                _allowedSharedBytes = bytes;
+                return;
+            }
+            string about = $"{Name}: {bytes} bytes of dynamic and {StaticSharedBytes} of static shared memory, " +
+                $"where a block on {Context.Device.Name} has {Context.Device.MaxSharedBytesPerBlock}";
+            throw CudaStatus.Failure(Context.Driver, status, "cuFuncSetAttribute", about);
+        }
     }
 
     /// <summary>Blocks of this shape that one multiprocessor runs at a time.</summary>

@@ -29,6 +29,8 @@ internal static class CudaStatus
         new(CUresult.Deinitialized, "CUDA_ERROR_DEINITIALIZED", "The process is ending; nothing can run on the device any more."),
         new(CUresult.StubLibrary, "CUDA_ERROR_STUB_LIBRARY",
             "The CUDA toolkit's stub was loaded instead of the driver: remove the toolkit's lib64/stubs folder from LD_LIBRARY_PATH."),
+        new(CUresult.DeviceUnavailable, "CUDA_ERROR_DEVICE_UNAVAILABLE",
+            "Another process has the device for itself, or a fault took it out: see nvidia-smi for its compute mode and processes."),
         new(CUresult.NoDevice, "CUDA_ERROR_NO_DEVICE",
             "No CUDA device is visible: see whether nvidia-smi lists one, whether CUDA_VISIBLE_DEVICES hides it, and, in a container, " +
             "whether it was started with access to the GPUs."),
@@ -41,6 +43,9 @@ internal static class CudaStatus
             "The kernel was compiled for another GPU, or by an NVRTC newer than the driver: update the NVIDIA driver, or install an NVRTC " +
             "that knows this GPU and is no newer than the driver's CUDA version (DWRSEG_CUDA_PATH names its folder)."),
         new(CUresult.InvalidPtx, "CUDA_ERROR_INVALID_PTX", Report),
+        new(CUresult.JitCompilerNotFound, "CUDA_ERROR_JIT_COMPILER_NOT_FOUND",
+            "The driver's PTX compiler (libnvidia-ptxjitcompiler.so.1) is missing: install the NVIDIA driver whole, and in a container mount it " +
+            "too; or install an NVRTC that knows this GPU, so that no PTX is left to compile."),
         new(CUresult.UnsupportedPtxVersion, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
             "The driver is older than the NVRTC that compiled this kernel: update the NVIDIA driver, or install an NVRTC of the driver's " +
             "CUDA version or older (DWRSEG_CUDA_PATH names its folder)."),
@@ -71,9 +76,14 @@ internal static class CudaStatus
         new(CUresult.LaunchFailed, "CUDA_ERROR_LAUNCH_FAILED", "A kernel failed while it ran. " + Lost, IsSticky: true),
         new(CUresult.NotPermitted, "CUDA_ERROR_NOT_PERMITTED", "The driver's settings or the user's rights do not allow this call."),
         new(CUresult.NotSupported, "CUDA_ERROR_NOT_SUPPORTED", "Neither device nor driver can do this. " + Update),
+        new(CUresult.SystemNotReady, "CUDA_ERROR_SYSTEM_NOT_READY",
+            "The system is not set up yet: on machines with NVSwitch, start nvidia-fabricmanager of the driver's version; see dmesg and nvidia-smi."),
         new(CUresult.SystemDriverMismatch, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
             "libcuda and the loaded kernel module are of different versions: restart the machine after a driver update, and in a container " +
             "mount the host's libcuda."),
+        new(CUresult.CompatNotSupportedOnDevice, "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE",
+            "CUDA's forward compatibility package does not support this GPU: remove its libcuda from the library path (in containers usually " +
+            "/usr/local/cuda/compat), or update the NVIDIA driver."),
         new(CUresult.StreamCaptureUnsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", Capture),
         new(CUresult.StreamCaptureInvalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", Capture),
         new(CUresult.StreamCaptureMerge, "CUDA_ERROR_STREAM_CAPTURE_MERGE", Capture),

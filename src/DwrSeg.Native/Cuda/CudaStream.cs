@@ -60,11 +60,12 @@ internal sealed class CudaStream : IDisposable
 
     /// <summary>
     /// Records what <paramref name="work"/> puts on this stream instead of running it. The work must not wait, allocate outside pools or
-    /// dispose what it uses. When it throws, the capture is ended and dropped.
+    /// dispose what it uses; memory that any thread disposes meanwhile is freed when it has ended. When it throws, the capture is ended and dropped.
     /// </summary>
     public CudaGraph Capture(Action<CudaStream> work)
     {
         using ContextScope scope = Context.Enter();
+        using CaptureGate.Capturing capturing = Context.Handle.Gate.BeginCapture();
         ICudaDriver driver = Context.Driver;
         // Other threads (and the finalizer's) may allocate and free meanwhile.
         CudaStatus.Check(driver, driver.StreamBeginCapture(Stream, CUstreamCaptureMode.ThreadLocal));

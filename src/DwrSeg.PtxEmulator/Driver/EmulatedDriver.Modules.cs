@@ -179,12 +179,12 @@ internal sealed unsafe partial class EmulatedDriver
 
     private (CUresult Status, string Text)? TargetProblem(PtxModule module, DeviceModel model)
     {
-        if (module.Version > NewestPtx(_options.DriverVersion))
+        if (_options.DriverVersion is int driver && module.Version > NewestPtx(driver))
         {
-            int newest = NewestPtx(_options.DriverVersion);
+            int newest = NewestPtx(driver);
             return (CUresult.UnsupportedPtxVersion,
                 $"PTX version {module.Version / 10}.{module.Version % 10}, where a driver of CUDA " +
-                $"{_options.DriverVersion / 1000}.{_options.DriverVersion % 1000 / 10} knows up to {newest / 10}.{newest % 10}");
+                $"{driver / 1000}.{driver % 1000 / 10} knows up to {newest / 10}.{newest % 10}");
         }
         bool matches = module.ArchitectureSpecific ? module.Architecture == model.Architecture : module.Architecture <= model.Architecture;
         string suffix = module.ArchitectureSpecific ? "a" : "";

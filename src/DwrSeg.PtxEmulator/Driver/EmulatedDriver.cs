@@ -20,6 +20,9 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
     [ThreadStatic]
     private static ConditionalWeakTable<EmulatedDriver, ThreadState>? _threadStates;
 
+    // Of a driver that takes PTX of any version.
+    private const int UnlimitedVersion = 99_990;
+
     private readonly Lock _gate = new();
     private readonly EmulatedDriverOptions _options;
     private readonly Scheduler _scheduler;
@@ -118,7 +121,7 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
 
     public CUresult DriverGetVersion(out int version)
     {
-        version = _options.DriverVersion;
+        version = _options.DriverVersion ?? UnlimitedVersion;
         return CUresult.Success;
     }
 
@@ -251,7 +254,10 @@ internal sealed unsafe partial class EmulatedDriver : ICudaDriver, IDisposable
         lock (_gate)
         {
             if (!Enter(out EmulatedContext? context, out CUresult status) || !MayWait(out status)) return status;
-            return Await(context, [.. context.Tails]);
+            // The context encloses the captured streams, so that no mode allows this and no thread is exempt.
+            foreach (StreamCapture capture in _captures.Where(c => c.Origin.Context == context))
+                status = Break(capture, "the context is waited for while one of its streams is being captured");
+            return status == CUresult.Success ? Await(context, [.. context.Tails]) : status;
         }
     }
 

@@ -6,8 +6,8 @@ internal sealed record EmulatedDriverOptions
     /// <summary>The devices, in the order of their numbers.</summary>
     public IReadOnlyList<DeviceModel> Devices { get; init; } = [DeviceModel.Of(90)];
 
-    /// <summary>1000 · major + 10 · minor of the CUDA that the driver knows; it refuses newer PTX.</summary>
-    public int DriverVersion { get; init; } = 13000;
+    /// <summary>1000 · major + 10 · minor of the CUDA that the driver knows; it refuses newer PTX. Null for a driver newer than any NVRTC.</summary>
+    public int? DriverVersion { get; init; }
 
     /// <summary>Decides the order of independent streams, and of blocks and warps. The same seed gives the same results.</summary>
     public int Seed { get; init; } = 1;

@@ -31,7 +31,7 @@ internal sealed unsafe class BlockRunner : IDisposable
         GuardedLanes = new long[code.Count];
         Counters = new Counters[code.Count];
         Shared = new SharedUnit(this, launch.SharedBytes, code.SharedGranule, warps, launch.Options.Strict);
-        Global = new GlobalUnit(this, launch.Memory, launch.Options.Strict);
+        Global = new GlobalUnit(this, launch.Memory, warps, launch.Options.Strict);
         _warps = [.. Enumerable.Range(0, warps).Select(w => new Warp(this, code, w, warps))];
         int groups = code.ProductRegisterCount > 0 ? (int)launch.Shape.Block.Count / (32 * WarpGroup.Size) : 0;
         _groups = [.. Enumerable.Range(0, groups).Select(g => new WarpGroup(this, g * WarpGroup.Size, code.ProductRegisterCount))];

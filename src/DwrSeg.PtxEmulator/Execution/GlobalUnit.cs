@@ -14,14 +14,20 @@ internal sealed unsafe class GlobalUnit
     private readonly DeviceMemory _memory;
     private readonly MemorySpan?[] _spans;
     private readonly bool _strict;
+
+    // For each warp: 0, or the barriers passed plus one when it last wrote what no fence of the device's scope has followed since.
+    private readonly long[] _unfenced;
+    private bool _observed;
+    private bool _acquired;
     private uint _request;
     private uint _firstRequestOfBlock;
 
-    public GlobalUnit(BlockRunner block, DeviceMemory memory, bool strict)
+    public GlobalUnit(BlockRunner block, DeviceMemory memory, int warps, bool strict)
     {
         _block = block;
         _memory = memory;
         _strict = strict;
+        _unfenced = new long[warps];
         _spans = new MemorySpan?[block.Code.Count];
         _request = memory.Requests[block.Worker];
     }
@@ -34,12 +40,10 @@ internal sealed unsafe class GlobalUnit
 
     public long LaunchStoreSectors { get; private set; }
 
-    /// <summary>This block has ordered its reads after other blocks' writes.</summary>
-    public bool Acquired { get; set; }
-
     public void BeginBlock()
     {
-        Acquired = false;
+        _observed = _acquired = false;
+        Array.Clear(_unfenced);
         // A request's number doubles as the stamp of the sectors that it touched.
         if (_request > LastRequest)
         {
@@ -59,12 +63,22 @@ internal sealed unsafe class GlobalUnit
         for (uint left = mask; left != 0;)
         {
             MemorySpan span = Find(warp, op, addresses, left, access.Bytes, false, out uint here);
-            CheckRead(warp, op, access.Bytes, access.Strong, span, addresses, here, pointers);
+            if (access.NonCoherent && span.WrittenInLaunch == _block.Launch) CheckNotWritten(warp, op, access.Bytes, span, addresses, here);
+            CheckRead(warp, op, access.Bytes, span, addresses, here, pointers);
             CountLoad(op, access.Bytes, span.Allocation, addresses, here);
             LaneData.Load(warp, op, access, pointers, here);
             left &= ~here;
         }
-        if (access.Acquire) Acquired = true;
+        if (access.Strong) _observed = true;
+        if (access.Acquire) _acquired = true;
+    }
+
+    /// <summary>A fence of the device's scope.</summary>
+    public void Fence(Warp warp)
+    {
+        Release(warp);
+        // It orders nothing after other blocks' writes unless something was read before that they may have written to say so.
+        if (_observed) _acquired = true;
     }
 
     /// <summary>The same without effect on statistics, for constant memory.</summary>
@@ -74,7 +88,7 @@ internal sealed unsafe class GlobalUnit
         for (uint left = mask; left != 0;)
         {
             MemorySpan span = Find(warp, op, addresses, left, access.Bytes, false, out uint here);
-            CheckRead(warp, op, access.Bytes, true, span, addresses, here, pointers);
+            CheckRead(warp, op, access.Bytes, span, addresses, here, pointers);
             LaneData.Load(warp, op, access, pointers, here);
             left &= ~here;
         }
@@ -95,6 +109,8 @@ internal sealed unsafe class GlobalUnit
             LaneData.Store(warp, op, access, pointers, here);
             left &= ~here;
         }
+        if (access.Strong) Publish(warp, access.Release);
+        else _unfenced[warp.Number] = _block.Barriers + 1;
     }
 
     /// <summary>Pointers to what a read of another kind takes (<c>cp.async</c>), checked and counted.</summary>
@@ -104,29 +120,27 @@ internal sealed unsafe class GlobalUnit
         for (uint left = mask; left != 0;)
         {
             MemorySpan span = Find(warp, op, addresses, left, bytes, false, out uint here, alignment);
-            CheckRead(warp, op, bytes, false, span, addresses, here, pointers);
+            CheckRead(warp, op, bytes, span, addresses, here, pointers);
             CountLoad(op, bytes, span.Allocation, addresses, here);
             left &= ~here;
         }
     }
 
     /// <summary>Pointers to what an atomic changes, checked and counted.</summary>
-    public void Atomic(Warp warp, Op* op, int bytes, ulong* addresses, uint mask, byte** pointers)
+    /// <param name="warp">The warp.</param>
+    /// <param name="op">The operation.</param>
+    /// <param name="access">What it accesses.</param>
+    /// <param name="returns">It returns what was there.</param>
+    /// <param name="addresses">The lanes' addresses.</param>
+    /// <param name="mask">The lanes.</param>
+    /// <param name="pointers">Filled in.</param>
+    public void Atomic(Warp warp, Op* op, MemoryAccess access, bool returns, ulong* addresses, uint mask, byte** pointers)
     {
+        int bytes = access.Bytes;
         for (uint left = mask; left != 0;)
         {
             MemorySpan span = Find(warp, op, addresses, left, bytes, true, out uint here);
-            if (_strict && span.WrittenInLaunch == _block.Launch)
-            {
-                for (uint lanes = here; lanes != 0; lanes &= lanes - 1)
-                {
-                    int lane = BitOperations.TrailingZeroCount(lanes);
-                    uint other = BlockOwners.Other(span.Allocation, addresses[lane] - span.Allocation.Base, (uint)bytes, _block.Owner);
-                    if (other != 0 && !Acquired)
-                        throw Conflict(warp, op, lane, addresses[lane], span, other, "changes with an atomic", "wrote without one");
-                }
-            }
-            CheckRead(warp, op, bytes, true, span, addresses, here, pointers);
+            CheckRead(warp, op, bytes, span, addresses, here, pointers, "changes with an atomic");
             CountLoad(op, bytes, span.Allocation, addresses, here);
             ref Counters counters = ref _block.Counters[op->Index];
             counters.GlobalStoreRequests++;
@@ -134,6 +148,31 @@ internal sealed unsafe class GlobalUnit
             counters.GlobalStoreSectors += Sectors(span.Allocation, addresses, here, bytes, true);
             left &= ~here;
         }
+        Publish(warp, access.Release);
+        if (!returns) return;
+        _observed = true;
+        if (access.Acquire) _acquired = true;
+    }
+
+    /// <summary>Orders what the warp wrote, and what barriers ordered before it, before what the warp does from here on.</summary>
+    private void Release(Warp warp)
+    {
+        for (int w = 0; w < _unfenced.Length; w++)
+        {
+            if (w == warp.Number || _unfenced[w] <= _block.Barriers) _unfenced[w] = 0;
+        }
+    }
+
+    /// <summary>The block tells others something: noted is whether its writes so far are ordered before that.</summary>
+    private void Publish(Warp warp, bool releases)
+    {
+        if (releases) Release(warp);
+        bool ordered = true;
+        for (int w = 0; w < _unfenced.Length; w++)
+        {
+            if (_unfenced[w] != 0 && (w == warp.Number || _unfenced[w] <= _block.Barriers)) ordered = false;
+        }
+        _block.Context.Published[BlockOwners.Block(_block.Owner)] = ordered;
     }
 
     private void CountLoad(Op* op, int bytes, Allocation allocation, ulong* addresses, uint mask)
@@ -210,14 +249,15 @@ internal sealed unsafe class GlobalUnit
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void CheckRead(Warp warp, Op* op, int bytes, bool strong, MemorySpan span, ulong* addresses, uint mask, byte** pointers)
+    private void CheckRead(
+        Warp warp, Op* op, int bytes, MemorySpan span, ulong* addresses, uint mask, byte** pointers, string does = "reads")
     {
         Allocation allocation = span.Allocation;
         ulong origin = allocation.Base;
         byte* data = allocation.Data;
         uint* written = allocation.Written;
         uint full = (1u << bytes) - 1;
-        bool ordered = strong || !_strict || span.WrittenInLaunch != _block.Launch || Acquired;
+        bool ordered = !_strict || span.WrittenInLaunch != _block.Launch;
         if (ordered && mask == uint.MaxValue && Consecutive(addresses, (ulong)bytes)
             && WrittenMap.All(written, addresses[0] - origin, (ulong)bytes * 32))
         {
@@ -238,7 +278,23 @@ internal sealed unsafe class GlobalUnit
         {
             int lane = BitOperations.TrailingZeroCount(left);
             uint other = BlockOwners.Other(allocation, addresses[lane] - origin, (uint)bytes, _block.Owner);
-            if (other != 0) throw Conflict(warp, op, lane, addresses[lane], span, other, "reads", "wrote in this launch");
+            if (other == 0 || (_acquired && _block.Context.Published[BlockOwners.Block(other)])) continue;
+            string wrote = _acquired ? "wrote in this launch with no fence between that and its last atomic" : "wrote in this launch";
+            throw Conflict(warp, op, lane, addresses[lane], span, other, does, wrote);
+        }
+    }
+
+    private void CheckNotWritten(Warp warp, Op* op, int bytes, MemorySpan span, ulong* addresses, uint mask)
+    {
+        for (uint left = _strict ? mask : 0; left != 0; left &= left - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(left);
+            if (!BlockOwners.WrittenInLaunch(span.Allocation, addresses[lane] - span.Allocation.Base, (uint)bytes, _block.Owner))
+                continue;
+            throw warp.Failure(
+                op, FailureKind.NonCoherentRead, 1u << lane,
+                $"address 0x{addresses[lane]:x} (byte {addresses[lane] - span.Start} of {span}) was written in this launch, but the load (ld.global.nc, __ldg, a const __restrict__ pointer) promises that it is not",
+                addresses[lane], span.Name);
         }
     }
 
@@ -262,10 +318,17 @@ internal sealed unsafe class GlobalUnit
             for (uint at = 0; at < (uint)bytes * 32; at += 16)
             {
                 uint owner = BlockOwners.Write(allocation, first + at, 16, _block.Owner);
-                if (owner != 0 && !Acquired)
+                if (owner != 0)
                     throw Conflict(warp, op, (int)at / bytes, addresses[0] + at, span, owner, "writes", "wrote in this launch");
             }
             return;
+        }
+        if (_strict && !strong && Repeated(addresses, mask) is int again and >= 0)
+        {
+            throw warp.Failure(
+                op, FailureKind.WarpRace, 1u << again,
+                $"address 0x{addresses[again]:x} (byte {addresses[again] - span.Start} of {span}) is written by two lanes in one instruction; which of them stays is not defined",
+                addresses[again], span.Name);
         }
         for (uint left = mask; left != 0; left &= left - 1)
         {
@@ -275,8 +338,32 @@ internal sealed unsafe class GlobalUnit
             WrittenMap.Set(allocation.Written, offset, (ulong)bytes);
             if (!_strict || strong) continue;
             uint other = BlockOwners.Write(allocation, offset, (uint)bytes, _block.Owner);
-            if (other != 0 && !Acquired) throw Conflict(warp, op, lane, addresses[lane], span, other, "writes", "wrote in this launch");
+            if (other != 0) throw Conflict(warp, op, lane, addresses[lane], span, other, "writes", "wrote in this launch");
         }
+    }
+
+    /// <summary>A lane that has the address of an earlier one; -1 where there is none. Aligned accesses of one size never overlap in part.</summary>
+    private static int Repeated(ulong* addresses, uint mask)
+    {
+        bool rises = true;
+        ulong last = 0;
+        for (uint left = mask; left != 0 && rises; left &= left - 1)
+        {
+            ulong address = addresses[BitOperations.TrailingZeroCount(left)];
+            rises = address > last;
+            last = address;
+        }
+        if (rises) return -1;
+        for (uint left = mask; left != 0; left &= left - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(left);
+            var wanted = Vector512.Create(addresses[lane]);
+            uint same = 0;
+            for (int i = 0; i < 32; i += 8)
+                same |= (uint)Vector512.Equals(Vector512.Load(addresses + i), wanted).ExtractMostSignificantBits() << i;
+            if ((same & mask & ((1u << lane) - 1)) != 0) return lane;
+        }
+        return -1;
     }
 
     private EmulatorException Conflict(Warp warp, Op* op, int lane, ulong address, MemorySpan span, uint other, string here,

@@ -68,6 +68,7 @@ internal static class GridRunner
         {
             Memory = memory, Shape = shape, Options = options, Architecture = architecture, Parameters = parameters, Launch = launch,
                 Tag = tag,
+            Published = new bool[Math.Min(shape.Grid.Count, BlockOwners.MaxBlocks)],
             SharedBytes = shape.DynamicSharedBytes > 0 ? code.Entry.DynamicSharedOffset + shape.DynamicSharedBytes
                 : code.Entry.StaticSharedBytes,
         };

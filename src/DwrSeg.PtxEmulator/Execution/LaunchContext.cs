@@ -22,4 +22,7 @@ internal sealed class LaunchContext
     public required long Launch { get; init; }
 
     public required uint Tag { get; init; }
+
+    /// <summary>For each block: its last atomic, or other access that tells blocks something, came after a fence behind its writes.</summary>
+    public required bool[] Published { get; init; }
 }

@@ -22,11 +22,17 @@ internal sealed class MemoryAccess
     /// <summary>Bits of each register of the data: 16, 32 or 64.</summary>
     public int DataBits { get; init; } = 32;
 
-    /// <summary>Volatile, relaxed, acquiring or releasing: allowed to meet accesses of other blocks.</summary>
+    /// <summary>Volatile, relaxed, acquiring or releasing: allowed to meet accesses of other blocks of that kind.</summary>
     public bool Strong { get; init; }
 
     /// <summary>Orders later reads after what other blocks wrote.</summary>
     public bool Acquire { get; init; }
+
+    /// <summary>Orders earlier writes before it, for other blocks.</summary>
+    public bool Release { get; init; }
+
+    /// <summary>A load by a way that assumes that nothing writes there during the launch.</summary>
+    public bool NonCoherent { get; init; }
 
     public bool Store { get; init; }
 

@@ -19,7 +19,7 @@ internal static unsafe class AtomicOps
     private static void Decode(InstructionReader r, bool returns)
     {
         string? order = r.OneOf("relaxed", "acquire", "release", "acq_rel");
-        r.OneOf("cta", "cluster", "gpu", "sys");
+        bool reachesBlocks = r.OneOf("cta", "cluster", "gpu", "sys") is null or "gpu" or "sys";
         StateSpace space = MemoryOps.Space(r);
         string operation = r.OneOf(Operations) ?? throw r.Error("an atomic of which kind?");
         r.Flag("noftz");
@@ -47,7 +47,7 @@ internal static unsafe class AtomicOps
         r.Operation.Access = new MemoryAccess
         {
             Space = space, ElementBytes = bytes, Elements = elements, WideAddress = wide, DataBits = bits, Store = true, Strong = true,
-            Acquire = order is "acquire" or "acq_rel",
+            Acquire = reachesBlocks && order is ("acquire" or "acq_rel"), Release = reachesBlocks && order is ("release" or "acq_rel"),
         };
         r.Operation.Small = Array.IndexOf(Operations, operation) | (int)type << 8;
         r.Emit(&Run, InstructionClass.Atomic, d, address, c: c, flops: type.IsFloat() ? elements : 0);
@@ -67,8 +67,7 @@ internal static unsafe class AtomicOps
         }
         byte** pointers = stackalloc byte*[32];
         uint global = warp.Mask & ~shared;
-        if (global != 0) warp.Block.Global.Atomic(warp, op, access.Bytes, addresses, global, pointers);
-        if (access.Acquire) warp.Block.Global.Acquired = true;
+        if (global != 0) warp.Block.Global.Atomic(warp, op, access, op->D >= 0, addresses, global, pointers);
         if (shared != 0)
         {
             uint* offsets = stackalloc uint[32];

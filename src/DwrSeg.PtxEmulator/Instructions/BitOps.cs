@@ -65,10 +65,21 @@ internal static unsafe class BitOps
             PtxType type = r.Type();
             int bits = type.Bytes() * 8;
             delegate*<Warp, Op*, void> run = bits == 32
-                ? type.IsSigned() ? &Shell.Lanes1<FindSigned, int, uint> : &Shell.Lanes1<Find, uint, uint>
-                : type.IsSigned() ? &Shell.Lanes1<FindSigned64, long, uint> : &Shell.Lanes1<Find64, ulong, uint>;
-            if (shift) throw r.Error("bfind.shiftamt is not emulated");
+                ? type.IsSigned() ? shift ? &Shell.Lanes1<FindSigned<Shifted>, int, uint> : &Shell.Lanes1<FindSigned<Position>, int, uint>
+                    : shift ? &Shell.Lanes1<Find<Shifted>, uint, uint> : &Shell.Lanes1<Find<Position>, uint, uint>
+                : type.IsSigned() ? shift ? &Shell.Lanes1<FindSigned64<Shifted>, long, uint> : &Shell.Lanes1<FindSigned64<Position>, long, uint>
+                    : shift ? &Shell.Lanes1<Find64<Shifted>, ulong, uint> : &Shell.Lanes1<Find64<Position>, ulong, uint>;
             r.Emit(run, Kind, r.Destination(0, 32), r.Source(1, bits));
+        };
+        table["szext"] = r =>
+        {
+            r.Requires(70);
+            bool clamp = r.OneOf("clamp", "wrap") is string mode ? mode == "clamp" : throw r.Error("szext needs clamp or wrap");
+            bool signed = r.Type().IsSigned();
+            delegate*<Warp, Op*, void> run = clamp
+                ? signed ? &Shell.Lanes2<ExtendSignedClamped, uint, uint, uint> : &Shell.Lanes2<ExtendClamped, uint, uint, uint>
+                : signed ? &Shell.Lanes2<ExtendSigned, uint, uint, uint> : &Shell.Lanes2<Extend, uint, uint, uint>;
+            r.Emit(run, Kind, r.Destination(0, 32), r.Source(1, 32), r.Source(2, 32));
         };
         table["brev"] = r => OfWidth(r, &Shell.Lanes1<Reverse, uint, uint>, &Shell.Lanes1<Reverse64, ulong, ulong>, false);
         table["clz"] = r => OfWidth(r, &Shell.Lanes1<LeadingZeros, uint, uint>, &Shell.Lanes1<LeadingZeros64, ulong, uint>, true);
@@ -365,11 +376,55 @@ internal static unsafe class BitOps
 
     private struct Ones64 : ILane1<ulong, uint> { public static uint Do(ulong a) => (uint)BitOperations.PopCount(a); }
 
-    private struct Find : ILane1<uint, uint> { public static uint Do(uint a) => a == 0 ? uint.MaxValue : (uint)BitOperations.Log2(a); }
+    // What bfind makes of the position of the highest bit that is not a copy of the sign.
+    private interface IFound { static abstract uint Of(int position, int last); }
 
-    private struct FindSigned : ILane1<int, uint> { public static uint Do(int a) => Find.Do((uint)(a < 0 ? ~a : a)); }
+    private struct Position : IFound { public static uint Of(int position, int last) => (uint)position; }
 
-    private struct Find64 : ILane1<ulong, uint> { public static uint Do(ulong a) => a == 0 ? uint.MaxValue : (uint)BitOperations.Log2(a); }
+    private struct Shifted : IFound { public static uint Of(int position, int last) => (uint)(last - position); }
 
-    private struct FindSigned64 : ILane1<long, uint> { public static uint Do(long a) => Find64.Do((ulong)(a < 0 ? ~a : a)); }
+    private struct Find<TFound> : ILane1<uint, uint>
+        where TFound : IFound
+    {
+        public static uint Do(uint a) => a == 0 ? uint.MaxValue : TFound.Of(BitOperations.Log2(a), 31);
+    }
+
+    private struct FindSigned<TFound> : ILane1<int, uint>
+        where TFound : IFound
+    {
+        public static uint Do(int a) => Find<TFound>.Do((uint)(a < 0 ? ~a : a));
+    }
+
+    private struct Find64<TFound> : ILane1<ulong, uint>
+        where TFound : IFound
+    {
+        public static uint Do(ulong a) => a == 0 ? uint.MaxValue : TFound.Of(BitOperations.Log2(a), 63);
+    }
+
+    private struct FindSigned64<TFound> : ILane1<long, uint>
+        where TFound : IFound
+    {
+        public static uint Do(long a) => Find64<TFound>.Do((ulong)(a < 0 ? ~a : a));
+    }
+
+    // The lowest bits of a value; all of it where there are no fewer. Wrapping counts modulo 32.
+    private struct Extend : ILane2<uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b) => a & ((1u << (int)(b & 31)) - 1);
+    }
+
+    private struct ExtendClamped : ILane2<uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b) => b >= 32 ? a : Extend.Do(a, b);
+    }
+
+    private struct ExtendSigned : ILane2<uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b) => (b & 31) == 0 ? 0 : (uint)((int)(a << (int)(32 - (b & 31))) >> (int)(32 - (b & 31)));
+    }
+
+    private struct ExtendSignedClamped : ILane2<uint, uint, uint>
+    {
+        public static uint Do(uint a, uint b) => b >= 32 ? a : ExtendSigned.Do(a, b);
+    }
 }

@@ -12,14 +12,14 @@ internal static unsafe class MemoryOps
 {
     private static readonly string[] Ignored =
     [
-        "ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc", "L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
+        "ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
         "L2::evict_last", "L2::evict_normal", "L2::evict_first", "L2::64B", "L2::128B", "L2::256B", "weak",
     ];
 
     public static void Register(Dictionary<string, Action<InstructionReader>> table)
     {
         table["ld"] = r => Access(r, store: false);
-        table["ldu"] = r => Access(r, store: false);
+        table["ldu"] = r => Access(r, store: false, nonCoherent: true);
         table["st"] = r => Access(r, store: true);
         table["prefetch"] = Prefetch;
         table["prefetchu"] = Prefetch;
@@ -113,11 +113,12 @@ internal static unsafe class MemoryOps
         for (int i = 0; i < 32; i += 16) (Vector512.Load(narrow + i) + offset).Store(offsets + i);
     }
 
-    private static void Access(InstructionReader r, bool store)
+    private static void Access(InstructionReader r, bool store, bool nonCoherent = false)
     {
         string? order = r.OneOf("volatile", "relaxed", "acquire", "release", "mmio");
-        r.OneOf("cta", "cluster", "gpu", "sys");
+        bool reachesBlocks = r.OneOf("cta", "cluster", "gpu", "sys") is null or "gpu" or "sys";
         StateSpace space = Space(r);
+        nonCoherent |= r.Flag("nc");
         while (r.OneOf(Ignored) is not null)
         {
         }
@@ -142,7 +143,8 @@ internal static unsafe class MemoryOps
         {
             Space = space, ElementBytes = bytes, Elements = elements, Signed = type.IsSigned(), WideAddress = wide, DataBits = dataBits,
                 Store = store,
-            Strong = order is not null, Acquire = order is "acquire",
+            Strong = order is not null, Acquire = reachesBlocks && order is "acquire", Release = reachesBlocks && order is "release",
+            NonCoherent = nonCoherent,
         };
         r.Operation.Access = access;
         if (space is StateSpace.Shared or StateSpace.Generic)
@@ -184,8 +186,7 @@ internal static unsafe class MemoryOps
 
     private static void Fence(Warp warp, Op* op)
     {
-        // Data that another block published before its own fence may be read after this one.
-        if (op->Small != 0) warp.Block.Global.Acquired = true;
+        if (op->Small != 0) warp.Block.Global.Fence(warp);
     }
 
     /// <summary>What the warp has written, and what it knows that others have, becomes visible to <c>wgmma</c>.</summary>
@@ -293,6 +294,9 @@ internal static unsafe class MemoryOps
                     throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane,
                         $"{access.Bytes} bytes at byte {addresses[lane]} of the parameters, which have {size}", addresses[lane],
                             "parameters");
+                if (addresses[lane] % (ulong)access.Bytes != 0)
+                    throw warp.Failure(op, FailureKind.Misaligned, 1u << lane,
+                        $"byte {addresses[lane]} of the parameters is no multiple of {access.Bytes}", addresses[lane], "parameters");
                 pointers[lane] = parameters + addresses[lane];
             }
             LaneData.Load(warp, op, access, pointers, warp.Mask);

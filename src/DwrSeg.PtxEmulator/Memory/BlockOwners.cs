@@ -82,6 +82,18 @@ internal static unsafe class BlockOwners
         return 0;
     }
 
+    /// <summary>Whether some of these bytes were written in the launch of <paramref name="owner"/>, by whichever block.</summary>
+    public static bool WrittenInLaunch(Allocation allocation, ulong offset, uint bytes, uint owner)
+    {
+        for (ulong at = offset, end = offset + bytes; at < end; at++)
+        {
+            uint found = allocation.Owners[at >> 2];
+            if (found >> 24 != owner >> 24) at |= 3;
+            else if ((found & BlockMask) != Mixed || allocation.ByteOwners[at] >> 24 == owner >> 24) return true;
+        }
+        return false;
+    }
+
     private static uint WriteBytes(Allocation allocation, ulong offset, uint bytes, uint owner)
     {
         uint conflict = 0;

@@ -6,6 +6,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class CudaLifetimeTests
 {
     private static LiveObjects Nothing => default;
@@ -93,7 +94,7 @@ public sealed class CudaLifetimeTests
     [Fact]
     public void ThreadsShareAContext()
     {
-        using var driver = new EmulatedDriver(80);
+        ICudaDriver driver = TestDriver.Open(80);
         using var context = new CudaContext(driver);
         Parallel.For(0, 16, i =>
         {
@@ -104,7 +105,113 @@ public sealed class CudaLifetimeTests
             Assert.Equal(values, memory.ToArray(stream));
         });
         context.Dispose();
+        if (driver is not EmulatedDriver emulated) return;
+        Assert.Equal(Nothing, emulated.Live);
+        emulated.Dispose();
+    }
+
+    [Fact]
+    public void DisposalDuringACaptureWaitsForItsEnd()
+    {
+        using var driver = new EmulatedDriver(80);
+        using var context = new CudaContext(driver);
+        using var other = new CudaContext(driver);
+        using var stream = new CudaStream(context);
+        using var captured = new CudaDeviceVariable<int>(context, 8);
+        var memory = new CudaDeviceVariable<int>(other, 8);
+        var host = new CudaHostMemory<int>(other, 8);
+        LiveObjects before = driver.Live;
+        using CudaGraph graph = stream.Capture(s =>
+        {
+            captured.MemsetAsync(1, s);
+            var thread = new Thread(() =>
+            {
+                memory.Dispose();
+                host.Dispose();
+            });
+            thread.Start();
+            thread.Join();
+            Assert.Equal(before, driver.Live);
+            captured.MemsetAsync(2, s);
+        });
+        Assert.Equal(2, graph.NodeCount);
+        Assert.Equal((before.Allocations - 1, before.PinnedAllocations - 1), (driver.Live.Allocations, driver.Live.PinnedAllocations));
+    }
+
+    [Fact]
+    public void FinalizersDuringACaptureNeitherBreakNorAwaitIt()
+    {
+        using var driver = new EmulatedDriver(80);
+        using (var context = new CudaContext(driver))
+        using (var stream = new CudaStream(context))
+        using (var captured = new CudaDeviceVariable<int>(context, 8))
+        {
+            Forget(driver);
+            using CudaGraph graph = stream.Capture(s =>
+            {
+                for (int i = 0; i < 4; i++)
+                {
+                    GC.Collect();
+                    GC.WaitForPendingFinalizers();
+                }
+                captured.MemsetAsync(1, s);
+            });
+            Assert.Equal(1, graph.NodeCount);
+        }
+        for (int i = 0; i < 10 && driver.Live != Nothing; i++)
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+        }
         Assert.Equal(Nothing, driver.Live);
+    }
+
+    [Fact]
+    public void CapturesAndDisposalsOfManyThreadsDoNotMeet()
+    {
+        ICudaDriver driver = TestDriver.Open(80);
+        Parallel.For(0, 8, new ParallelOptions { MaxDegreeOfParallelism = 8 }, worker =>
+        {
+            for (int i = 0; i < 25; i++)
+            {
+                using var context = new CudaContext(driver);
+                using var stream = new CudaStream(context);
+                using var memory = new CudaDeviceVariable<byte>(context, 16);
+                using CudaGraph graph = stream.Capture(s =>
+                {
+                    memory.MemsetAsync((byte)worker, s);
+                    Thread.Yield();
+                    memory.Slice(8, 8).MemsetAsync((byte)i, s);
+                });
+                using CudaGraphExec exec = graph.Instantiate();
+                exec.Launch(stream);
+                Assert.Equal([.. Enumerable.Repeat((byte)worker, 8), .. Enumerable.Repeat((byte)i, 8)], memory.ToArray(stream));
+            }
+        });
+        if (driver is not EmulatedDriver emulated) return;
+        Assert.Equal(Nothing, emulated.Live);
+        emulated.Dispose();
+    }
+
+    [Fact]
+    public void MemoryIsKeptWhileOtherCodeCaptures()
+    {
+        using var driver = new EmulatedDriver(80);
+        using var context = new CudaContext(driver);
+        using var stream = new CudaStream(context);
+        using var first = new CudaDeviceVariable<int>(context, 8);
+        using var second = new CudaDeviceVariable<int>(context, 8);
+        int before = driver.Live.Allocations;
+        // A capture that the gate knows nothing of: by other code, on the same context.
+        using (context.Enter())
+        {
+            Assert.Equal(CUresult.Success, driver.StreamBeginCapture(stream.Stream, CUstreamCaptureMode.Relaxed));
+            first.Dispose();
+            Assert.Equal(before, driver.Live.Allocations);
+            driver.StreamEndCapture(stream.Stream, out _);
+        }
+        second.Dispose();
+        Assert.Equal(before - 2, driver.Live.Allocations);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

@@ -145,10 +145,31 @@ public sealed class KernelDiskCacheTests : IDisposable
     [InlineData("XDG_CACHE_HOME=/b HOME=/c", "/b/dwrseg/kernels")]
     [InlineData("XDG_CACHE_HOME=b HOME=/c", "/c/.cache/dwrseg/kernels")]
     [InlineData("HOME=/c", "/c/.cache/dwrseg/kernels")]
+    [InlineData("HOME=", "/profile/.cache/dwrseg/kernels")]
     public void FolderFollowsTheEnvironment(string environment, string folder)
     {
         var variables = environment.Split(' ').Select(v => v.Split('=')).ToDictionary(v => v[0], v => v[1]);
-        Assert.Equal(folder, KernelDiskCache.UserFolder(windows: false, variables.GetValueOrDefault));
+        Assert.Equal(folder, KernelDiskCache.UserFolder(windows: false, variables.GetValueOrDefault, "/profile"));
+    }
+
+    [Fact]
+    public void UserWithoutAHomeHasNoCacheInASharedFolder() =>
+        Assert.Null(KernelDiskCache.UserFolder(windows: false, _ => null, profile: ""));
+
+    [Fact]
+    public void AnEntryThatCannotBeReadOrReplacedLeavesTheOthers()
+    {
+        var cache = new KernelDiskCache(_folder.Path);
+        cache.Write(Key(1), Kernel(1, 10));
+        string entry = Assert.Single(Directory.GetFiles(_folder.Path));
+        // A folder in its place holds for every user, root included.
+        File.Delete(entry);
+        Directory.CreateDirectory(Path.Combine(entry, "inside"));
+        Assert.Null(cache.TryRead(Key(1)));
+        cache.Write(Key(1), Kernel(1, 10));
+        cache.Write(Key(2), Kernel(2, 10));
+        Assert.Null(cache.Problem);
+        Assert.Equal(Kernel(2, 10).Image, cache.TryRead(Key(2))!.Image);
     }
 
     private void Work(int seed) => Work(seed, _folder.Path);

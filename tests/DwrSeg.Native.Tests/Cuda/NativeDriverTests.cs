@@ -6,6 +6,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class NativeDriverTests
 {
     [Fact]

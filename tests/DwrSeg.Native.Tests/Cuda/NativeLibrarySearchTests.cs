@@ -31,6 +31,19 @@ public sealed class NativeLibrarySearchTests : IDisposable
     }
 
     [Fact]
+    public void VersionsThatDoNotSuitComeLast_ButStayInAChosenFolder()
+    {
+        string chosen13 = Put("chosen/libnvrtc.so.13"), chosen12 = Put("chosen/libnvrtc.so.12");
+        string toolkit13 = Put("toolkit/lib64/libnvrtc.so.13"), local12 = Put("usr/local/cuda-12.4/lib64/libnvrtc.so.12");
+        _variables["CUDA_HOME"] = In("toolkit");
+        Assert.Equal(
+            ["libnvrtc.so.12", "libnvrtc.so.11.2", local12, "libnvrtc.so.13", toolkit13],
+            Search().Candidates(NativeLibraries.Nvrtc, major => major <= 12));
+        _variables[NativeLibrarySearch.OverrideVariable] = In("chosen");
+        Assert.Equal([chosen12, chosen13], Search().Candidates(NativeLibraries.Nvrtc, major => major <= 12).Take(2));
+    }
+
+    [Fact]
     public void NewerVersionOfAFolderComesFirst()
     {
         string old = Put("toolkit/lib64/libcudnn.so.8");

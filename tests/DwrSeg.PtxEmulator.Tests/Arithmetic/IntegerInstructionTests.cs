@@ -110,6 +110,21 @@ public class IntegerInstructionTests
                     return x == 0 ? uint.MaxValue : (ulong)BitOperations.Log2(x);
                 }
                 yield return new($"bfind.{type} %d, %a;", "b32", one, (x, _, _) => Found(x));
+                yield return new($"bfind.shiftamt.{type} %d, %a;", "b32", one, (x, _, _) =>
+                    Found(x) == uint.MaxValue ? uint.MaxValue : (ulong)bits - 1 - Found(x));
+                if (bits == 32)
+                {
+                    foreach ((string mode, bool clamps) in new[] { ("clamp", true), ("wrap", false) })
+                    {
+                        yield return new($"szext.{mode}.{type} %d, %a, %b;", b, "ww", (x, n, _) =>
+                        {
+                            if (clamps && n > 31) return x;
+                            BigInteger low = new BigInteger(x) % (BigInteger.One << (int)(n & 31));
+                            bool negative = signed && (n & 31) != 0 && (low >> ((int)(n & 31) - 1)) != 0;
+                            return (ulong)Wrap(negative ? low - (BigInteger.One << (int)(n & 31)) : low, 32);
+                        });
+                    }
+                }
                 yield return new($"bfe.{type} %d, %a, %b, %c;", b, $"{one}ww", (x, at, length) =>
                     Extract(x, (int)(at & 255), (int)(length & 255), bits, signed));
             }

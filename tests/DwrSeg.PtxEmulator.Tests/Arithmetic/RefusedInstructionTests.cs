@@ -10,7 +10,7 @@ public class RefusedInstructionTests
     [InlineData("mad.hi.s16 %h0, %h1, %h2, %h3;")]
     [InlineData("sad.s64 %l0, %l1, %l2, %l3;")]
     [InlineData("cnot.b16 %h0, %h1;")]
-    [InlineData("bfind.shiftamt.u32 %w0, %w1;")]
+    [InlineData("bmsk.clamp.b32 %w0, %w1, %w1;")]
     [InlineData("dp2a.lo.u32.u32 %w0, %w1, %w2, %w3;")]
     [InlineData("add.rz.f64 %l0, %l1, %l2;")]
     [InlineData("sqrt.rp.f64 %l0, %l1;")]

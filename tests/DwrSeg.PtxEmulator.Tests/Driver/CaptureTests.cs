@@ -288,6 +288,27 @@ public unsafe class CaptureTests
         Assert.Equal(forbidden ? CUresult.StreamCaptureInvalidated : CUresult.Success, rig.Driver.StreamEndCapture(stream, out _));
     }
 
+    [Theory]
+    [InlineData(CUstreamCaptureMode.Global)]
+    [InlineData(CUstreamCaptureMode.ThreadLocal)]
+    [InlineData(CUstreamCaptureMode.Relaxed)]
+    internal void NoModeLetsAThreadWaitForTheContext(CUstreamCaptureMode mode)
+    {
+        using var rig = new DriverRig();
+        CUstream stream = rig.Stream();
+        rig.Ok(rig.Driver.StreamBeginCapture(stream, mode));
+        CUresult status = CUresult.Unknown;
+        var thread = new Thread(() =>
+        {
+            rig.Driver.CtxSetCurrent(rig.Context);
+            status = rig.Driver.CtxSynchronize();
+        });
+        thread.Start();
+        thread.Join();
+        Assert.Equal(CUresult.StreamCaptureUnsupported, status);
+        rig.Fails(CUresult.StreamCaptureInvalidated, rig.Driver.StreamEndCapture(stream, out _));
+    }
+
     [Fact]
     public void ARelaxedCaptureAllowsAllocationsOnItsOwnThread()
     {

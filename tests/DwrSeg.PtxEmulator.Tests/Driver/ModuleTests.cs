@@ -9,7 +9,7 @@ public class ModuleTests
     [Fact]
     public void ImagesThatCannotRunAreRefusedWithTheReason()
     {
-        using var rig = new DriverRig(80);
+        using var rig = new DriverRig(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80)], DriverVersion = 13000 });
         void Refused(CUresult expected, byte[] image, string reason)
         {
             string text = rig.Fails(expected, rig.Driver.ModuleLoadData(out CUmodule module, image, out _));
@@ -82,6 +82,15 @@ public class ModuleTests
         rig.Load(TestKernels.Ptx(version: known));
         rig.Fails(CUresult.UnsupportedPtxVersion,
             rig.Driver.ModuleLoadData(out _, DriverRig.Text(TestKernels.Ptx(version: unknown)), out _));
+    }
+
+    [Fact]
+    public void ADriverOfNoVersionKnowsAllPtx()
+    {
+        using var rig = new DriverRig();
+        rig.Load(TestKernels.Ptx(version: "9.9"));
+        rig.Ok(rig.Driver.DriverGetVersion(out int version));
+        Assert.True(version > 13000);
     }
 
     [Fact]

@@ -20,8 +20,8 @@ internal static class CudaLowerings
         [typeof(Copy)] = ("copy", BindCopy),
         [typeof(MaxPool)] = ("max-pool", BindMaxPool),
         [typeof(Resize)] = ("resize", BindResize),
-        [typeof(FoldBatchNorm)] = ("fold-bn", BindFoldBatchNorm),
-        [typeof(FoldInputBatchNorm)] = ("fold-input-bn", BindFoldInputBatchNorm),
+        [typeof(FoldBatchNorm)] = ("fold-bn", BindFolds),
+        [typeof(FoldInputBatchNorm)] = ("fold-input-bn", BindFolds),
         [typeof(FoldPointwise)] = ("fold-pointwise", BindFoldPointwise),
     };
 
@@ -280,20 +280,39 @@ internal static class CudaLowerings
             binder.Kernels, [.. nodes.Select(n => new CudaResampling(binder.Map(n.Inputs[0]), binder.Map(n.Output)))]));
     }
 
-    private static CudaStep BindFoldBatchNorm(CudaBinder binder, ImmutableArray<Node> nodes)
+    /// <summary>BN folds, none of which needs another's result, in one launch.</summary>
+    public static CudaStep BindFolds(CudaBinder binder, ImmutableArray<Node> nodes)
     {
-        var layer = (FoldBatchNorm)nodes[0].Layer;
-        Shape w = nodes[0].Inputs[0].Shape;
-        return layer.Depthwise
-            ? Fold(binder, nodes[0], FoldKind.Depthwise, w.C, w.H * w.W, 1, layer.HasBias, layer.Epsilon)
-            : Fold(binder, nodes[0], FoldKind.Dense, w.N, w.H * w.W, w.C, layer.HasBias, layer.Epsilon);
+        var folds = binder.Keep(new FoldBatchNormCuda(binder.Kernels, [.. nodes.Select(n => FoldOf(binder, n))], binder.Stream));
+        return new CudaStep([folds.Launch], [], [folds]);
     }
 
-    private static CudaStep BindFoldInputBatchNorm(CudaBinder binder, ImmutableArray<Node> nodes)
+    /// <summary>Whether <see cref="BindFolds"/> takes a node.</summary>
+    public static bool IsFold(Node node) => node.Layer is FoldBatchNorm or FoldInputBatchNorm;
+
+    private static CudaFold FoldOf(CudaBinder binder, Node node)
     {
-        var layer = (FoldInputBatchNorm)nodes[0].Layer;
-        Shape w = nodes[0].Inputs[0].Shape;
-        return Fold(binder, nodes[0], FoldKind.Input, w.N, w.H * w.W, w.C, layer.HasBias, layer.Epsilon);
+        Shape w = node.Inputs[0].Shape;
+        int taps = w.H * w.W;
+        return node.Layer switch
+        {
+            FoldBatchNorm { Depthwise: true } layer => Of(FoldKind.Depthwise, w.C, 1, layer.HasBias, layer.Epsilon),
+            FoldBatchNorm layer => Of(FoldKind.Dense, w.N, w.C, layer.HasBias, layer.Epsilon),
+            FoldInputBatchNorm layer => Of(FoldKind.Input, w.N, w.C, layer.HasBias, layer.Epsilon),
+            _ => throw new ArgumentException($"'{node.Name}' is no fold of a BN.", nameof(node)),
+        };
+
+        CudaFold Of(FoldKind kind, int outputs, int inputs, bool hasBias, float epsilon)
+        {
+            int first = hasBias ? 2 : 1;
+            return new CudaFold(kind, outputs, taps, inputs, epsilon, CudaElement.Float32)
+            {
+                Weights = binder.Values(node.Inputs[0]), Bias = hasBias ? binder.Values(node.Inputs[1]) : default,
+                Gamma = binder.Values(node.Inputs[first]), Beta = binder.Values(node.Inputs[first + 1]),
+                Mean = binder.Values(node.Inputs[first + 2]), Variance = binder.Values(node.Inputs[first + 3]),
+                FoldedWeights = binder.Values(node.Outputs[0].View), FoldedBias = binder.Values(node.Outputs[1].View),
+            };
+        }
     }
 
     private static CudaStep BindFoldPointwise(CudaBinder binder, ImmutableArray<Node> nodes)
@@ -307,25 +326,6 @@ internal static class CudaLowerings
                 WeightsA = binder.Values(n.Inputs[0]), BiasA = binder.Values(n.Inputs[1]), WeightsB = binder.Values(n.Inputs[2]),
                 BiasB = binder.Values(n.Inputs[3]), FoldedWeights = binder.Values(n.Outputs[0].View), FoldedBias = binder.Values(n.Outputs[1].View),
             }));
-    }
-
-    private static CudaStep Fold(
-        CudaBinder binder, Node node, FoldKind kind, int outputs, int taps, int inputs, bool hasBias, float epsilon)
-    {
-        int first = hasBias ? 2 : 1;
-        var fold = binder.Keep(new FoldBatchNormCuda(
-            binder.Kernels,
-            [
-                new CudaFold(kind, outputs, taps, inputs, epsilon, CudaElement.Float32)
-                {
-                    Weights = binder.Values(node.Inputs[0]), Bias = hasBias ? binder.Values(node.Inputs[1]) : default,
-                    Gamma = binder.Values(node.Inputs[first]), Beta = binder.Values(node.Inputs[first + 1]),
-                    Mean = binder.Values(node.Inputs[first + 2]), Variance = binder.Values(node.Inputs[first + 3]),
-                    FoldedWeights = binder.Values(node.Outputs[0].View), FoldedBias = binder.Values(node.Outputs[1].View),
-                },
-            ],
-            binder.Stream));
-        return new CudaStep([fold.Launch], [], [fold]);
     }
 
     // The kernel for an image's three channels takes it.

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
@@ -62,7 +63,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
                 largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
             }
             if (largest.Tiles > 0) (_workspaceMemory, Workspace) = SplitWorkspace.Allocate(_stream, largest.Bytes, largest.Tiles);
-            _constantSteps = [.. covers.Where(c => c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
+            _constantSteps = BindConstants(binder, [.. covers.Where(c => c.IsConstant)]);
             _steps = [.. covers.Where(c => !c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
             LibraryWorkspace.Allocate();
             // In the memory plan step 0 is the caller's writing of the inputs.
@@ -179,6 +180,18 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         LibraryWorkspace.Dispose();
         _arena?.Dispose();
         _stream.Dispose();
+    }
+
+    // BN folds that wait for nothing come first, in one launch: alone, each would leave most of the device idle.
+    private static CudaStep[] BindConstants(CudaBinder binder, IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers)
+    {
+        HashSet<Tensor> made = [.. covers.SelectMany(c => c.Nodes).SelectMany(n => n.Outputs).Select(o => o.View.Tensor)];
+        ImmutableArray<Node> folds = [.. covers.Where(IsFirst).Select(c => c.Nodes[0])];
+        IEnumerable<CudaStep> others = covers.Where(c => !IsFirst(c)).Select(c => c.Bind(binder, c.Nodes));
+        return folds.IsEmpty ? [.. others] : [CudaLowerings.BindFolds(binder, folds), .. others];
+
+        bool IsFirst(StepCover<CudaBinder, CudaStep> cover) =>
+            cover.Nodes is [Node node] && CudaLowerings.IsFold(node) && !node.Inputs.Any(i => made.Contains(i.Tensor));
     }
 
     private CudaGraphExec Capture()

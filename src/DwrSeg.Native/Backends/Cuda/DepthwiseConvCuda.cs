@@ -48,8 +48,9 @@ internal static class DepthwiseConvCuda
         Arguments arguments = new() { Count = branches.Length, Height = map.H, Width = map.W, Relu = relu ? 1 : 0 };
         for (int i = 0; i < branches.Length; i++)
         {
-            CudaDepthwiseBranch b = branches[i];
-            Validate(i, b, map);
+            Validate(i, branches[i], map);
+            // From the map's longer side on, only the middle tap is inside; the kernel's coordinates stay within 32 bits.
+            CudaDepthwiseBranch b = branches[i] with { Dilation = Math.Min(branches[i].Dilation, Math.Max(map.H, map.W)) };
             arguments.Branches[i] = new Branch
             {
                 X = b.X.Data, Y = b.Y.Data, Weights = b.Weights, Bias = b.Bias, XStride = b.X.PixelStride, YStride = b.Y.PixelStride,

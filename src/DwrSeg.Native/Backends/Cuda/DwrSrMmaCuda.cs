@@ -75,8 +75,9 @@ internal static class DwrSrMmaCuda
                 throw new ArgumentException($"dwr_sr_mma, branch {i}: {b} does not fit {y}.");
             arguments.Branches[i] = new Branch
             {
-                X = b.X.Data, Weights = b.Weights, Bias = b.Bias, XStride = b.X.PixelStride, Multiplier = b.Multiplier, Dilation = b.Dilation,
-                First = channels, Channels = b.Outputs,
+                X = b.X.Data, Weights = b.Weights, Bias = b.Bias, XStride = b.X.PixelStride, Multiplier = b.Multiplier,
+                // From the map's longer side on, only the middle tap is inside; the kernel's coordinates stay within 32 bits.
+                Dilation = Math.Min(b.Dilation, Math.Max(y.H, y.W)), First = channels, Channels = b.Outputs,
             };
             channels += b.Outputs;
             bytes += b.X.Bytes + 40L * b.Outputs;

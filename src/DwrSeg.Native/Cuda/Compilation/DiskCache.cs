@@ -40,13 +40,9 @@ internal sealed class DiskCache(string folder, string ending, long maxBytes, str
             }
             File.Delete(path);
         }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            // Another process deleted it in between.
-        }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Disable(e.Message);
+            // Another process deleted it in between; or this one can't be read or deleted, which says nothing of the others.
         }
         return null;
     }
@@ -63,7 +59,8 @@ internal sealed class DiskCache(string folder, string ending, long maxBytes, str
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            Disable(e.Message);
+            // What stands in this entry's way says nothing of the others.
+            if (!Path.Exists(PathOf(name))) Disable(e.Message);
         }
     }
 

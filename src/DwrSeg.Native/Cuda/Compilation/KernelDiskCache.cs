@@ -22,20 +22,24 @@ internal sealed class KernelDiskCache
     /// <summary>Why kernels are not kept; null while they are.</summary>
     public string? Problem => _files.Problem;
 
-    /// <summary>The user's cache: <c>DWRSEG_KERNEL_CACHE</c>, else the system's folder for caches.</summary>
-    public static KernelDiskCache ForUser(Action<string>? warn = null) => new(UserFolder(), warn: warn);
+    /// <summary>The user's cache: <c>DWRSEG_KERNEL_CACHE</c>, else the system's folder for caches; null where the user has neither.</summary>
+    public static KernelDiskCache? ForUser(Action<string>? warn = null) =>
+        UserFolder() is { } folder ? new KernelDiskCache(folder, warn: warn) : null;
 
-    /// <summary>The folder of the user's cache.</summary>
-    public static string UserFolder() => UserFolder(OperatingSystem.IsWindows(), Environment.GetEnvironmentVariable);
+    /// <summary>The folder of the user's cache; null for a user without a home, for what lies in a shared folder may be anyone's machine code.</summary>
+    public static string? UserFolder() => UserFolder(
+        OperatingSystem.IsWindows(), Environment.GetEnvironmentVariable, Environment.GetFolderPath(Environment.SpecialFolder.UserProfile));
 
-    internal static string UserFolder(bool windows, Func<string, string?> variable)
+    internal static string? UserFolder(bool windows, Func<string, string?> variable, string profile)
     {
         if (variable(FolderVariable) is { Length: > 0 } chosen) return chosen;
         string? caches = windows ? variable("LOCALAPPDATA") : variable("XDG_CACHE_HOME");
         // The XDG specification has relative paths ignored.
         if (string.IsNullOrEmpty(caches) || (!windows && !Path.IsPathRooted(caches)))
         {
-            caches = !windows && variable("HOME") is { Length: > 0 } home ? Path.Combine(home, ".cache") : Path.GetTempPath();
+            string home = !windows && variable("HOME") is { Length: > 0 } named ? named : profile;
+            if (!Path.IsPathRooted(home)) return null;
+            caches = windows ? Path.Combine(home, "AppData", "Local") : Path.Combine(home, ".cache");
         }
         return Path.Combine(caches, "dwrseg", "kernels");
     }

@@ -25,6 +25,9 @@ internal sealed partial class KernelFiles(Func<string, string?> read)
     /// <summary>SHA-256 over all embedded files: another one where any kernel or header is.</summary>
     public static string EmbeddedHash { get; } = HashOfResources();
 
+    /// <summary>A file's text; null where there is none.</summary>
+    public string? Text(string name) => read(name);
+
     /// <summary>A kernel's text.</summary>
     /// <exception cref="ArgumentException">There is no such kernel.</exception>
     public string Kernel(string file) =>

@@ -7,6 +7,14 @@ namespace DwrSeg.Native.Cuda.Compilation;
 /// <param name="Name">The kernel as a C++ expression, such as <c>depthwise_conv&lt;half, 8&gt;</c>.</param>
 internal sealed record KernelSource(string File, string Name)
 {
+    /// <summary>
+    /// Set to 1, kernels carry their source lines, which compute-sanitizer, Nsight Compute and the emulator name then. The code stays the same,
+    /// but a cubin grows.
+    /// </summary>
+    public const string LineInfoVariable = "DWRSEG_LINEINFO";
+
+    private static readonly bool HasLineInfo = Environment.GetEnvironmentVariable(LineInfoVariable) is { Length: > 0 } and not "0";
+
     /// <summary>Macros (<c>-D name=value</c>), in an order that stays the same: it is a part of the cache's key.</summary>
     public IReadOnlyList<(string Name, string Value)> Defines { get; init; } = [];
 
@@ -18,7 +26,7 @@ internal sealed record KernelSource(string File, string Name)
 
     /// <summary>What stands beside the architecture on NVRTC's command line.</summary>
     public string[] CommandLine =>
-        ["--std=c++17", .. Defines.Select(d => $"-D{d.Name}={d.Value}"), .. Options];
+        ["--std=c++17", .. HasLineInfo ? (string[])["--generate-line-info"] : [], .. Defines.Select(d => $"-D{d.Name}={d.Value}"), .. Options];
 
     public bool Equals(KernelSource? other) =>
         other is not null && File == other.File && Name == other.Name && IsSpecific == other.IsSpecific && Defines.SequenceEqual(other.Defines) && Options.SequenceEqual(other.Options);

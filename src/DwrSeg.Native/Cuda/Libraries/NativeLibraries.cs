@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using DwrSeg.Native.Cuda.Compilation;
 
 namespace DwrSeg.Native.Cuda.Libraries;
 
@@ -20,7 +21,12 @@ internal static class NativeLibraries
     private static readonly ConcurrentDictionary<string, NativeLibraryResult> Found = new();
 
     /// <summary>Finds and loads a library; what was found, or was not, is kept for the process.</summary>
-    public static NativeLibraryResult Find(string library) => Found.GetOrAdd(library, static name => NativeLibrarySearch.System.Load(name));
+    public static NativeLibraryResult Find(string library) => Found.GetOrAdd(library, static name =>
+    {
+        // Which NVRTC will do depends on the driver and its devices.
+        Func<int, bool>? suits = name == Nvrtc && NvrtcNeeds.OfThisMachine() is { } needs ? needs.Suits : null;
+        return NativeLibrarySearch.System.Load(name, suits);
+    });
 
     /// <summary>Finds and loads a library, and says where it lies.</summary>
     /// <exception cref="CudaException">It is nowhere; the message says where it was looked for and what to install.</exception>

@@ -24,7 +24,11 @@ internal sealed class NativeLibrarySearch
     /// <param name="Windows">File names, newest first.</param>
     /// <param name="PipFolders">Folders of pip packages below <c>site-packages/nvidia</c>.</param>
     /// <param name="Install">What to do where it is missing.</param>
-    internal sealed record Row(string Name, string Title, string[] Linux, string[] Windows, string[] PipFolders, string Install);
+    internal sealed record Row(string Name, string Title, string[] Linux, string[] Windows, string[] PipFolders, string Install)
+    {
+        /// <summary>Major versions of the file names, for libraries where not every one will do.</summary>
+        public int[] Majors { get; init; } = [];
+    }
 
     internal static readonly Row[] Rows =
     [
@@ -32,7 +36,10 @@ internal sealed class NativeLibrarySearch
             "install the NVIDIA driver; in a container, start it with access to the GPUs"),
         new(NativeLibraries.Nvrtc, "NVRTC", ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2"],
             ["nvrtc64_130_0.dll", "nvrtc64_120_0.dll", "nvrtc64_112_0.dll"], ["cu13", "cuda_nvrtc"],
-            $"install the CUDA toolkit, or `pip install nvidia-cuda-nvrtc-cu12`, or set {OverrideVariable} to its folder"),
+            $"install the CUDA toolkit, or `pip install nvidia-cuda-nvrtc-cu12`, or set {OverrideVariable} to its folder")
+        {
+            Majors = [13, 12, 11],
+        },
         new(NativeLibraries.Cudnn, "cuDNN", ["libcudnn.so.9", "libcudnn.so.8"], ["cudnn64_9.dll", "cudnn64_8.dll"], ["cudnn"],
             $"install cuDNN 9 or 8, or `pip install nvidia-cudnn-cu12`, or set {OverrideVariable} to its folder"),
         new(NativeLibraries.CublasLt, "cuBLASLt", ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"],
@@ -64,31 +71,31 @@ internal sealed class NativeLibrarySearch
     /// <summary>
     /// What to try, in order: whole paths of files that exist, and bare names (one for each version) where it is the system loader's turn.
     /// </summary>
-    public IReadOnlyList<string> Candidates(string library)
+    /// <param name="library">The library.</param>
+    /// <param name="suits">
+    /// Whether a major version will do: others come last, behind all other places. Where <see cref="OverrideVariable"/> names a folder, what
+    /// lies in it stays before everything else.
+    /// </param>
+    public IReadOnlyList<string> Candidates(string library, Func<int, bool>? suits = null)
     {
         Row row = Array.Find(Rows, r => r.Name == library)!;
         string[] names = _windows ? row.Windows : row.Linux;
-        var candidates = new List<string>();
-        AddFiles(OverrideFolders());
-        candidates.AddRange(names);
-        AddFiles(Folders(row));
-        return candidates;
+        return [.. SuitedFirst(Files(OverrideFolders())), .. SuitedFirst(names.Concat(Files(Folders(row))))];
 
-        void AddFiles(IEnumerable<string> folders)
-        {
-            foreach (string folder in folders)
-            {
-                candidates.AddRange(names.Select(n => Path.Combine(folder, n)).Where(File.Exists));
-            }
-        }
+        IEnumerable<string> Files(IEnumerable<string> folders) =>
+            folders.SelectMany(folder => names.Select(n => Path.Combine(folder, n)).Where(File.Exists));
+
+        IEnumerable<string> SuitedFirst(IEnumerable<string> files) => suits is null || row.Majors.Length == 0
+            ? files
+            : files.OrderByDescending(f => suits(row.Majors[Array.IndexOf(names, Path.GetFileName(f))]));
     }
 
     /// <summary>Loads the first candidate that the system's loader takes.</summary>
-    public NativeLibraryResult Load(string library)
+    public NativeLibraryResult Load(string library, Func<int, bool>? suits = null)
     {
         Row row = Array.Find(Rows, r => r.Name == library)!;
         var refused = new List<string>();
-        foreach (string candidate in Candidates(library))
+        foreach (string candidate in Candidates(library, suits))
         {
             bool isFile = Path.IsPathRooted(candidate);
             try

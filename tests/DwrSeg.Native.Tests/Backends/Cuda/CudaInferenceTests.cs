@@ -6,16 +6,18 @@ using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
 using DwrSeg.Native.Tests.Cuda;
+using DwrSeg.Native.Tests.Cuda.Kernels;
 using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Backends.Cuda;
 
-/// <summary>The CUDA backend's plans on emulated devices: against the float64 oracle, PyTorch's results and the CPU backend.</summary>
+/// <summary>The CUDA backend's plans: against the float64 oracle, PyTorch's results and the CPU backend.</summary>
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class CudaInferenceTests
 {
-    public static TheoryData<int> Architectures => [61, 75, 80, 90];
+    public static IEnumerable<TheoryDataRow<int>> Architectures => KernelDevice.Architectures;
 
     public static TheoryData<string> Goldens => ["eval.safetensors", "eval-odd-size.safetensors", "eval-large.safetensors"];
 
@@ -65,6 +67,22 @@ public sealed class CudaInferenceTests
     }
 
     [Fact]
+    public void BatchNormsOfANetworkFoldTogether()
+    {
+        using var driver = new EmulatedDriver(80);
+        TestNvrtc.Require();
+        using var backend = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true);
+        using ITensorStore store = backend.CreateStore();
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(DwrSegConfig.Base(), 1, 32, 32));
+        Assert.True(graph.Nodes.Count(n => n.Layer is FoldBatchNorm or FoldInputBatchNorm) > 20);
+        ModelWeights.Initialize(graph, store, 1);
+        driver.ClearLaunches();
+        using IPlan plan = backend.Compile(graph, store);
+        // The decoder's convolution has one on either side, and the second fold takes what the first made.
+        Assert.Equal(2, driver.Launches.Count(l => l.Kernel == "fold_batch_norm"));
+    }
+
+    [Fact]
     public void ImagesBecomeTheClassMapThatTheCpuMakes()
     {
         var config = SmallModel.Config;
@@ -78,6 +96,55 @@ public sealed class CudaInferenceTests
         // Pixels whose two best classes are equal within rounding may differ.
         int different = onCpu.Zip(onCuda).Count(p => p.First != p.Second);
         Assert.True(different <= onCpu.Length / 500, $"{different} of {onCpu.Length} pixels differ");
+    }
+
+    [Fact]
+    public void ImagesOfABatchDoNotOverwriteEachOther()
+    {
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 3, 32, 32));
+        using IBackend backend = Open(80, CudaElement.Float32);
+        using ITensorStore store = backend.CreateStore();
+        ModelWeights.Initialize(graph, store, 3);
+        using IPlan plan = backend.Compile(graph, store);
+        // Each of another form, all of the same number of bytes.
+        (int Width, int Height, PixelFormat Format)[] forms = [(40, 30, PixelFormat.Rgb), (40, 30, PixelFormat.Bgr), (30, 40, PixelFormat.Rgb)];
+        byte[][] images = [.. forms.Select((_, i) => Enumerable.Repeat((byte)(50 + 60 * i), 3600).ToArray())];
+        void Write(int i, ReadOnlySpan<byte> pixels) => plan.WriteImage(
+            graph[DwrSegModel.Image], i, new ImageView(pixels, forms[i].Width, forms[i].Height, forms[i].Width * 3, forms[i].Format), Normalization.ImageNet);
+        for (int i = 0; i < 3; i++) Write(i, images[i]);
+        float[] found = new float[graph[DwrSegModel.Image].Shape.Elements];
+        plan.Read(graph[DwrSegModel.Image], found);
+        (float, float)[] channels = [(0.485f, 0.229f), (0.456f, 0.224f), (0.406f, 0.225f)];
+        for (int i = 0; i < 3; i++)
+        {
+            float[] image = found[(i * found.Length / 3)..((i + 1) * found.Length / 3)];
+            float[] expected = [.. channels.Select(c => (images[i][0] / 255f - c.Item1) / c.Item2)];
+            for (int p = 0; p < image.Length; p++) Assert.Equal(expected[p % 3], image[p], 1e-4f);
+        }
+    }
+
+    [Fact]
+    public void ANewFormWaitsForTheLastImagesUpload()
+    {
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, 32, 32));
+        using IBackend backend = Open(80, CudaElement.Float32);
+        using ITensorStore store = backend.CreateStore();
+        ModelWeights.Initialize(graph, store, 3);
+        using IPlan plan = backend.Compile(graph, store);
+        byte[] first = new byte[3600], second = new byte[3600];
+        new Random(1).NextBytes(first);
+        new Random(2).NextBytes(second);
+        float[] Logits(Action<IPlan> between)
+        {
+            plan.WriteImage(graph[DwrSegModel.Image], 0, new ImageView(first, 40, 30, 120, PixelFormat.Rgb), Normalization.ImageNet);
+            plan.Run();
+            between(plan);
+            float[] logits = new float[graph[DwrSegModel.Logits].Shape.Elements];
+            plan.Read(graph[DwrSegModel.Logits], logits);
+            return logits;
+        }
+        float[] alone = Logits(_ => { });
+        Assert.Equal(alone, Logits(p => p.WriteImage(graph[DwrSegModel.Image], 0, new ImageView(second, 30, 40, 90, PixelFormat.Bgr), Normalization.ImageNet)));
     }
 
     [Fact]
@@ -124,11 +191,7 @@ public sealed class CudaInferenceTests
         Assert.All(errors, e => Assert.True(e.Passes, $"{name}, {element}: {e}"));
     }
 
-    private static CudaBackend Open(int architecture, CudaElement element)
-    {
-        TestNvrtc.Require();
-        return new CudaBackend("emulated", new EmulatedDriver(architecture), 0, element, wantsPtx: true);
-    }
+    private static CudaBackend Open(int architecture, CudaElement element) => TestDriver.OpenBackend(architecture, element);
 
     private static double OracleError(float[] found, float[] expected) =>
         Math.Sqrt(found.Zip(expected).Sum(p => Math.Pow(p.First - p.Second, 2)) / expected.Sum(e => (double)e * e));

@@ -1,5 +1,6 @@
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Data;
 using DwrSeg.Native.Evaluation;
 using DwrSeg.Native.Formats;
@@ -17,6 +18,7 @@ using Xunit;
 namespace DwrSeg.Native.Tests.Backends.Cuda;
 
 /// <summary>Whole networks on emulated devices: every variant, every architecture, the shipped model on an image.</summary>
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class CudaNetworkTests(ITestOutputHelper output)
 {
     private static readonly string Golden = Path.Combine(AppContext.BaseDirectory, "golden");
@@ -28,21 +30,12 @@ public sealed class CudaNetworkTests(ITestOutputHelper output)
             .Where(f => !f.Contains("ohem", StringComparison.Ordinal)).Order(),
     ];
 
-    public static TheoryData<int, string> ArchitecturesAndTypes
-    {
-        get
-        {
-            var data = new TheoryData<int, string>();
-            foreach (int architecture in DeviceModel.Architectures)
-            {
-                foreach (CudaElement element in Enum.GetValues<CudaElement>())
-                {
-                    if (element.FirstArchitecture().Number <= architecture) data.Add(architecture, element.KernelName());
-                }
-            }
-            return data;
-        }
-    }
+    public static IEnumerable<TheoryDataRow<int, string>> ArchitecturesAndTypes => TestDriver.IsReal
+        ? KernelDevice.ArchitecturesAndTypes
+        : from architecture in DeviceModel.Architectures
+          from element in Enum.GetValues<CudaElement>()
+          where element.FirstArchitecture().Number <= architecture
+          select new TheoryDataRow<int, string>(architecture, element.KernelName()) { Skip = TestDriver.WhyNot(architecture) };
 
     // These files hold a training step's logits, so what an inference must give comes from float64 loops over the graph without any pass.
     // fp16 rounds activations to 11 bits: a dozen layers move the logits by a few roundings.
@@ -123,7 +116,8 @@ public sealed class CudaNetworkTests(ITestOutputHelper output)
         byte[] onCpu = new byte[width * height], onCuda = new byte[onCpu.Length];
         using (Segmenter segmenter = Segmenter.Load(model, new SegmenterOptions { Device = "cpu" }))
             segmenter.Run(rgb, width, height, 3 * width, PixelFormat.Rgb, onCpu);
-        using var driver = new EmulatedDriver(90);
+        ICudaDriver driver = TestDriver.Open(90);
+        using (driver as IDisposable)
         using (Segmenter segmenter = EmulatedSegmenter.Load(model, driver, element))
             segmenter.Run(rgb, width, height, 3 * width, PixelFormat.Rgb, onCuda);
         return onCpu.Zip(onCuda).Count(p => p.First == p.Second) / (double)onCpu.Length;
@@ -158,11 +152,7 @@ public sealed class CudaNetworkTests(ITestOutputHelper output)
     private static double RelativeError(float[] found, float[] expected) =>
         Math.Sqrt(found.Zip(expected).Sum(p => Math.Pow((double)p.First - p.Second, 2)) / expected.Sum(e => (double)e * e));
 
-    private static CudaBackend Open(int architecture, CudaElement element)
-    {
-        TestNvrtc.Require();
-        return new CudaBackend("emulated", new EmulatedDriver(architecture), 0, element, wantsPtx: true);
-    }
+    private static CudaBackend Open(int architecture, CudaElement element) => TestDriver.OpenBackend(architecture, element);
 
     private static string RepositoryFile(params string[] path)
     {

@@ -9,6 +9,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class ArgMaxHeadCudaTests
 {
     private const byte Unwritten = 254;

@@ -5,6 +5,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class ConvFfmaCudaTests
 {
     [Theory]
@@ -17,7 +18,7 @@ public sealed class ConvFfmaCudaTests
         ConvolutionCase[] cases =
         [
             new(1, 1, 1, 1, 1, 3), new(1, 9, 11, 3, 32, 3, 2), new(1, 6, 7, 128, 19, 1) { Bias = true }, new(2, 9, 10, 36, 132, 3) { Bias = true },
-            new(1, 1, 40, 64, 64, 3, 2), .. Enumerable.Range(0, 10).Select(_ => ConvolutionCase.Random(random)),
+            new(1, 1, 40, 64, 64, 3, 2), new(1, 3, 5, 320, 20, 3), new(1, 5, 4, 12, 320, 1, 2), .. Enumerable.Range(0, 10).Select(_ => ConvolutionCase.Random(random)),
         ];
         foreach (ConvolutionCase c in cases)
         {

@@ -6,6 +6,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class ConvFirstCudaTests
 {
     // 27 products of order a third and a bias, summed in fp32; tensor cores may round towards zero.

@@ -1,10 +1,12 @@
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.PtxEmulator;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class ConvMmaCudaTests
 {
     public static IEnumerable<TheoryDataRow<int, string>> Cases => KernelDevice.ArchitecturesAndTypes.Where(r => r.Data.Item2 != "f32");
@@ -19,7 +21,7 @@ public sealed class ConvMmaCudaTests
         ConvolutionCase[] cases =
         [
             new(1, 1, 1, 1, 1, 3), new(1, 9, 11, 3, 32, 3, 2), new(1, 6, 7, 128, 19, 1) { Bias = true }, new(2, 11, 16, 64, 19, 3) { Bias = true }, new(1, 8, 8, 64, 11, 1), new(2, 9, 10, 72, 136, 3) { Bias = true },
-            new(1, 1, 40, 64, 64, 3, 2), .. Enumerable.Range(0, 10).Select(_ => ConvolutionCase.Random(random)),
+            new(1, 1, 40, 64, 64, 3, 2), new(1, 3, 5, 320, 40, 3), new(1, 5, 4, 16, 320, 1, 2), .. Enumerable.Range(0, 10).Select(_ => ConvolutionCase.Random(random)),
         ];
         foreach (ConvolutionCase c in cases)
         {
@@ -80,6 +82,30 @@ public sealed class ConvMmaCudaTests
             var counters = new uint[tiles];
             memory.Slice(bytes / sizeof(uint), tiles).CopyToHost(counters, device.Stream);
             Assert.All(counters, counter => Assert.Equal(0u, counter));
+        }
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    public void SharedSumsWithoutOneOfTheirFencesAreFound(int removed)
+    {
+        Assert.SkipWhen(KernelDevice.IsReal, "a device computes with what it happens to read");
+        const string Fence = "__threadfence();";
+        KernelDevice device = KernelDevice.WithKernels(80, new KernelFiles(name =>
+        {
+            if (KernelFiles.Embedded.Text(name) is not { } text || name != "split_k.cuh") return KernelFiles.Embedded.Text(name);
+            int at = text.IndexOf(Fence, StringComparison.Ordinal);
+            if (removed == 1) at = text.IndexOf(Fence, at + 1, StringComparison.Ordinal);
+            return text.Remove(at, Fence.Length);
+        }));
+        using DeviceConvolution convolution = new(device, new Random(6), CudaElement.Float16, new(1, 5, 8, 128, 72, 3), aligned: true);
+        (long bytes, int tiles) = ConvMmaCuda.WorkspaceFor(device.Context.Device, convolution.Arguments);
+        (CudaDeviceVariable<uint> memory, SplitWorkspace workspace) = SplitWorkspace.Allocate(device.Stream, bytes, tiles);
+        using (memory)
+        {
+            CudaLaunch launch = ConvMmaCuda.Prepare(device.Kernels, convolution.Arguments, workspace);
+            Assert.Contains("BlockConflict", Assert.Throws<CudaException>(() => device.Run(launch)).Message, StringComparison.Ordinal);
         }
     }
 

@@ -6,6 +6,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class DepthwiseConvCudaTests
 {
     // Nine products and a bias of order 1, each rounded to 24 bits.
@@ -77,7 +78,7 @@ public sealed class DepthwiseConvCudaTests
         (int N, int H, int W, int C, int Multiplier, int Dilation)[] cases =
         [
             (1, 1, 1, 1, 1, 1), (2, 1, 3, 17, 2, 5), (1, 3, 2, 16, 2, 40), (2, 19, 23, 16, 2, 1), (1, 18, 33, 24, 1, 3),
-            (1, 7, 9, 320, 1, 5), (1, 21, 9, 32, 1, 20), (1, 9, 10, 8, 3, 2), (1, 5, 6, 7, 4, 1),
+            (1, 7, 9, 320, 1, 5), (1, 21, 9, 32, 1, 20), (1, 20, 19, 16, 1, int.MaxValue), (1, 9, 10, 8, 3, 2), (1, 5, 6, 7, 4, 1),
             .. Enumerable.Range(0, 8).Select(_ => (random.Next(1, 3), random.Next(1, 20), random.Next(1, 20), random.Next(1, 40),
                 random.Next(1, 4), random.Next(1, 8))),
         ];

@@ -5,6 +5,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class DwrSrMmaCudaTests
 {
     public static IEnumerable<TheoryDataRow<int, string>> Cases =>
@@ -92,7 +93,7 @@ public sealed class DwrSrMmaCudaTests
         ((int N, int H, int W) Size, (int Inputs, int Multiplier, int Dilation)[] Branches, int Outputs)[] cases =
         [
             ((1, 4, 8), [(64, 2, 1), (64, 1, 3), (64, 1, 5)], 128), ((1, 6, 4), [(64, 2, 1), (64, 1, 3)], 128),
-            ((2, 5, 7), [(16, 1, 9), (8, 2, 2)], 24), ((1, 3, 3), [(4, 2, 1), (40, 1, 1)], 192), ((1, 4, 4), [(320, 1, 2)], 64),
+            ((2, 5, 7), [(16, 1, 9), (8, 2, 2)], 24), ((1, 3, 3), [(4, 2, 1), (40, 1, 1)], 192), ((1, 4, 4), [(320, 1, 2)], 64), ((1, 5, 4), [(16, 1, int.MaxValue)], 8),
         ];
         foreach (var c in cases)
         {
@@ -121,6 +122,19 @@ public sealed class DwrSrMmaCudaTests
         LaunchCounts.AssertLoadsAtMost(1.25, launch.Bytes - module.Y.Map.Bytes, counts);
         LaunchCounts.AssertStoresAtLeast(0.9, module.Y.Map.Bytes, counts);
         LaunchCounts.AssertConflictsBelow(0.05, counts);
+    }
+
+    [Fact]
+    public void ALaunchPreparedLaterTakesNoSharedMemoryFromAnEarlierOne()
+    {
+        KernelDevice device = KernelDevice.Usual;
+        using Module more = new(device, new Random(8), CudaElement.Float16, (1, 4, 4), [(64, 2, 1), (128, 1, 3)], 128, relu: false);
+        using Module less = new(device, new Random(9), CudaElement.Float16, (1, 4, 4), [(64, 2, 1), (64, 1, 3)], 128, relu: false);
+        CudaLaunch first = more.Prepare(), second = less.Prepare();
+        Assert.Equal(first.Variant, second.Variant);
+        Assert.True(first.SharedBytes > second.SharedBytes);
+        device.Run(first);
+        device.Run(second);
     }
 
     [Fact]

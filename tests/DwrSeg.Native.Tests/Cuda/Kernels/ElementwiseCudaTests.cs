@@ -5,6 +5,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class ElementwiseCudaTests
 {
     // One rounding to fp32 of sums up to 2.

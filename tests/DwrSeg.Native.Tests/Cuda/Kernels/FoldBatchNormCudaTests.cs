@@ -3,10 +3,12 @@ using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Tests.Backends.Cpu;
+using DwrSeg.PtxEmulator;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class FoldBatchNormCudaTests
 {
     private const float Epsilon = 1e-5f;
@@ -109,6 +111,36 @@ public sealed class FoldBatchNormCudaTests
             fold.AssertFolded(fold.Arguments.ToString());
             fold.Dispose();
         }
+    }
+
+    [Fact]
+    public void MovesLittleMoreThanItMust()
+    {
+        // A module of stage 4 with its branches, and the decoder's BN in front of its convolution.
+        KernelDevice device = KernelDevice.Usual;
+        Random random = new(2);
+        (FoldKind Kind, int Outputs, int Taps, int Inputs)[] shapes =
+        [
+            (FoldKind.Dense, 192, 9, 128), (FoldKind.Depthwise, 128, 9, 1), (FoldKind.Depthwise, 64, 9, 1), (FoldKind.Depthwise, 64, 9, 1),
+            (FoldKind.Input, 128, 9, 320),
+        ];
+        Fold[] folds = [.. shapes.Select(s => new Fold(device, random, s.Kind, s.Outputs, s.Taps, s.Inputs, false, CudaElement.Float32))];
+        using FoldBatchNormCuda table = new(device.Kernels, [.. folds.Select(f => f.Arguments)], device.Stream);
+        LaunchStatistics counts = device.Count(table.Launch);
+        long weights = shapes.Sum(s => 4L * s.Outputs * s.Taps * s.Inputs);
+        LaunchCounts.AssertLoadsAtMost(1.01, weights, counts);
+        LaunchCounts.AssertStoresAtLeast(0.9, weights, counts);
+        foreach (Fold fold in folds) fold.Dispose();
+    }
+
+    [Fact]
+    public void TypeThatTheDeviceHasNotIsRefused()
+    {
+        Assert.SkipWhen(KernelDevice.IsReal, "needs an emulated sm_75");
+        KernelDevice device = KernelDevice.On(75);
+        using Fold fold = new(device, new Random(1), FoldKind.Dense, 3, 9, 2, true, CudaElement.Float32);
+        Assert.Contains("has no bf16 kernels", Assert.Throws<ArgumentException>(() => new FoldBatchNormCuda(
+            device.Kernels, [fold.Arguments with { FoldedElement = CudaElement.BFloat16 }], device.Stream)).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,10 +1,12 @@
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Tests.Backends.Cpu;
+using DwrSeg.PtxEmulator;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class FoldPointwiseCudaTests
 {
     [Theory]
@@ -41,5 +43,36 @@ public sealed class FoldPointwiseCudaTests
         }
 
         double[] Values(int count) => [.. Enumerable.Range(0, count).Select(_ => (double)(float)(random.NextDouble() * 2 - 1))];
+    }
+
+    [Fact]
+    public void MovesLittleMoreThanItMust()
+    {
+        // The stem: 3 to 32 channels, and the 1x1 convolution to 64 behind it.
+        KernelDevice device = KernelDevice.Usual;
+        using CudaDeviceVariable<float> memory = device.UploadFloats(Enumerable.Range(0, 8192).Select(i => (double)i % 5));
+        using CudaDeviceVariable<float> folded = new(device.Context, 64 * 28);
+        CudaLaunch launch = FoldPointwiseCuda.Prepare(device.Kernels, new CudaPointwiseFold(64, 32, 27, CudaElement.Float32)
+        {
+            WeightsA = memory.DevicePointer, BiasA = memory.DevicePointer + 4096, WeightsB = memory.DevicePointer + 8192,
+            BiasB = memory.DevicePointer + 20480, FoldedWeights = folded.DevicePointer, FoldedBias = folded.DevicePointer + 64 * 27 * 4,
+        });
+        LaunchStatistics counts = device.Count(launch);
+        LaunchCounts.AssertLoadsAtMost(1.01, launch.Bytes - 4 * folded.Size, counts);
+        // A row of 27 weights starts and ends within a sector, and the biases are stored one by one.
+        LaunchCounts.AssertStoresAtLeast(0.6, 4 * folded.Size, counts);
+        LaunchCounts.AssertConflictsBelow(0.05, counts);
+    }
+
+    [Fact]
+    public void TypeThatTheDeviceHasNotIsRefused()
+    {
+        Assert.SkipWhen(KernelDevice.IsReal, "needs an emulated sm_75");
+        KernelDevice device = KernelDevice.On(75);
+        Assert.Contains("has no bf16 kernels", Assert.Throws<ArgumentException>(
+            () => FoldPointwiseCuda.Prepare(device.Kernels, new CudaPointwiseFold(1, 1, 1, CudaElement.BFloat16)
+            {
+                WeightsA = default, BiasA = default, WeightsB = default, BiasB = default, FoldedWeights = default, FoldedBias = default,
+            })).Message, StringComparison.Ordinal);
     }
 }

@@ -3,7 +3,6 @@ using System.Runtime.InteropServices;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
-using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.PtxEmulator;
 using DwrSeg.PtxEmulator.Driver;
 using Xunit;
@@ -11,37 +10,35 @@ using Xunit;
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
 /// <summary>
-/// Where kernel tests run: on emulated devices of several architectures, or, with <c>DWRSEG_TEST_DEVICE=cuda</c>, on the first real one.
+/// Where kernel tests run: on emulated devices of several architectures, or on the real one that <see cref="TestDriver"/> gives.
 /// A device is opened once and kept for all tests, so that a kernel is compiled once.
 /// </summary>
 internal sealed class KernelDevice
 {
-    private const string Variable = "DWRSEG_TEST_DEVICE";
-
     private static readonly ConcurrentDictionary<int, Lazy<KernelDevice>> Devices = new();
 
     private readonly Lock _counting = new();
 
-    private KernelDevice(int architecture)
+    private KernelDevice(int architecture, KernelFiles? files = null)
     {
         Nvrtc compiler = TestNvrtc.Instance;
-        ICudaDriver driver = IsReal ? NativeDriver.Instance : new EmulatedDriver(architecture);
-        Context = new CudaContext(driver);
-        Kernels = new KernelCache(Context, compiler, wantsPtx: !IsReal);
+        Context = new CudaContext(TestDriver.Open(architecture));
+        Kernels = new KernelCache(Context, compiler, wantsPtx: !IsReal, files);
         Stream = new CudaStream(Context);
     }
 
-    public static bool IsReal => Environment.GetEnvironmentVariable(Variable) == "cuda";
+    public static bool IsReal => TestDriver.IsReal;
 
     /// <summary>Architectures that every kernel runs on: fp32 alone, no <c>cp.async</c>, the usual one, the newest.</summary>
-    public static IEnumerable<TheoryDataRow<int>> Architectures => IsReal ? [0] : [61, 75, 80, 90];
+    public static IEnumerable<TheoryDataRow<int>> Architectures =>
+        TestDriver.Architectures(61, 75, 80, 90).Select(a => new TheoryDataRow<int>(a) { Skip = TestDriver.WhyNot(a) });
 
     /// <summary>Types and architectures, each type where it is offered.</summary>
     public static IEnumerable<TheoryDataRow<int, string>> ArchitecturesAndTypes =>
         from row in Architectures
         from element in Enum.GetValues<CudaElement>()
         where IsOffered(row.Data, element)
-        select new TheoryDataRow<int, string>(row.Data, element.KernelName());
+        select new TheoryDataRow<int, string>(row.Data, element.KernelName()) { Skip = row.Skip };
 
     /// <summary>Types on the device whose counts are looked at.</summary>
     public static IEnumerable<TheoryDataRow<string>> Types =>
@@ -61,6 +58,9 @@ internal sealed class KernelDevice
 
     public static KernelDevice On(int architecture) =>
         Devices.GetOrAdd(architecture, a => new Lazy<KernelDevice>(() => new KernelDevice(a))).Value;
+
+    /// <summary>A device of its own whose kernels a test has changed.</summary>
+    public static KernelDevice WithKernels(int architecture, KernelFiles files) => new(architecture, files);
 
     public static CudaElement Element(string name) => Enum.GetValues<CudaElement>().Single(e => e.KernelName() == name);
 

@@ -5,6 +5,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class MaxPoolCudaTests
 {
     private static Doubles Pool(Doubles x)

@@ -10,6 +10,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class PreprocessCudaTests
 {
     // Normalised values are below 3; positions in fp32 on sides below 128, times 255 · scale (about 4.4): 128 · 2^-24 · 4.4 · 2.

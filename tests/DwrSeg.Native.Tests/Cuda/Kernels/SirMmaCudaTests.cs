@@ -5,6 +5,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class SirMmaCudaTests
 {
     public static IEnumerable<TheoryDataRow<int, string>> Cases =>

@@ -7,6 +7,7 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda.Kernels;
 
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class UpsampleCudaTests
 {
     // Positions are rounded to fp32: on maps below 64 pixels weights are off by at most 64 · 2^-24; then three mixes and an affine map.

@@ -1,0 +1,75 @@
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Tests.Backends.Cpu;
+using DwrSeg.PtxEmulator;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Cuda.Kernels;
+
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
+public sealed class PackWeightsCudaTests
+{
+    [Theory]
+    [MemberData(nameof(KernelDevice.ArchitecturesAndTypes), MemberType = typeof(KernelDevice))]
+    public void MatchesPlainLoops(int architecture, string type)
+    {
+        KernelDevice device = KernelDevice.On(architecture);
+        CudaElement element = KernelDevice.Element(type);
+        Random random = new(architecture + type.Length);
+        (WeightOrder Order, int Outputs, int Taps, int Inputs)[] cases =
+        [
+            (WeightOrder.Rows, 1, 1, 1), (WeightOrder.Rows, 19, 9, 13), (WeightOrder.Rows, 8, 1, 320), (WeightOrder.Columns, 1, 1, 1),
+            (WeightOrder.Columns, 19, 9, 13), (WeightOrder.Columns, 320, 1, 7), (WeightOrder.Image, 1, 9, 3), (WeightOrder.Image, 96, 9, 3),
+        ];
+        foreach (var c in cases)
+        {
+            double[] plain = [.. Enumerable.Range(0, c.Outputs * c.Taps * c.Inputs).Select(_ => (double)(float)(random.NextDouble() * 2 - 1))];
+            using CudaDeviceVariable<float> weights = device.UploadFloats(plain);
+            Doubles expected = new(1, 1, 1, checked((int)PackWeightsCuda.ElementsOf(c.Order, c.Outputs, c.Taps, c.Inputs)));
+            using DeviceSlice packed = new(device, element, (1, 1, 1, expected.C));
+            for (int o = 0; o < c.Outputs; o++)
+            for (int tap = 0; tap < c.Taps; tap++)
+            for (int i = 0; i < c.Inputs; i++)
+                expected.Data[Place(c, o, tap, i)] = plain[(o * c.Taps + tap) * c.Inputs + i];
+            device.Run(PackWeightsCuda.Prepare(
+                device.Kernels, weights.DevicePointer, packed.Map.Data, element, c.Order, c.Outputs, c.Taps, c.Inputs));
+            packed.AssertClose(c.ToString(), expected, 0);
+        }
+    }
+
+    [Fact]
+    public void MovesWhatItMust()
+    {
+        // The weights of a Region Residualization of stage 4, for tensor cores.
+        KernelDevice device = KernelDevice.Usual;
+        using CudaDeviceVariable<float> weights = device.UploadFloats(Enumerable.Range(0, 192 * 9 * 128).Select(i => (double)i % 7));
+        using CudaDeviceVariable<byte> packed = new(device.Context, 2 * PackWeightsCuda.ElementsOf(WeightOrder.Rows, 192, 9, 128));
+        CudaLaunch launch = PackWeightsCuda.Prepare(
+            device.Kernels, weights.DevicePointer, packed.DevicePointer, CudaElement.Float16, WeightOrder.Rows, 192, 9, 128);
+        LaunchStatistics counts = device.Count(launch);
+        LaunchCounts.AssertLoadsAtMost(1, 4 * weights.Size, counts);
+        LaunchCounts.AssertStoresAtLeast(1, packed.Size, counts);
+    }
+
+    [Fact]
+    public void MisfitsAreRefused()
+    {
+        KernelDevice device = KernelDevice.Usual;
+        using CudaDeviceVariable<float> memory = new(device.Context, 1024);
+        void Refused(WeightOrder order, int outputs, int taps, int inputs, ulong offset) => Assert.Throws<ArgumentException>(() => PackWeightsCuda.Prepare(
+            device.Kernels, memory.DevicePointer, memory.DevicePointer + offset, CudaElement.Float32, order, outputs, taps, inputs));
+        Refused(WeightOrder.Rows, 1, 4, 1, 0);
+        Refused(WeightOrder.Rows, 0, 9, 1, 0);
+        Refused(WeightOrder.Image, 8, 9, 4, 0);
+        Refused(WeightOrder.Rows, 1, 9, 1, 4);
+    }
+
+    // Where a weight stands by the contract at the head of the kernel's file.
+    private static int Place((WeightOrder Order, int Outputs, int Taps, int Inputs) c, int o, int tap, int i)
+    {
+        if (c.Order == WeightOrder.Rows) return (o * c.Taps + tap) * ((c.Inputs + 7) / 8 * 8) + i;
+        if (c.Order == WeightOrder.Columns) return (tap * c.Inputs + i) * ((c.Outputs + 3) / 4 * 4) + o;
+        int line = tap / 3, value = 3 * (tap % 3) + i;
+        return 32 * o + (value < 8 ? 8 * line + value : 24 + 2 * line);
+    }
+}
