@@ -26,6 +26,7 @@ public sealed class CudaDevicesTests
     [Fact]
     public void CompilerNewerThanTheDriverIsTheReason()
     {
+        TestNvrtc.Require();
         using var old = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80)], DriverVersion = 10020 });
         CudaProbe probe = CudaDevices.Probe(() => old, () => Nvrtc.Instance);
         Assert.Contains("the driver knows CUDA 10.2", probe.Problem, StringComparison.Ordinal);

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text;
+using DwrSeg.Native.Tests.Cuda;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Training;
@@ -16,6 +17,8 @@ internal sealed partial class DwrSegProcess : IDisposable
 
     private DwrSegProcess(ProcessStartInfo start)
     {
+        // The emulator runs what the compiler makes of the kernels.
+        if (start.ArgumentList.Contains("emulated")) TestNvrtc.Require();
         start.RedirectStandardOutput = start.RedirectStandardError = true;
         start.Environment["NO_COLOR"] = "1";
         _process = new Process { StartInfo = start };

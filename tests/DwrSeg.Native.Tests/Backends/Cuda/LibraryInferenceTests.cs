@@ -7,6 +7,7 @@ using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Cuda.Libraries;
 using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
@@ -18,6 +19,8 @@ namespace DwrSeg.Native.Tests.Backends.Cuda;
 public sealed class LibraryInferenceTests
 {
     private const string FusedCall = "cudnnConvolutionBiasActivationForward", ProductCall = "cublasLtMatmul";
+
+    public LibraryInferenceTests() => TestNvrtc.Require();
 
     /// <summary>A device with stand-ins for the libraries.</summary>
     private sealed class Machine : IDisposable

@@ -7,6 +7,7 @@ using DwrSeg.Native.Cuda.Libraries;
 using DwrSeg.Native.Graph;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
+using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Cuda.Libraries;
 using DwrSeg.Native.Tests.Formats;
 using DwrSeg.Native.Tests.Models;
@@ -33,6 +34,7 @@ public sealed class TimedChoiceTests : IDisposable
 
         public Machine(Func<LaunchStatistics, double> launch, string? folder = null, int repetitions = 1)
         {
+            TestNvrtc.Require();
             _driver = new EmulatedDriver(new EmulatedDriverOptions { LaunchMilliseconds = launch });
             _counted = FaultInjectingDriver.Wrap(_driver);
             _choices = new TimedChoices(folder) { Repetitions = repetitions, Rounds = 3 };
@@ -212,6 +214,7 @@ public sealed class TimedChoiceTests : IDisposable
     public void WhateverIsChosenGivesTheSameLogits(bool guarded)
     {
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config with { BaseChannels = 16 }, 1, 16, 32));
+        TestNvrtc.Require();
         using var driver = new EmulatedDriver(90);
         using var byModel = new CudaBackend("emulated", driver, 0, CudaElement.Float16, wantsPtx: true, choices: new TimedChoices(null));
         float[] expected = Logits(byModel, graph, new PlanOptions { Guarded = guarded });
@@ -239,7 +242,7 @@ public sealed class TimedChoiceTests : IDisposable
         });
         using var context = new CudaContext(driver);
         using var stream = new CudaStream(context);
-        using var kernels = new KernelCache(context, Nvrtc.Instance, wantsPtx: true);
+        using var kernels = new KernelCache(context, TestNvrtc.Instance, wantsPtx: true);
         using var memory = new CudaDeviceVariable<float>(context, 64);
         memory.MemsetAsync(0, stream);
         var map = new DeviceMap(memory.DevicePointer, CudaElement.Float32, 1, 1, 1, 64, 64);
