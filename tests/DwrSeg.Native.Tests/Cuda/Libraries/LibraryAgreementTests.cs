@@ -13,6 +13,7 @@ namespace DwrSeg.Native.Tests.Cuda.Libraries;
 /// This project's kernels against cuDNN and cuBLASLt, on a GPU where both are (<c>DWRSEG_TEST_DEVICE=cuda</c>). Elsewhere strict stand-ins take the
 /// libraries' place, so that what calls them is tested everywhere.
 /// </summary>
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed unsafe class LibraryAgreementTests
 {
     private const string StandIn = "stand-in", Real = "NVIDIA's";
