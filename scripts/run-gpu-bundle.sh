@@ -83,7 +83,7 @@ sanitizer() {
     for tool in memcheck racecheck synccheck initcheck; do
         for target in kernels network; do
             local run=(./dwrseg check golden/eval-odd-size.safetensors --device cuda --precision fp16)
-            [ $target = network ] || run=(./DwrSeg.Native.Tests -namespace "DwrSeg.Native.Tests.Cuda.Kernels" -noColor)
+            [ $target = network ] || run=(./DwrSeg.Native.Tests -class "*CudaTests" -noColor)
             DWRSEG_LINEINFO=1 timeout $((limit / 8)) compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 \
                 --log-file "$out/sanitizer-$tool-$target.txt" "${run[@]}" > "$out/sanitizer-$tool-$target-run.txt" 2>&1
             code=$?

@@ -43,8 +43,17 @@ internal static class Errors
             WriteLine("interrupted");
             return ExitCode.Interrupted;
         }
+        (string message, int exitCode) = Describe(exception);
+        WriteLine(message);
+        if (ShowsTrace) Console.Error.WriteLine(exception);
+        return exitCode;
+    }
+
+    /// <summary>What to say about an exception, and the exit code.</summary>
+    internal static (string Message, int ExitCode) Describe(Exception exception)
+    {
         int row = Array.FindIndex(Codes, c => c.Type.IsInstanceOfType(exception));
-        WriteLine(exception switch
+        string message = exception switch
         {
             InsufficientMemoryException => exception.Message,
             OutOfMemoryException => "out of memory; choose a smaller --size or --batch",
@@ -52,9 +61,8 @@ internal static class Errors
             // Names of parameters mean nothing on a command line.
             ArgumentException { ParamName: { } name } => exception.Message.Replace($" (Parameter '{name}')", "", StringComparison.Ordinal),
             _ => exception.Message,
-        });
-        if (ShowsTrace) Console.Error.WriteLine(exception);
-        return row < 0 ? ExitCode.Failed : Codes[row].ExitCode;
+        };
+        return (message, row < 0 ? ExitCode.Failed : Codes[row].ExitCode);
     }
 
     /// <summary>Reports what the parser found.</summary>

@@ -118,7 +118,8 @@ internal static class Devices
 
     private static CpuBackend OpenCpu(Settings settings)
     {
-        if (settings.Precision is not (Precision.Automatic or Precision.Float32)) throw new ArgumentException("The CPU computes in fp32 only.", nameof(settings));
+        if (settings.Precision is not (Precision.Automatic or Precision.Float32))
+            throw new ArgumentException("The CPU computes in fp32 only.", nameof(settings));
         if (settings.Convolutions == ConvolutionChoice.Cudnn)
             throw new ArgumentException("cuDNN computes on CUDA devices, not on the CPU: take --device cuda, or --conv auto.", nameof(settings));
         return new CpuBackend(settings.Threads);

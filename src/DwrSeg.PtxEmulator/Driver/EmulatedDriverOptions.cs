@@ -9,7 +9,10 @@ internal sealed record EmulatedDriverOptions
     /// <summary>1000 · major + 10 · minor of the CUDA that the driver knows; it refuses newer PTX. Null for a driver newer than any NVRTC.</summary>
     public int? DriverVersion { get; init; }
 
-    /// <summary>Decides the order of independent streams, and of blocks and warps. The same seed gives the same results.</summary>
+    /// <summary>
+    /// Decides the order of independent streams and, with a kernel's name and launch shape, that of its blocks and warps. The same seed gives the
+    /// same results.
+    /// </summary>
     public int Seed { get; init; } = 1;
 
     /// <summary>

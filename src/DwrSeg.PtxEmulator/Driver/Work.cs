@@ -1,3 +1,4 @@
+using DwrSeg.PtxEmulator.Execution;
 using DwrSeg.PtxEmulator.Memory;
 
 namespace DwrSeg.PtxEmulator.Driver;
@@ -109,10 +110,18 @@ internal sealed record KernelWork(DeviceFunction Function, LaunchShape Shape, by
         if (Function.Module.IsUnloaded)
             throw new EmulatorException(FailureKind.InvalidOperation,
                 $"the module of kernel {Function.Entry.Name} was unloaded before the kernel ran");
-        EmulatorOptions options = context.LaunchOptions with { MaxDynamicSharedBytes = Function.MaxDynamicSharedBytes };
+        EmulatorOptions options = context.LaunchOptions with { MaxDynamicSharedBytes = Function.MaxDynamicSharedBytes, Seed = SeedOf(context) };
         LaunchStatistics launch = Function.Module.Code.Launch(Function.Entry, Shape, Arguments, options);
         context.Log.Add(launch);
         context.Spend(launch);
+    }
+
+    // Of the launch alone, whatever ran before it: every shape of every kernel has an order of its own, and always the same.
+    private int SeedOf(EmulatedContext context)
+    {
+        var state = (ulong)(uint)context.LaunchOptions.Seed;
+        foreach (char c in Function.Entry.Name) state = new Shuffle(state ^ c).Next();
+        return (int)new Shuffle(state ^ (Shape.Grid.Count << 12) ^ Shape.Block.Count).Next();
     }
 
     public override bool HasShapeOf(Work other) => other is KernelWork kernel && ReferenceEquals(kernel.Function.Context, Function.Context);

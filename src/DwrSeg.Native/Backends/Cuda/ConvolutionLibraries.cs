@@ -64,8 +64,10 @@ internal sealed class ConvolutionLibraries : IDisposable
     public CublasLtHandle? CublasLt => _cublasLt.Value;
 
     /// <summary>Names and versions, for people and for what is remembered; empty where there is none.</summary>
-    public string Description => string.Join(
-        ", ", new[] { _found.Cudnn is { } c ? $"cuDNN {c.Version}" : "", _found.CublasLt is { } b ? $"cuBLASLt {b.Version}" : "" }.Where(t => t.Length > 0));
+    public string Description => string.Join(", ", new[]
+    {
+        _found.Cudnn is { } cudnn ? $"cuDNN {cudnn.Version}" : "", _found.CublasLt is { } cublasLt ? $"cuBLASLt {cublasLt.Version}" : "",
+    }.Where(t => t.Length > 0));
 
     /// <summary>
     /// Whether something else can compute what a library's call failed at: the call says that the library does not take this; or, where the choice
@@ -73,7 +75,8 @@ internal sealed class ConvolutionLibraries : IDisposable
     /// </summary>
     public bool CanDoWithout(CudaException failure)
     {
-        bool isCudnn = failure.Call.StartsWith("cudnn", StringComparison.Ordinal), isCublasLt = failure.Call.StartsWith("cublasLt", StringComparison.Ordinal);
+        bool isCudnn = failure.Call.StartsWith("cudnn", StringComparison.Ordinal);
+        bool isCublasLt = failure.Call.StartsWith("cublasLt", StringComparison.Ordinal);
         if (Choice == ConvolutionChoice.Auto) return isCudnn || isCublasLt;
         return isCudnn ? CudnnStatus.IsRefusal(_found.Cudnn!.Version, failure.Status) : isCublasLt && CublasLtStatus.IsRefusal(failure.Status);
     }

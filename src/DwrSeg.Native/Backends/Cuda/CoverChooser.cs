@@ -112,8 +112,9 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         _device.Driver.DriverGetVersion(out int driver);
         return string.Create(
             CultureInfo.InvariantCulture,
-            $"{_device.Name}|{_device.ComputeCapability}|driver {driver}|NVRTC {kernels.CompilerVersion}|{kernels.Target.Option}|warpgroups {Warpgroups.AreOn(_device)}|kernels {KernelFiles.EmbeddedHash}"
-            + $"|{libraries.Choice}|{libraries.Description}|{element.KernelName()}|{PieceText.Of(graph, cover.Nodes, cover.Inner)}");
+            $"{_device.Name}|{_device.ComputeCapability}|driver {driver}|NVRTC {kernels.CompilerVersion}|{kernels.Target.Option}"
+            + $"|warpgroups {Warpgroups.AreOn(_device)}|kernels {KernelFiles.EmbeddedHash}|{libraries.Choice}|{libraries.Description}"
+            + $"|{element.KernelName()}|{PieceText.Of(graph, cover.Nodes, cover.Inner)}");
     }
 
     /// <summary>Steps bound to stand-in memory, all of one piece.</summary>

@@ -88,8 +88,8 @@ internal sealed class LibraryLowering : IDisposable
         CudaWork work = way.Maker == ConvMaker.Cudnn
             ? Keep(new CudnnConvolution(_binder.Libraries.Cudnn!, _binder.LibraryWorkspace, call, way.Algorithm))
             : Keep(new CublasLtProduct(_binder.Libraries.CublasLt!, _binder.LibraryWorkspace, call, way.Rank));
-        bool isUpdated = _binder.IsUpdated(conv.Inputs[1]);
-        return isUpdated ? new CudaStep([.. _preparations, .. _before, work, .. _after], [], _owned) : new CudaStep([.. _before, work, .. _after], _preparations, _owned);
+        CudaWork[] run = [.. _before, work, .. _after];
+        return _binder.IsUpdated(conv.Inputs[1]) ? new CudaStep([.. _preparations, .. run], [], _owned) : new CudaStep(run, _preparations, _owned);
     }
 
     private LibraryConvolution Convert(Node conv, in CudaConvolution c, bool needsBias)

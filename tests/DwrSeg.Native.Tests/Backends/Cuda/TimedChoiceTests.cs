@@ -35,7 +35,8 @@ public sealed class TimedChoiceTests : IDisposable
         public Machine(Func<LaunchStatistics, double> launch, string? folder = null, int repetitions = 1)
         {
             TestNvrtc.Require();
-            _driver = new EmulatedDriver(new EmulatedDriverOptions { LaunchMilliseconds = launch });
+            // Fewer tiles than sm_90 has.
+            _driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80)], LaunchMilliseconds = launch });
             _counted = FaultInjectingDriver.Wrap(_driver);
             _choices = new TimedChoices(folder) { Repetitions = repetitions, Rounds = 3 };
         }
@@ -220,7 +221,10 @@ public sealed class TimedChoiceTests : IDisposable
         float[] expected = Logits(byModel, graph, new PlanOptions { Guarded = guarded });
         // Times that say nothing, so that every maker wins somewhere.
         int calls = 0;
-        using var machine = new Machine(l => 1 + (l.Kernel.Length * 7 + ++calls / 60) % 5) { CudnnMilliseconds = 2, CublasLtMilliseconds = 3, Slices = SliceSupport.Refused };
+        using var machine = new Machine(l => 1 + (l.Kernel.Length * 7 + ++calls / 60) % 5)
+        {
+            CudnnMilliseconds = 2, CublasLtMilliseconds = 3, Slices = SliceSupport.Refused,
+        };
         using CudaBackend byTime = machine.Open();
         float[] found = Logits(byTime, graph, new PlanOptions { Guarded = guarded });
         double error = Math.Sqrt(found.Zip(expected).Sum(p => Math.Pow(p.First - p.Second, 2)) / expected.Sum(e => (double)e * e));

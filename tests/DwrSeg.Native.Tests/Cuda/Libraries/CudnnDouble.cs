@@ -400,14 +400,16 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
         library = Objects.Find<Library>(handle);
         if (library is null || library.Context != Objects.Current) return Bad("no handle, or of another context than the current one");
         if (isExecution && library.Stream is null) return Bad("no stream was set");
-        if (Objects.Find<TensorShape>(x) is not { IsNhwc: true } from || Objects.Find<TensorShape>(y) is not { IsNhwc: true } to) return Bad("tensors that are not NHWC");
+        if (Objects.Find<TensorShape>(x) is not { IsNhwc: true } from || Objects.Find<TensorShape>(y) is not { IsNhwc: true } to)
+            return Bad("tensors that are not NHWC");
         if (Objects.Find<FilterShape>(filter) is not { K: > 0 } w || Objects.Find<ConvolutionShape>(convolution) is not { Stride: > 0 } c)
             return Bad("a filter or convolution that was never set");
         if (from.Type != to.Type || from.Type != w.Type) return Bad("types differ");
         if (w.C * c.Groups != from.C || w.K != to.C || w.K % c.Groups != 0) return Bad("channels do not fit");
         int Side(int side) => (side + 2 * c.Pad - (w.H - 1) * c.Dilation - 1) / c.Stride + 1;
         if ((to.N, to.H, to.W) != (from.N, Side(from.H), Side(from.W))) return Bad("y has not the size that the convolution gives");
-        if (c.Math != (from.Type == CudnnDataType.Float ? CudnnMathType.Fma : CudnnMathType.TensorOp)) return Bad("fp32 that may become TF32, or 16 bits without tensor cores");
+        if (c.Math != (from.Type == CudnnDataType.Float ? CudnnMathType.Fma : CudnnMathType.TensorOp))
+            return Bad("fp32 that may become TF32, or 16 bits without tensor cores");
         bool refuses = slices == SliceSupport.Refused || (slices == SliceSupport.RefusedLate && isExecution);
         if (refuses && (from.HasGaps || to.HasGaps)) return Refuse("pixels with gaps between them");
         problem = new Problem(from, w, c, to);

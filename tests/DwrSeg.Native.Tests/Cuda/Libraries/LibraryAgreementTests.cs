@@ -141,7 +141,8 @@ public sealed unsafe class LibraryAgreementTests
         {
             using DeviceConvolution convolution = new(libraries.Device, random, element, c, onVectors: true);
             if (!CublasLtProduct.CanExpress(convolution.Arguments)) continue;
-            compared += Compare(libraries, element, convolution, c, copiesAdded: false, call => Enumerable.Range(0, CublasLtProduct.AlgorithmsFor(libraries.CublasLt, call))
+            compared += Compare(libraries, element, convolution, c, copiesAdded: false, call => Enumerable
+                .Range(0, CublasLtProduct.AlgorithmsFor(libraries.CublasLt, call))
                 .Select(rank => (CudaWork)new CublasLtProduct(libraries.CublasLt, libraries.Workspace, call, rank)));
         }
         libraries.AssertCompared(compared, cases.Length);
@@ -158,7 +159,8 @@ public sealed unsafe class LibraryAgreementTests
         (int N, int H, int W, int C, int Multiplier, int Dilation)[] cases =
         [
             (1, 1, 1, 8, 1, 1), (1, 9, 11, 16, 2, 1), (2, 12, 10, 32, 1, 3), (1, 13, 7, 24, 1, 5), (1, 4, 5, 8, 2, 5),
-            .. Enumerable.Range(0, 3).Select(_ => (random.Next(1, 3), random.Next(1, 16), random.Next(1, 16), 8 * random.Next(1, 5), random.Next(1, 3), random.Next(1, 6))),
+            .. Enumerable.Range(0, 3).Select(_ => (
+                random.Next(1, 3), random.Next(1, 16), random.Next(1, 16), 8 * random.Next(1, 5), random.Next(1, 3), random.Next(1, 6))),
         ];
         int compared = 0;
         foreach (var s in cases)
