@@ -149,6 +149,26 @@ public sealed class ConvMmaCudaTests
         Assert.Equal(0, counts.Lines.Where(l => l.Class == InstructionClass.Wgmma).Sum(l => l.Counters.SharedConflicts));
     }
 
+    // What only hardware would show now and then, if the emulator did not.
+    [Theory]
+    [InlineData("publish_to_products();", "ProxyFence")]
+    [InlineData("wait_for_products<1>();", "WgmmaNotAwaited")]
+    [InlineData("begin_products();", "WgmmaFence")]
+    [InlineData("close_products();", "WgmmaNotAwaited")]
+    public void AMissingCallOfWarpgroupsIsFound(string call, string failure)
+    {
+        Assert.SkipWhen(KernelDevice.IsReal, "looks for what the emulator finds");
+        string kernel = KernelFiles.Embedded.Kernel("conv_mma");
+        Assert.Contains(call, kernel, StringComparison.Ordinal);
+        KernelDevice device = KernelDevice.WithKernels(90, new KernelFiles(name =>
+            name == "conv_mma.cu" ? kernel.Replace(call, "", StringComparison.Ordinal) : KernelFiles.Embedded.Text(name)));
+        // Enough steps that a stage is written again.
+        using DeviceConvolution convolution = new(device, new Random(10), CudaElement.Float16, new(1, 8, 8, 128, 32, 3), aligned: true);
+        CudaLaunch launch = ConvMmaCuda.Prepare(device.Kernels, convolution.Arguments, tile: "64x32-wgmma");
+        CudaException error = Assert.Throws<CudaException>(() => device.Run(launch));
+        Assert.Contains(failure, error.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void WarpgroupsAreForOneArchitecture()
     {

@@ -17,7 +17,8 @@ internal sealed class KernelDevice
 {
     private static readonly ConcurrentDictionary<int, Lazy<KernelDevice>> Devices = new();
 
-    private readonly Lock _counting = new();
+    // The launch that is counted is the last one of its kernel, so no other test's may come between.
+    private readonly Lock _running = new();
 
     private KernelDevice(int architecture, KernelFiles? files = null)
     {
@@ -68,8 +69,11 @@ internal sealed class KernelDevice
 
     public void Run(CudaLaunch launch)
     {
-        launch.Launch(Stream);
-        Stream.Synchronize();
+        lock (_running)
+        {
+            launch.Launch(Stream);
+            Stream.Synchronize();
+        }
     }
 
     /// <summary>Runs a launch and gives its counts, which only the emulator has; the test's output shows them.</summary>
@@ -77,7 +81,7 @@ internal sealed class KernelDevice
     {
         var emulator = Context.Driver as EmulatedDriver;
         Assert.SkipWhen(emulator is null, "counts exist on the emulator alone");
-        lock (_counting)
+        lock (_running)
         {
             Run(launch);
             LaunchStatistics counts = emulator!.Launches.Last(l => l.Kernel == launch.Variant.Name);
