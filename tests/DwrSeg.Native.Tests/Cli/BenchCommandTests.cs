@@ -75,7 +75,8 @@ public sealed class BenchCommandTests : IDisposable
         string[] table = [.. result.Lines.SkipWhile(l => !l.StartsWith("run ", StringComparison.Ordinal)).Skip(1)];
         Assert.StartsWith("fast peer", table[0], StringComparison.Ordinal);
         Assert.Equal(2, table[1..3].Count(l => l.StartsWith("dwrseg ", StringComparison.Ordinal) && l.Contains(" fp32 ", StringComparison.Ordinal)));
-        Assert.Single(table[1..3], l => l.EndsWith(" 1.00", StringComparison.Ordinal));
+        // This run; the earlier one may have taken as long.
+        Assert.Contains(table[1..3], l => l.EndsWith(" 1.00", StringComparison.Ordinal));
         Assert.StartsWith("slow peer", table[3], StringComparison.Ordinal);
         Assert.Equal("2 left out: not infer, batch 1, 16x24", table[4]);
 

@@ -1,7 +1,6 @@
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
-using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Evaluation;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
@@ -18,7 +17,7 @@ namespace DwrSeg.Native.Tests.Backends.Cuda;
 /// <summary>Whole networks with their convolutions given to cuDNN and cuBLASLt, for which strict stand-ins compute on the emulated device.</summary>
 public sealed class LibraryInferenceTests
 {
-    private const string FusedCall = "cudnnConvolutionBiasActivationForward", ProductCall = "cublasLtMatmul";
+    private const string FusedCall = "cudnnConvolutionBiasActivationForward";
 
     public LibraryInferenceTests() => TestNvrtc.Require();
 
@@ -32,8 +31,6 @@ public sealed class LibraryInferenceTests
             _driver = new EmulatedDriver(90);
             (Cudnn, CublasLt) = (new CudnnDouble(_driver, slices, major), new CublasLtDouble(_driver, leastAlignment));
         }
-
-        public ICudaDriver Driver => _driver;
 
         public LiveObjects Live => _driver.Live;
 

@@ -26,8 +26,6 @@ internal enum SliceSupport
 /// </summary>
 internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport slices = SliceSupport.Taken, int major = 9) : ICudnn
 {
-    public const string Alike = "cudnnDouble";
-
     private sealed class Library
     {
         public CUcontext Context;
@@ -87,7 +85,7 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
 
     public Version Version { get; } = new(major, 1, 0);
 
-    public string Location => Alike;
+    public string Location => "cudnnDouble";
 
     /// <summary>Whether it fails while its stream is captured.</summary>
     public bool RefusesCapture { get; init; }
