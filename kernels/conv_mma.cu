@@ -24,6 +24,9 @@
 // rows from all 32 banks. Sums go through shared memory on their way out, because a lane holds pairs of channels but stores should be
 // of 16 bytes; where pixels are not whole vectors but follow each other without a gap (19 class logits), the tile is packed to one run first.
 //
+// With warpgroups (wgmma.cuh) the tensor cores read both operands from there by themselves, in the same order of vectors, and work on a step while
+// the next one is prepared.
+//
 // Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
 // its registers and code are not free.
 //

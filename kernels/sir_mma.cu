@@ -28,6 +28,9 @@
 // through shared memory where passing m on takes at most 24 KiB of 16 bits. Warps that each held all of m for 16 pixels would read every weight
 // eight times from shared memory instead of twice, and weights are what this kernel mostly reads.
 //
+// With warpgroups (wgmma.cuh) the tensor cores read weights and m from shared memory by themselves, so each of the two groups makes half of m's
+// channels for all pixels. The fragments of x still come by ldmatrix, because a tap's rows begin anywhere in a pattern of eight.
+//
 // Rows of 64 values keep their vectors in the order vector ^ key, the key being the row's number, or, for the input, that of the halo's pixel
 // divided by S: the eight pixels of a fragment's row are S apart.
 //
