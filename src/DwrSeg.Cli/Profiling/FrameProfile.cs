@@ -25,6 +25,12 @@ internal sealed record FrameProfile(
     /// <summary>Seconds of a whole frame, measured as one.</summary>
     public double? FrameSeconds { get; init; }
 
+    /// <summary>Where <see cref="LaunchRow.FrameSeconds"/> come from, or why they are missing; empty where nobody asked.</summary>
+    public string TraceSource { get; init; } = "";
+
+    /// <summary>Seconds from the first kernel's start to the last one's end, as recorded.</summary>
+    public double? TracedSeconds { get; init; }
+
     /// <summary>Bytes a second of a copy within the device's memory, measured in the same run.</summary>
     public double? CopyRate { get; init; }
 

@@ -6,6 +6,7 @@ using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
+using DwrSeg.Native.Cuda.Libraries;
 using DwrSeg.PtxEmulator;
 using DwrSeg.PtxEmulator.Driver;
 
@@ -37,7 +38,7 @@ internal static class FrameProfiler
         using IBackend backend = Devices.Open(device, threads, out note, precision, convolutions: convolutions);
         return backend switch
         {
-            CudaBackend cuda => Measure(cuda, settings, new LaunchTimerOptions()),
+            CudaBackend cuda => Measure(cuda, settings, new LaunchTimerOptions(), cupti: Cupti.Instance),
             CpuBackend cpu when !needsKernels => Measure(cpu, settings),
             _ => throw new UsageException($"device '{backend.Name}' runs no CUDA kernels; 'dwrseg profile' shows what it does run."),
         };
@@ -83,7 +84,9 @@ internal static class FrameProfiler
     /// <param name="planOptions">
     /// An emulated driver needs a guarded plan: in another one tensors are dead once the plan has run, and it refuses a launch on its own.
     /// </param>
-    public static FrameProfile Measure(CudaBackend backend, ProfileSettings settings, LaunchTimerOptions timing, PlanOptions? planOptions = null)
+    /// <param name="cupti">What records each kernel within the frame; null for none.</param>
+    public static FrameProfile Measure(
+        CudaBackend backend, ProfileSettings settings, LaunchTimerOptions timing, PlanOptions? planOptions = null, Cupti? cupti = null)
     {
         using var network = new ProfiledNetwork(backend, settings, planOptions);
         using CudaFrame frame = FrameOf(backend, network);
@@ -108,12 +111,28 @@ internal static class FrameProfiler
                 Seconds = seconds,
             };
         })];
+        // Last, for recording slows launches.
+        string traceSource = "no CUPTI: " + NativeLibraries.Find(NativeLibraries.Cupti).Problem;
+        FrameTrace? trace = null;
+        if (cupti is not null)
+        {
+            try
+            {
+                trace = FrameTrace.Record(cupti, frame);
+                traceSource = $"CUPTI, medians of {trace.Frames} frames";
+                rows = [.. rows.Select((row, i) => row with { FrameSeconds = trace.Seconds[i] })];
+            }
+            catch (CudaException e)
+            {
+                traceSource = e.Message;
+            }
+        }
         bool isEmulated = device.Driver is EmulatedDriver;
         return new FrameProfile(
             settings, backend.Name, backend.Description, CommonOptions.NameOf(backend.Precision),
             isEmulated ? "the emulator's host, no hardware" : "events on the device, each launch replayed back to back with warm caches", rows)
         {
-            Gpu = gpu, FrameSeconds = frameSeconds, CopyRate = copyRate,
+            Gpu = gpu, FrameSeconds = frameSeconds, CopyRate = copyRate, TraceSource = traceSource, TracedSeconds = trace?.FrameSeconds,
         };
     }
 

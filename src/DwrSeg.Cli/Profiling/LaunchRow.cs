@@ -32,6 +32,9 @@ internal sealed record LaunchRow(string Step, string Layer, long Bytes, long Flo
     /// <summary>Measured seconds.</summary>
     public double? Seconds { get; init; }
 
+    /// <summary>Seconds within a frame, among its neighbours; null where nothing recorded them.</summary>
+    public double? FrameSeconds { get; init; }
+
     /// <summary>Where the emulator's counts are not what is aimed at; empty where all is well.</summary>
     public IEnumerable<string> Misses()
     {

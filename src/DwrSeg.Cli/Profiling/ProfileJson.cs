@@ -22,6 +22,7 @@ internal static class ProfileJson
         json.WriteString("device", profile.Device);
         json.WriteString("deviceDescription", profile.Description);
         if (profile.TimeSource.Length > 0) json.WriteString("timeSource", profile.TimeSource);
+        if (profile.TraceSource.Length > 0) json.WriteString("traceSource", profile.TraceSource);
         if (profile.Gpu is { } gpu) WriteGpu(json, gpu);
         Number(json, "copyGBs", profile.CopyRate / 1e9);
         Number(json, "fmaPeakGflops", profile.FmaPeak / 1e9);
@@ -91,6 +92,7 @@ internal static class ProfileJson
         if (row.Seconds is { } seconds)
         {
             Number(json, "us", 1e6 * seconds);
+            Number(json, "inFrameUs", 1e6 * row.FrameSeconds);
             Number(json, "GBs", row.Bytes / seconds / 1e9);
             Number(json, "gflops", row.Flops / seconds / 1e9);
             Number(json, "copyFraction", row.Bytes / seconds / profile.CopyRate);
@@ -157,6 +159,7 @@ internal static class ProfileJson
         Number(json, "expectedUs", 1e6 * profile.ExpectedSeconds);
         Number(json, "sumUs", 1e6 * profile.Seconds);
         Number(json, "frameUs", 1e6 * profile.FrameSeconds);
+        Number(json, "tracedFrameUs", 1e6 * profile.TracedSeconds);
         Number(json, "differenceUs", 1e6 * (profile.FrameSeconds - profile.Seconds));
         json.WriteEndObject();
     }

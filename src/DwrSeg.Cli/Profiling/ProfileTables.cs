@@ -16,6 +16,7 @@ internal static class ProfileTables
             new[] { "device", $"{profile.Device}: {profile.Description}" },
         };
         if (profile.TimeSource.Length > 0) rows.Add(["times", profile.TimeSource]);
+        if (profile.TraceSource.Length > 0) rows.Add(["times in a frame", profile.TraceSource]);
         if (profile.Gpu is { } gpu)
         {
             rows.Add([
@@ -66,6 +67,11 @@ internal static class ProfileTables
         if (profile.FloorSeconds is { } floor) rows.Add(["floor", Text($"{1e6 * floor:F1} us, the launches' floors one after the other")]);
         if (profile.ExpectedSeconds is { } expected) rows.Add(["expected", Text($"{1e6 * expected:F1} us")]);
         if (profile.Seconds is { } sum) rows.Add(["sum of launches", Text($"{1e6 * sum:F1} us")]);
+        if (profile.TracedSeconds is { } traced)
+        {
+            double kernels = profile.Launches.Sum(l => l.FrameSeconds ?? 0);
+            rows.Add(["recorded frame", Text($"{1e6 * traced:F1} us, of which {1e6 * kernels:F1} us in kernels and {1e6 * (traced - kernels):F1} us between them")]);
+        }
         if (profile.FrameSeconds is { } frame)
         {
             rows.Add(["whole frame", Text($"{1e6 * frame:F1} us")]);
@@ -99,13 +105,14 @@ internal static class ProfileTables
 
     private static void WriteDeviceTimes(FrameProfile profile) => Terminal.WriteTable(
         [
-            "step", "layer", "kernel", "grid>", "block>", "shared>", "regs>", "blocks>", "limit", "us>", "GB/s>", "of copy>", "Tflop/s>", "of peak>",
-            "floor us>",
+            "step", "layer", "kernel", "grid>", "block>", "shared>", "regs>", "blocks>", "limit", "us>", "in frame us>", "GB/s>", "of copy>", "Tflop/s>",
+            "of peak>", "floor us>",
         ],
         [.. profile.Launches.Select(r => (string[])
             [
                 r.Step, r.Layer, r.Work!.Call, r.Launch?.Grid.ToString() ?? None, r.Launch?.Block.ToString() ?? None, Number(r.Launch?.SharedBytes, "F0"),
                 Number(r.Resources?.Registers, "F0"), Number(r.Occupancy?.Blocks, "F0"), r.Occupancy?.Limit.ToString() ?? None, Microseconds(r.Seconds),
+                Microseconds(r.FrameSeconds),
                 Number(r.Bytes / r.Seconds / 1e9, "F1"), Percent(r.Bytes / r.Seconds / profile.CopyRate), Number(r.Flops / r.Seconds / 1e12, "F2"),
                 Percent(r.Flops / r.Seconds / profile.PeakOf(r)), Microseconds(r.Model?.Floor),
             ])]);

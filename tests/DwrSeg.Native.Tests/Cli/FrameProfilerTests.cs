@@ -4,7 +4,9 @@ using DwrSeg.Cli.Profiling;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;
+using DwrSeg.Native.Cuda.Libraries;
 using DwrSeg.Native.Tests.Cuda;
+using DwrSeg.Native.Tests.Cuda.Libraries;
 using DwrSeg.Native.Tests.Formats;
 using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
@@ -19,6 +21,36 @@ namespace DwrSeg.Native.Tests.Cli;
 [Collection(nameof(RunsAlone))]
 public sealed class FrameProfilerTests
 {
+    [Fact]
+    public void RecordsGiveEachLaunchItsTimeWithinTheFrame()
+    {
+        TestNvrtc.Require();
+        using TemporaryFolder folder = new();
+        ModelChoice model = ModelChoice.Open(SmallModel.Save(folder.File("model.safetensors")));
+        var settings = new ProfileSettings(model, 16, 24, Image: null);
+        var timing = new LaunchTimerOptions { Batches = 1, BatchSeconds = 0, LeastReplays = 1, MostReplays = 1, CopyBytes = 1 << 12 };
+        using var backend = new CudaBackend("emulated", new EmulatedDriver(90), 0, CudaElement.Float16, wantsPtx: true);
+        var guarded = new PlanOptions { Guarded = true };
+        FrameProfile without = FrameProfiler.Measure(backend, settings, timing, guarded);
+        Assert.All(without.Launches, row => Assert.Null(row.FrameSeconds));
+        Assert.Contains("no CUPTI", without.TraceSource, StringComparison.Ordinal);
+
+        string[] kernels = [.. without.Launches.Select(l => l.Launch!.Variant.Name)];
+        CuptiDouble.Records = [.. Enumerable.Range(0, 2 * kernels.Length).Select(i => new KernelRecord(kernels[i % kernels.Length], 100ul * (ulong)i, 100ul * (ulong)i + 40))];
+        FrameProfile with = FrameProfiler.Measure(backend, settings, timing, guarded, CuptiDouble.Create());
+        Assert.Contains("2 frames", with.TraceSource, StringComparison.Ordinal);
+        Assert.All(with.Launches, row => Assert.Equal(40e-9, row.FrameSeconds!.Value, 1e-15));
+        Assert.Equal((100.0 * (kernels.Length - 1) + 40) * 1e-9, with.TracedSeconds!.Value, 1e-13);
+        string file = folder.File("profile.json");
+        ProfileJson.Save(file, with);
+        JsonElement json = JsonDocument.Parse(File.ReadAllBytes(file)).RootElement;
+        Assert.Equal(0.04, json.GetProperty("launches")[0].GetProperty("inFrameUs").GetDouble());
+        Assert.True(json.GetProperty("totals").GetProperty("tracedFrameUs").GetDouble() > 0);
+
+        CuptiDouble.Records = [];
+        Assert.Contains("recorded no kernel", FrameProfiler.Measure(backend, settings, timing, guarded, CuptiDouble.Create()).TraceSource, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void EveryLaunchIsTimedAlone()
     {

@@ -53,7 +53,8 @@ public sealed class InterruptionTests : IDisposable
         while (!isComplete)
         {
             using DwrSegProcess process = DwrSegProcess.Start(Train(_folder.File("killed"), Epochs, "--resume"));
-            if (kills < MostKills && process.WaitFor(" epochs of "))
+            // Every other time after a step at least, so that there is something to resume however slow the machine is just now.
+            if ((kills < MostKills || (midway == 0 && kills < 4 * MostKills)) && process.WaitFor(kills % 2 == 0 ? "  step " : " epochs of "))
             {
                 // Anywhere in the training: in a step, a validation, a save, or between.
                 if (!process.WaitForExit(duration * 0.6 * random.NextDouble()))

@@ -17,6 +17,7 @@ internal static class NativeLibraries
     public const string Cudnn = "cudnn";
     public const string CublasLt = "cublasLt";
     public const string Nvtx = "nvtx";
+    public const string Cupti = "cupti";
 
     private static readonly ConcurrentDictionary<string, NativeLibraryResult> Found = new();
 

@@ -45,6 +45,9 @@ internal sealed class NativeLibrarySearch
         new(NativeLibraries.CublasLt, "cuBLASLt", ["libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11"],
             ["cublasLt64_13.dll", "cublasLt64_12.dll", "cublasLt64_11.dll"], ["cu13", "cublas"],
             $"install the CUDA toolkit, or `pip install nvidia-cublas-cu12`, or set {OverrideVariable} to its folder"),
+        new(NativeLibraries.Cupti, "CUPTI", ["libcupti.so.13", "libcupti.so.12", "libcupti.so.11.8"],
+            ["cupti64_2024.1.1.dll"], ["cu13", "cuda_cupti"],
+            $"install the CUDA toolkit, or `pip install nvidia-cuda-cupti-cu12`, or set {OverrideVariable} to its folder"),
         new(NativeLibraries.Nvtx, "NVTX", ["libnvToolsExt.so.1"], ["nvToolsExt64_1.dll"], ["nvtx"],
             $"install a CUDA toolkit of version 12 or older, or `pip install nvidia-nvtx-cu12`, or set {OverrideVariable} to its folder"),
     ];
@@ -132,7 +135,10 @@ internal sealed class NativeLibrarySearch
     {
         // The driver comes with the system, never with a toolkit: what a toolkit holds is a stub.
         if (row.Name == NativeLibraries.Driver) return [];
-        return ToolkitFolders().Concat(PipFolders(row)).Concat(RepositoryFolders()).Distinct();
+        IEnumerable<string> toolkits = ToolkitFolders();
+        // Toolkits keep it apart from their other libraries.
+        if (row.Name == NativeLibraries.Cupti) toolkits = toolkits.SelectMany(f => (string[])[f, Path.Combine(Path.GetDirectoryName(f)!, "extras", "CUPTI", "lib64")]);
+        return toolkits.Concat(PipFolders(row)).Concat(RepositoryFolders()).Distinct();
     }
 
     private IEnumerable<string> ToolkitFolders()
