@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
 # Runs what scripts/make-gpu-bundle.sh packed, on a machine with an NVIDIA GPU, its driver and CUDA's libraries; needs neither .NET nor a network.
 #   scripts/run-gpu-bundle.sh ARCHIVE OUT [STEP...]
-# Steps, all by default: environment tests check convolutions sanitizer kernels profile bench peers benchmarks miou
+# Steps, all by default, what matters most first: environment check profile peers bench miou kernels tests convolutions sanitizer benchmarks
 # Each writes its files to OUT; OUT/summary.tsv has a line a step: step, result, seconds. Exit code 1 where a step failed. A step whose tool or
 # data is missing is skipped, and says so.
 #   DWRSEG_CAMVID=DIR      a CamVid folder, for miou
 #   DWRSEG_CUDA_PATH=DIR   where CUDA's libraries are, where they are in no usual place
 #   DEVICE=emulated        the same on the PTX emulator, small: proves the bundle where there is no GPU (needs NVRTC)
 #   STEP_SECONDS=N         the most that a step may take; default 300
+#   TOTAL_SECONDS=N        the most that all may take; what is left then is skipped
 set -uo pipefail
-[ $# -ge 2 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+# Paths before the folder changes.
+[ -z "${DWRSEG_CAMVID:-}" ] || export DWRSEG_CAMVID=$(realpath "$DWRSEG_CAMVID")
+[ -z "${DWRSEG_CUDA_PATH:-}" ] || export DWRSEG_CUDA_PATH=$(realpath "$DWRSEG_CUDA_PATH")
+# Where PyTorch is, its NVIDIA packages are.
+[ -n "${VIRTUAL_ENV:-}" ] || ! command -v python3 > /dev/null || export VIRTUAL_ENV=$(python3 -c 'import sys; print(sys.prefix)')
 archive=$(realpath "$1") && mkdir -p "$2" && out=$(realpath "$2") || exit 2
 shift 2
 device=${DEVICE:-cuda}
@@ -63,8 +69,11 @@ check() {
 # This project's kernels, cuDNN with cuBLASLt, and the choice between them: their results and their times.
 convolutions() {
     [ "$device" = cuda ] || { missing "the emulator has no cuDNN"; return; }
-    local status=0 choices="native auto"
-    if ./dwrseg check golden/eval-odd-size.safetensors --device cuda --conv cudnn; then choices="native cudnn auto"; else status=1; fi
+    local status=0 choices="native cudnn auto" problem
+    problem=$(./dwrseg check golden/eval-odd-size.safetensors --device cuda --conv cudnn 2>&1) || {
+        echo "$problem"
+        case $problem in *"not found"*) choices="native auto" ;; *) status=1 ;; esac
+    }
     for choice in $choices; do for precision in $precisions; do
         ./dwrseg check golden/eval*.safetensors --device cuda --precision "$precision" --conv "$choice" || status=1
         for batch in $batches; do
@@ -79,18 +88,25 @@ convolutions() {
 sanitizer() {
     [ "$device" = cuda ] || { missing "compute-sanitizer needs a GPU; the emulator checks the same"; return; }
     command -v compute-sanitizer > /dev/null || { missing "no compute-sanitizer"; return; }
-    local status=0 code
+    local status=0 cut=0 code
+    # Compiled before the tools' clocks run.
+    DWRSEG_LINEINFO=1 ./dwrseg check golden/eval-odd-size.safetensors --device cuda --precision fp16 --conv native || return 1
     for tool in memcheck racecheck synccheck initcheck; do
         for target in kernels network; do
-            local run=(./dwrseg check golden/eval-odd-size.safetensors --device cuda --precision fp16)
+            local run=(./dwrseg check golden/eval-odd-size.safetensors --device cuda --precision fp16 --conv native)
             [ $target = network ] || run=(./DwrSeg.Native.Tests -class "*CudaTests" -noColor)
-            DWRSEG_LINEINFO=1 timeout $((limit / 8)) compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 \
+            DWRSEG_LINEINFO=1 timeout --foreground $((limit / 8)) compute-sanitizer --tool $tool --target-processes all --error-exitcode 9 \
                 --log-file "$out/sanitizer-$tool-$target.txt" "${run[@]}" > "$out/sanitizer-$tool-$target-run.txt" 2>&1
             code=$?
-            echo "$tool, $target: exit code $code$([ $code != 124 ] || echo ' (cut off)')"
-            [ $code = 0 ] || [ $code = 124 ] || status=1
+            # Cut off is not passed: what it found until then counts, and that it did not end is said.
+            local errors
+            errors=$(grep -hE 'ERROR SUMMARY: [1-9]|========= (Invalid|Race|Uninitialized|Barrier)' "$out/sanitizer-$tool-$target.txt" | head -1)
+            echo "$tool, $target: exit code $code$([ $code != 124 ] || echo ', cut off: not shown')${errors:+, $errors}"
+            if [ $code = 124 ]; then cut=$((cut + 1)); elif [ $code != 0 ]; then status=1; fi
+            [ -z "$errors" ] || status=1
         done
     done
+    [ $cut -lt 8 ] || { echo "every run was cut off: give it more STEP_SECONDS"; status=1; }
     return $status
 }
 
@@ -112,10 +128,11 @@ profile() {
 }
 
 bench() {
-    local status=0
+    local status=0 files=("$out"/peers*.json) beside=()
+    [ ! -e "${files[0]}" ] || beside=(--peer-json "${files[@]}")
     for model in $models; do for size in $sizes; do for batch in $batches; do for precision in $precisions; do
         ./dwrseg bench --device "$device" --model "$model" --size "$size" --batch "$batch" --precision "$precision" --seconds 2 \
-            --json "$out/bench-$model-$size-$batch-$precision.json" || status=1
+            --json "$out/bench-$model-$size-$batch-$precision.json" "${beside[@]}" || status=1
     done; done; done; done
     return $status
 }
@@ -130,9 +147,11 @@ peers() {
         python3 peers/dwrseg_torch.py --device cpu --size $sizes --seconds 0.1 --json "$out/peers.json"
         return
     fi
-    # Compiling takes most of the time, so it comes last.
+    # The comparison that counts first; compiling takes most of the time, so all of it comes last.
+    python3 peers/dwrseg_torch.py --device cuda --size 512x1024 --mode infer --precision fp16 --execution eager graph compiled compiled+graph \
+        --seconds 1 --json "$out/peers-first.json" || status=1
     for execution in eager graph compiled compiled+graph; do
-        python3 peers/dwrseg_torch.py --device cuda --model $models --size $sizes --batch $batches --mode infer --precision fp32 tf32 fp16 \
+        python3 peers/dwrseg_torch.py --device cuda --model $models --size $sizes --batch $batches --mode infer --precision fp16 fp32 tf32 \
             --execution $execution --seconds 0.5 --json "$out/peers-infer-$execution.json" || status=1
     done
     python3 peers/dwrseg_torch.py --device cuda --size 512x1024 --batch 2 --mode train --precision tf32 fp16 --execution eager --seconds 1 \
@@ -161,10 +180,15 @@ failures=0
 : > "$out/summary.tsv"
 export -f environment tests check convolutions sanitizer kernels profile bench peers benchmarks miou missing
 export device limit sizes models batches precisions out work step
-for step in ${*:-environment tests check convolutions sanitizer kernels profile bench peers benchmarks miou}; do
+for step in ${*:-environment check profile peers bench miou kernels tests convolutions sanitizer benchmarks}; do
     declare -F "$step" > /dev/null || { echo "run-gpu-bundle: there is no step '$step'" >&2; exit 2; }
     rm -f "$out/$step.skipped"
     started=$SECONDS
+    limit=${STEP_SECONDS:-300}
+    if [ -n "${TOTAL_SECONDS:-}" ]; then
+        [ $SECONDS -lt "$TOTAL_SECONDS" ] || { printf '%s\tskipped: no time left\t0\n' "$step" | tee -a "$out/summary.tsv"; continue; }
+        [ $limit -le $((TOTAL_SECONDS - SECONDS)) ] || limit=$((TOTAL_SECONDS - SECONDS))
+    fi
     timeout --kill-after=10 "$limit" bash -c "$step" > "$out/$step.txt" 2>&1
     code=$?
     case $code in

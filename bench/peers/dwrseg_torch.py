@@ -252,7 +252,9 @@ class Case:
             self.scaler = torch.amp.GradScaler(self.device_type, enabled=precision == "fp16" and self.on_gpu and "graph" not in execution)
             once = self.train
         if "compiled" in execution:
-            self.model = torch.compile(self.model, mode="max-autotune-no-cudagraphs" if self.on_gpu else "default")
+            # Without a reset all cases count as recompilations of one function, and after eight of these PyTorch goes on uncompiled, silently.
+            torch._dynamo.reset()
+            self.model = torch.compile(self.model, dynamic=False, mode="max-autotune-no-cudagraphs" if self.on_gpu else "default")
         for _ in range(options.warm_up):
             once()
         self.run = self.captured(once) if "graph" in execution else once

@@ -106,14 +106,17 @@ internal static class BenchCommand
             ]);
     }
 
-    // Measurements of another mode, size or batch say nothing about this one.
+    // Measurements of another network, mode, size or batch say nothing about this one.
     private static void PrintBeside(PeerRun[] others, IBackend backend, BenchmarkSettings settings, BenchmarkResult result)
     {
         string size = Text($"{settings.Height}x{settings.Width}");
         var ours = new PeerRun(
-            $"dwrseg {settings.Model.Name} {CommonOptions.NameOf(backend.Precision)}", backend.Name, settings.Mode, size, settings.Batch,
+            $"dwrseg {settings.Model.Name} {CommonOptions.NameOf(backend.Precision)}", settings.Model.Name, backend.Name, settings.Mode, size, settings.Batch,
             result.MedianMs, result.MinMs, result.P99Ms);
-        PeerRun[] comparable = [.. others.Where(o => (o.Mode, o.Size, o.Batch) == (ours.Mode, ours.Size, ours.Batch))];
+        PeerRun[] comparable = 
+        [
+            .. others.Where(o => (o.Mode, o.Size, o.Batch) == (ours.Mode, ours.Size, ours.Batch) && (o.Model.Length == 0 || o.Model == ours.Model)),
+        ];
         Console.Out.WriteLine();
         Terminal.WriteTable(
             ["run", "device", "median ms>", "min ms>", "p99 ms>", "images/s>", "times ours>"],
@@ -125,7 +128,7 @@ internal static class BenchCommand
                 }),
             ]);
         int left = others.Length - comparable.Length;
-        if (left > 0) Console.Out.WriteLine($"{left} left out: not {ours.Mode}, batch {ours.Batch}, {ours.Size}");
+        if (left > 0) Console.Out.WriteLine($"{left} left out: not {ours.Model}, {ours.Mode}, batch {ours.Batch}, {ours.Size}");
     }
 
     private static void Save(string path, IBackend backend, BenchmarkSettings settings, BenchmarkResult result) => AtomicFile.Write(path, stream =>

@@ -5,6 +5,7 @@ namespace DwrSeg.Cli;
 
 /// <summary>A measurement of another program, or an earlier one of this, to stand beside ours.</summary>
 /// <param name="Name">What was run.</param>
+/// <param name="Model">The network, such as DWRSeg-B; empty where the file does not say.</param>
 /// <param name="Device">Where.</param>
 /// <param name="Mode">infer or train.</param>
 /// <param name="Size">Input size, HxW.</param>
@@ -12,7 +13,7 @@ namespace DwrSeg.Cli;
 /// <param name="MedianMs">Time per image.</param>
 /// <param name="MinMs">Shortest time per image.</param>
 /// <param name="P99Ms">The time per image that 99 % of the runs keep.</param>
-internal sealed record PeerRun(string Name, string Device, string Mode, string Size, int Batch, double MedianMs, double MinMs, double P99Ms)
+internal sealed record PeerRun(string Name, string Model, string Device, string Mode, string Size, int Batch, double MedianMs, double MinMs, double P99Ms)
 {
     /// <summary>
     /// Reads a file of <c>bench/peers</c> (an object with <c>runs</c>) or of <c>dwrseg bench --json</c> (one run); both name the same things
@@ -36,7 +37,7 @@ internal sealed record PeerRun(string Name, string Device, string Mode, string S
     }
 
     private static PeerRun Of(JsonElement run) => new(
-        Text(run, "name") ?? $"dwrseg {Text(run, "model")} {Text(run, "precision")}".TrimEnd(), Text(run, "device") ?? "", Text(run, "mode") ?? "infer",
+        Text(run, "name") ?? $"dwrseg {Text(run, "model")} {Text(run, "precision")}".TrimEnd(), Text(run, "model") ?? "", Text(run, "device") ?? "", Text(run, "mode") ?? "infer",
         run.GetProperty("size").GetString()!, run.GetProperty("batch").GetInt32(), run.GetProperty("medianMs").GetDouble(),
         run.GetProperty("minMs").GetDouble(), run.GetProperty("p99Ms").GetDouble());
 

@@ -76,7 +76,7 @@ internal static class SegmentCommand
                 result.SaveOverlay(overlay);
                 report.Add(image, result, time, classes, overlay);
             }
-            catch (Exception e) when (e is ImageFormatException or IOException or UnauthorizedAccessException or InsufficientMemoryException)
+            catch (Exception e) when (e is ImageFormatException or IOException or UnauthorizedAccessException || MemoryShortage.Is(e))
             {
                 code = Math.Max(code, Errors.Report(e));
                 report.AddFailure(image, e.Message);

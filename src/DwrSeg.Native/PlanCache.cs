@@ -48,7 +48,7 @@ internal sealed class PlanCache(Func<(int Height, int Width), IPlan> compile) : 
             {
                 return compile(size);
             }
-            catch (InsufficientMemoryException) when (count > 0)
+            catch (Exception e) when (count > 0 && MemoryShortage.Is(e))
             {
                 _entries[--count]!.Plan.Dispose();
                 _entries[count] = null;

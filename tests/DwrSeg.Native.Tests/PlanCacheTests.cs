@@ -1,5 +1,7 @@
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cpu;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Graph.Passes;
 using DwrSeg.Native.Models;
 using DwrSeg.Native.Tests.Models;
@@ -44,6 +46,24 @@ public sealed class PlanCacheTests
         Assert.Equal([(8, 4), (8, 3), (8, 2)], cache.Sizes);
         Assert.Equal((8, 7), cache.Get((8, 7)).Size);
         Assert.Equal([(8, 7), (8, 4), (8, 3), (8, 2)], cache.Sizes);
+    }
+
+    [Fact]
+    public void PlansKeptMakeRoomWhereADevicesMemoryIsShort()
+    {
+        using var backend = new CpuBackend(1);
+        using ITensorStore store = backend.CreateStore();
+        PlanCache? cache = null;
+        using (cache = new PlanCache(size => cache!.Sizes.Count() > 1 && size.Height == 16
+            ? throw new CudaException("memory ran out", "cuMemAlloc", (int)CUresult.OutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY")
+            : Compile(backend, store, size)))
+        {
+            cache.Get((8, 8));
+            cache.Get((8, 9));
+            cache.Get((8, 10));
+            Assert.Equal((16, 8), cache.Get((16, 8)).Size);
+            Assert.Equal([(16, 8), (8, 10)], cache.Sizes);
+        }
     }
 
     [Fact]

@@ -75,11 +75,17 @@ internal sealed class ConvolutionLibraries : IDisposable
     /// </summary>
     public bool CanDoWithout(CudaException failure)
     {
-        bool isCudnn = failure.Call.StartsWith("cudnn", StringComparison.Ordinal);
-        bool isCublasLt = failure.Call.StartsWith("cublasLt", StringComparison.Ordinal);
-        if (Choice == ConvolutionChoice.Auto) return isCudnn || isCublasLt;
-        return isCudnn ? CudnnStatus.IsRefusal(_found.Cudnn!.Version, failure.Status) : isCublasLt && CublasLtStatus.IsRefusal(failure.Status);
+        return Choice == ConvolutionChoice.Auto ? IsOfCudnn(failure) || IsOfCublasLt(failure) : IsRefusal(failure);
     }
+
+    /// <summary>Whether a library's call says that it does not take this, which it will say again tomorrow.</summary>
+    public bool IsRefusal(CudaException failure) => IsOfCudnn(failure)
+        ? CudnnStatus.IsRefusal(_found.Cudnn!.Version, failure.Status)
+        : IsOfCublasLt(failure) && CublasLtStatus.IsRefusal(failure.Status);
+
+    private static bool IsOfCudnn(CudaException failure) => failure.Call.StartsWith("cudnn", StringComparison.Ordinal);
+
+    private static bool IsOfCublasLt(CudaException failure) => failure.Call.StartsWith("cublasLt", StringComparison.Ordinal);
 
     public void Dispose()
     {

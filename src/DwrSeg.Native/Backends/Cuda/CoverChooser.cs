@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.ExceptionServices;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
@@ -51,19 +52,23 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     // The same cover, bound in the best way.
     private StepCover<CudaBinder, CudaStep> ChooseWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
     {
-        if (!IsTimed) return WithWay(cover, BestWay(graph, cover, stream));
+        if (!IsTimed) return WithWay(cover, BestWay(graph, cover, stream, out _));
         string key = KeyOf(graph, cover);
         ConvWay? way = choices.Find(key) is { } name ? ConvWay.Parse(name) : null;
-        if (way is null)
+        // A library that took part in the choice may be there and yet not open today.
+        bool isLost = way is { Maker: ConvMaker.Cudnn } ? libraries.Cudnn is null : way is { Maker: ConvMaker.CublasLt } && libraries.CublasLt is null;
+        if (way is null || isLost)
         {
-            way = BestWay(graph, cover, stream);
-            choices.Remember(key, way.ToString());
+            way = BestWay(graph, cover, stream, out bool isFaultless);
+            // What a passing fault left over is not the best there is.
+            if (isFaultless && !isLost) choices.Remember(key, way.ToString());
         }
         return WithWay(cover, way);
     }
 
-    private ConvWay BestWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
+    private ConvWay BestWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream, out bool isFaultless)
     {
+        isFaultless = true;
         using var trial = new Trial(graph, kernels, element, libraries, stream);
         using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
         IReadOnlyList<ConvWay> offered = trial.WaysFor(cover);
@@ -85,6 +90,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
                 catch (CudaException e) when (libraries.CanDoWithout(e) || (way.Maker != ConvMaker.Native && IsOfCapture(e)))
                 {
                     // Another way will do.
+                    isFaultless &= libraries.IsRefusal(e) || IsOfCapture(e);
                 }
             }
             if (ways.Count > 0) return ways[timer.Milliseconds().Index().MinBy(t => t.Item).Index];
@@ -134,8 +140,18 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         public IReadOnlyList<ConvWay> WaysFor(StepCover<CudaBinder, CudaStep> cover) => CudaLowerings.WaysFor(_binder, cover.Nodes);
 
         /// <summary>Compiles the kernels of all tiles side by side: the first time takes seconds for each.</summary>
-        public void Compile(StepCover<CudaBinder, CudaStep> cover) =>
-            Parallel.ForEach(CudaLowerings.VariantsFor(_binder, cover.Nodes), v => _binder.Kernels.Get(v.Source));
+        public void Compile(StepCover<CudaBinder, CudaStep> cover)
+        {
+            try
+            {
+                Parallel.ForEach(CudaLowerings.VariantsFor(_binder, cover.Nodes), v => _binder.Kernels.Get(v.Source));
+            }
+            catch (AggregateException e)
+            {
+                // Callers know the exceptions of kernels and driver.
+                ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
+            }
+        }
 
         /// <summary>Makes the steps and does what they need once; gives what they do in each run.</summary>
         public IReadOnlyList<CudaWork> Bind(IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers)

@@ -116,7 +116,14 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         foreach (CudaStep step in _constantSteps) Launch(step.Launches);
         foreach (CudaStep step in _steps) Launch(step.Preparations);
         _stream.Synchronize();
-        _captured ??= Capture();
+        if (_captured is not null) return;
+        // Libraries load and allocate in their first calls, which a capture forbids. Where a choice was remembered nothing has called them yet.
+        if (_steps.Any(s => s.Launches.Any(w => w is not CudaLaunch)))
+        {
+            LaunchSteps();
+            _stream.Synchronize();
+        }
+        _captured = Capture();
     }
 
     public void Run()
@@ -196,23 +203,25 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     private CudaGraphExec Capture()
     {
-        using CudaGraph graph = _stream.Capture(_ =>
-        {
-            for (int i = 0; i < _steps.Length; i++)
-            {
-                int step = _positions[i];
-                foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
-                {
-                    if (IsPassing(tensor) && place.FirstStep == step) Mark(place, tensor.Name);
-                }
-                Launch(_steps[i].Launches);
-                foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
-                {
-                    if (IsPassing(tensor) && place.LastStep == step) Mark(place, null);
-                }
-            }
-        });
+        using CudaGraph graph = _stream.Capture(_ => LaunchSteps());
         return graph.Instantiate();
+    }
+
+    private void LaunchSteps()
+    {
+        for (int i = 0; i < _steps.Length; i++)
+        {
+            int step = _positions[i];
+            foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
+            {
+                if (IsPassing(tensor) && place.FirstStep == step) Mark(place, tensor.Name);
+            }
+            Launch(_steps[i].Launches);
+            foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
+            {
+                if (IsPassing(tensor) && place.LastStep == step) Mark(place, null);
+            }
+        }
     }
 
     // It lives from step to step, not throughout.

@@ -93,11 +93,14 @@ internal sealed class CudnnDescriptor : SafeHandle
         return groups == 1 ? descriptor : descriptor.Set(cudnn, d => cudnn.SetConvolutionGroupCount(d, groups), "cudnnSetConvolutionGroupCount");
     }
 
+    // Some versions clip a ReLU where its coefficient says so.
+    private const double NoCeiling = double.MaxValue;
+
     public static CudnnDescriptor Activation(ICudnn cudnn, CudnnActivation mode)
     {
         CudnnStatus.Check(cudnn, cudnn.CreateActivationDescriptor(out nint value));
         return new CudnnDescriptor(value, cudnn.DestroyActivationDescriptor)
-            .Set(cudnn, d => cudnn.SetActivationDescriptor(d, mode, CudnnNan.NotPropagate, 0), "cudnnSetActivationDescriptor");
+            .Set(cudnn, d => cudnn.SetActivationDescriptor(d, mode, CudnnNan.NotPropagate, NoCeiling), "cudnnSetActivationDescriptor");
     }
 
     /// <summary>The maximum of square windows.</summary>

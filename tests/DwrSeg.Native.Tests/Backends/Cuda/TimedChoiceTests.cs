@@ -53,6 +53,9 @@ public sealed class TimedChoiceTests : IDisposable
         /// <summary>How cuDNN behaves in a capture: well, by refusing it or by breaking it.</summary>
         public (bool Refuses, bool Breaks) Capture { get; init; }
 
+        /// <summary>cuDNN's first call would break a capture.</summary>
+        public bool LoadsAtFirst { get; init; }
+
         public uint LeastAlignment { get; init; } = 16;
 
         /// <summary>Times that were asked for.</summary>
@@ -62,7 +65,7 @@ public sealed class TimedChoiceTests : IDisposable
 
         public CudaBackend Open(ConvolutionChoice choice = ConvolutionChoice.Auto)
         {
-            var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks };
+            var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks, LoadsAtFirst = LoadsAtFirst };
             if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
             var cublasLt = new CublasLtDouble(_driver, LeastAlignment) { Milliseconds = rank => CublasLtMilliseconds / (rank + 1) };
             return new CudaBackend(
@@ -191,6 +194,41 @@ public sealed class TimedChoiceTests : IDisposable
         second.Works(Convolution(3), ConvolutionChoice.Native);
         Assert.True(second.Timings > 0);
         Assert.IsType<CudnnConvolution>(Assert.Single(second.Works(Convolution(3), ConvolutionChoice.Cudnn)));
+    }
+
+    [Fact]
+    public void ARememberedLibraryIsCalledBeforeTheCapture()
+    {
+        using var first = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1 };
+        Assert.IsType<CudnnConvolution>(Assert.Single(first.Works(Convolution(3))));
+        using var second = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1, LoadsAtFirst = true };
+        Assert.IsType<CudnnConvolution>(Assert.Single(second.Works(Convolution(3))));
+        Assert.Equal(0, second.Timings);
+    }
+
+    [Fact]
+    public void ARememberedLibraryThatDoesNotOpenIsDoneWithoutAndNotForgotten()
+    {
+        using var first = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1 };
+        first.Works(Convolution(3));
+        using (var broken = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1, Broken = "Create" })
+        {
+            Assert.IsType<CudaLaunch>(Assert.Single(broken.Works(Convolution(3))), exactMatch: false);
+        }
+        using var mended = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1 };
+        Assert.IsType<CudnnConvolution>(Assert.Single(mended.Works(Convolution(3))));
+        Assert.Equal(0, mended.Timings);
+    }
+
+    [Fact]
+    public void WhatAFaultLeftOverIsNotRemembered()
+    {
+        using (var faulty = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1, Broken = "ConvolutionBiasActivationForward" })
+        {
+            Assert.IsType<CudaLaunch>(Assert.Single(faulty.Works(Convolution(3))), exactMatch: false);
+        }
+        using var healthy = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1 };
+        Assert.IsType<CudnnConvolution>(Assert.Single(healthy.Works(Convolution(3))));
     }
 
     [Fact]

@@ -93,6 +93,9 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
     /// <summary>Whether it waits for its stream, which a capture does not survive.</summary>
     public bool BreaksCapture { get; init; }
 
+    /// <summary>Whether its first convolution waits for the stream, as where code is loaded; a capture does not survive it.</summary>
+    public bool LoadsAtFirst { get; set; }
+
     /// <summary>The last call's fault, in words.</summary>
     public string Fault { get; private set; } = "";
 
@@ -428,6 +431,11 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
         CUstream stream = library.Stream!.Value;
         driver.StreamIsCapturing(stream, out CUstreamCaptureStatus status);
         if (RefusesCapture && status == CUstreamCaptureStatus.Active) return failed;
+        if (LoadsAtFirst)
+        {
+            LoadsAtFirst = false;
+            driver.StreamSynchronize(stream);
+        }
         if (BreaksCapture)
         {
             driver.StreamSynchronize(stream);
