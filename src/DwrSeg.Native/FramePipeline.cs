@@ -24,7 +24,7 @@ internal sealed class FramePipeline(IFrameQueue queue, Action<IFrameQueue, Frame
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         for (int i = 0; i < capacity; i++) _free.Writer.TryWrite(true);
         CancellationToken stopped = stop.Token;
-        Task beginning = Task.Run(() => BeginAll(source, stopped), CancellationToken.None), ending = Task.Run(EndAll, CancellationToken.None);
+        Task beginning = Task.Run(() => BeginAll(source, stopped, cancellation), CancellationToken.None), ending = Task.Run(EndAll, CancellationToken.None);
         try
         {
             // Throws what ended the pipe, after the frames before it.
@@ -40,15 +40,22 @@ internal sealed class FramePipeline(IFrameQueue queue, Action<IFrameQueue, Frame
         }
         finally
         {
-            await stop.CancelAsync().ConfigureAwait(false);
-            _free.Writer.TryComplete();
-            await beginning.ConfigureAwait(false);
-            await ending.ConfigureAwait(false);
-            queue.Dispose();
+            try
+            {
+                // Runs what the source registered with its token, which may throw.
+                await stop.CancelAsync().ConfigureAwait(false);
+            }
+            finally
+            {
+                _free.Writer.TryComplete();
+                await beginning.ConfigureAwait(false);
+                await ending.ConfigureAwait(false);
+                queue.Dispose();
+            }
         }
     }
 
-    private async Task BeginAll(IAsyncEnumerable<Frame> source, CancellationToken stopped)
+    private async Task BeginAll(IAsyncEnumerable<Frame> source, CancellationToken stopped, CancellationToken cancellation)
     {
         Exception? problem = null;
         try
@@ -64,6 +71,11 @@ internal sealed class FramePipeline(IFrameQueue queue, Action<IFrameQueue, Frame
                     _begun.Writer.TryWrite(frames.Current);
                 }
             }
+        }
+        catch (OperationCanceledException e) when (cancellation.IsCancellationRequested)
+        {
+            // The caller knows its own token, not the one that the source was given.
+            problem = new OperationCanceledException(e.Message, e, cancellation);
         }
         catch (Exception e)
         {

@@ -188,7 +188,7 @@ public sealed class Segmenter : IDisposable
     /// <summary>
     /// Segments a stream of frames into the callers' memory and gives them back in their order. On a CUDA device the upload of one frame, the
     /// computation of another and the download of a third overlap; on the processor frames are computed one after the other, beside whatever
-    /// the source and the reader do. Once a size is known a frame allocates nothing, on the managed heap or the device.
+    /// the source and the reader do. While frames keep their size, one allocates nothing, on the managed heap or the device.
     /// </summary>
     /// <remarks>
     /// <para>A frame is asked for when less than <paramref name="framesInFlight"/> are between the source and the reader, which holds one until

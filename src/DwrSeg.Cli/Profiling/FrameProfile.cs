@@ -47,9 +47,8 @@ internal sealed record FrameProfile(
 
     public double? ExpectedSeconds => Sum(Launches, l => l.Model?.Expected);
 
-    /// <summary>Flops a second at most, of the kind that a launch does; null where it is not known.</summary>
-    public double? PeakOf(LaunchRow row) =>
-        row.Work is null ? FmaPeak : Gpu?.FlopRate(row.Work.UsesTensorCores, row.Launch is { Variant.IsSpecific: true });
+    /// <summary>Flops a second that the device's data sheet promises for what a launch computes with; null where it is not known.</summary>
+    public double? PeakOf(LaunchRow row) => row.Work is null ? FmaPeak : 1e12 * (row.Work.UsesTensorCores ? Gpu?.TensorTflops : Gpu?.Fp32Tflops);
 
     /// <summary>The sum; null where one of the values is missing.</summary>
     public static double? Sum(IEnumerable<LaunchRow> rows, Func<LaunchRow, double?> value)

@@ -138,7 +138,7 @@ public sealed class PipelineTests : IDisposable
         using var cancellation = new CancellationTokenSource();
         bool isSourceEnded = false;
         int delivered = 0;
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        OperationCanceledException cancelled = await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
             await foreach (Frame _ in segmenter.RunAsync(Endless(), cancellation: cancellation.Token))
             {
@@ -146,6 +146,7 @@ public sealed class PipelineTests : IDisposable
             }
         });
         Assert.Equal((5, true), (delivered, isSourceEnded));
+        Assert.Equal(cancellation.Token, cancelled.CancellationToken);
         await AssertWorks(segmenter, frames);
 
         async IAsyncEnumerable<Frame> Endless()
@@ -170,10 +171,11 @@ public sealed class PipelineTests : IDisposable
     {
         using Segmenter segmenter = Load("cpu");
         using var cancellation = new CancellationTokenSource();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        OperationCanceledException cancelled = await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
             await foreach (Frame _ in segmenter.RunAsync(OneAndThenNone(), cancellation: cancellation.Token)) await cancellation.CancelAsync();
         });
+        Assert.Equal(cancellation.Token, cancelled.CancellationToken);
 
         static async IAsyncEnumerable<Frame> OneAndThenNone([System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken stopped = default)
         {

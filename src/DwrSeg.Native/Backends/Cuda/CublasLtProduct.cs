@@ -153,8 +153,9 @@ internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
             foreach (CublasLtDescriptor descriptor in _all) descriptor.Dispose();
         }
 
-        // Algorithms may take 256 bytes for granted unless told otherwise.
-        private static uint AlignmentOf(CUdeviceptr address) => 1u << Math.Min(8, BitOperations.TrailingZeroCount(address.Value));
+        // Algorithms may take 256 bytes for granted unless told otherwise. Never more than vectors need is promised, so that the memory in which
+        // algorithms are timed and the memory in which they run get the same ones.
+        private static uint AlignmentOf(CUdeviceptr address) => 1u << Math.Min(4, BitOperations.TrailingZeroCount(address.Value));
 
         private CublasLtDescriptor Keep(CublasLtDescriptor descriptor)
         {
