@@ -36,6 +36,7 @@
 #include "copy_batch.cuh"
 #include "mma.cuh"
 #include "split_k.cuh"
+#include "warp_parts.cuh"
 #if WGMMA
 #include "wgmma.cuh"
 #endif
@@ -120,27 +121,6 @@ __device__ inline void begin_copies(
         next.channel = 0;
         next.tap++;
     }
-}
-
-// Where a warp's part lies: which of WARPS_M ranges of pixels, which of WARPS_N ranges of channels. Warpgroups share their 64 pixels.
-__device__ inline i32 part_m()
-{
-    i32 warp = threadIdx.x / 32;
-#if WGMMA
-    return warp % WARPS_M;
-#else
-    return warp / WARPS_N;
-#endif
-}
-
-__device__ inline i32 part_n()
-{
-    i32 warp = threadIdx.x / 32;
-#if WGMMA
-    return warp / WARPS_M;
-#else
-    return warp % WARPS_N;
-#endif
 }
 
 #if WGMMA

@@ -52,6 +52,8 @@ constexpr int WARPS_M = 4, WARPS_N = 2, SHARED_ALIGNMENT = PATTERN_BYTES;
 #else
 constexpr int WARPS_M = 2, WARPS_N = 4, SHARED_ALIGNMENT = 16;
 #endif
+#include "warp_parts.cuh"
+
 constexpr int VECTOR = 8, ROW = 64, ROW_VECTORS = ROW / VECTOR, THREADS = 256;
 constexpr int SIDE = 8, PIXELS = SIDE * SIDE, HALO_SIDE = SIDE * STRIDE + 3 - STRIDE, HALO = HALO_SIDE * HALO_SIDE;
 constexpr int TAPS = 9, OUTPUT_STEPS = OUTPUTS / ROW, HALO_VECTORS = HALO * ROW_VECTORS;
@@ -136,27 +138,6 @@ __device__ inline void begin_weights(const Arguments &a, const Position &next, i
         }
         copies.begin(i, to + i * COPY_ROWS * ROW_VECTORS, is_valid ? from : a.weights, is_valid);
     }
-}
-
-// Where a warp's part lies: which of WARPS_M rows of pixels, which of WARPS_N ranges of channels.
-__device__ inline i32 part_m()
-{
-    i32 warp = threadIdx.x / 32;
-#if WGMMA
-    return warp % WARPS_M;
-#else
-    return warp / WARPS_N;
-#endif
-}
-
-__device__ inline i32 part_n()
-{
-    i32 warp = threadIdx.x / 32;
-#if WGMMA
-    return warp / WARPS_M;
-#else
-    return warp % WARPS_N;
-#endif
 }
 
 // The fragments of x at a tap: lanes' rows of the halo, and the keys of their vectors.

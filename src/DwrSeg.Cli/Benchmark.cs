@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using DwrSeg.Native;
 using DwrSeg.Native.Autograd;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cpu;
@@ -80,9 +81,11 @@ internal static class Benchmark
         deviceTimes.Sort();
         double perImage = 1000.0 / settings.Batch;
         DeviceTimes? device = deviceTimes.Count == 0 ? null : new DeviceTimes(
-            perImage * Median(deviceTimes), perImage * deviceTimes[0], perImage * Percentile(deviceTimes, 0.90), perImage * Percentile(deviceTimes, 0.99));
+            perImage * Statistics.Median(deviceTimes), perImage * deviceTimes[0], perImage * Percentile(deviceTimes, 0.90),
+            perImage * Percentile(deviceTimes, 0.99));
         return new BenchmarkResult(
-            times.Count, perImage * Median(times), perImage * times[0], perImage * Percentile(times, 0.90), perImage * Percentile(times, 0.99), device,
+            times.Count, perImage * Statistics.Median(times), perImage * times[0], perImage * Percentile(times, 0.90), perImage * Percentile(times, 0.99),
+            device,
             subject.Multiplies, settings.Batch, subject.Plan.Summary, cpu?.Pool.Workers ?? 1, cpu is null ? null : peak / 1e9,
             settings.Steps ? [.. StepTime.Measure(subject.Plan, times.Count).OrderByDescending(t => t.Milliseconds)] : []);
 
@@ -99,8 +102,6 @@ internal static class Benchmark
             if (cpu is not null) peak = Math.Max(peak, FmaPeak.Measure(cpu.Pool));
         }
     }
-
-    private static double Median(List<double> sorted) => (sorted[(sorted.Count - 1) / 2] + sorted[sorted.Count / 2]) / 2;
 
     private static double Percentile(List<double> sorted, double share) => sorted[(int)Math.Ceiling(share * sorted.Count) - 1];
 

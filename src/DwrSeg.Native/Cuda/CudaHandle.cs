@@ -34,7 +34,7 @@ internal sealed class CudaContextHandle : SafeHandle
 /// Something made in a context: stream, event, module, memory, … It keeps the context retained, so that owners may be disposed, or
 /// finalized, in any order.
 /// </summary>
-internal sealed class CudaHandle : SafeHandle
+internal sealed class CudaHandle : OwnedHandle
 {
     /// <summary>Gives one kind of thing back to the driver.</summary>
     public delegate CUresult Destroyer(ICudaDriver driver, nint value);
@@ -48,25 +48,11 @@ internal sealed class CudaHandle : SafeHandle
     /// <param name="destroy">Gives it back.</param>
     /// <param name="awaitsDevice">The driver does not itself wait for work that uses it, so releasing must.</param>
     public CudaHandle(CudaContextHandle context, nint value, Destroyer destroy, bool awaitsDevice = false)
-        : base(0, ownsHandle: true)
     {
         (_context, _destroy, _awaitsDevice) = (context, destroy, awaitsDevice);
         bool added = false;
         context.DangerousAddRef(ref added);
         SetHandle(value);
-    }
-
-    public override bool IsInvalid => handle == 0;
-
-    /// <summary>The driver's value.</summary>
-    /// <exception cref="ObjectDisposedException">It was given back.</exception>
-    public nint Value
-    {
-        get
-        {
-            ObjectDisposedException.ThrowIf(IsClosed, this);
-            return handle;
-        }
     }
 
     /// <summary>Forgets the value: someone else gives it back.</summary>

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using DwrSeg.Native.Cuda.Driver;
 
 namespace DwrSeg.Native.Cuda.Libraries;
@@ -30,27 +29,11 @@ internal sealed class CublasLtHandle : IDisposable
 }
 
 /// <summary>Something that cuBLASLt describes: a product, a matrix or a preference.</summary>
-internal sealed unsafe class CublasLtDescriptor : SafeHandle
+internal sealed unsafe class CublasLtDescriptor : LibraryDescriptor
 {
-    private readonly Func<nint, int> _destroy;
-
     private CublasLtDescriptor(nint value, Func<nint, int> destroy)
-        : base(0, ownsHandle: true)
+        : base(value, destroy)
     {
-        _destroy = destroy;
-        SetHandle(value);
-    }
-
-    public override bool IsInvalid => handle == 0;
-
-    /// <summary>The library's value.</summary>
-    public nint Value
-    {
-        get
-        {
-            ObjectDisposedException.ThrowIf(IsClosed, this);
-            return handle;
-        }
     }
 
     /// <summary>A matrix whose columns lie <paramref name="leadingDimension"/> values apart.</summary>
@@ -106,6 +89,4 @@ internal sealed unsafe class CublasLtDescriptor : SafeHandle
         Dispose();
         throw CublasLtStatus.Failure(cublas, status, call, attribute.ToString());
     }
-
-    protected override bool ReleaseHandle() => _destroy(handle) == 0;
 }

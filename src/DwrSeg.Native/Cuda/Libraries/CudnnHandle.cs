@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using DwrSeg.Native.Cuda.Driver;
 
 namespace DwrSeg.Native.Cuda.Libraries;
@@ -40,27 +39,11 @@ internal sealed class CudnnHandle : IDisposable
 }
 
 /// <summary>Something that cuDNN describes: a tensor, a filter, a convolution, an activation or a window.</summary>
-internal sealed class CudnnDescriptor : SafeHandle
+internal sealed class CudnnDescriptor : LibraryDescriptor
 {
-    private readonly Func<nint, int> _destroy;
-
     private CudnnDescriptor(nint value, Func<nint, int> destroy)
-        : base(0, ownsHandle: true)
+        : base(value, destroy)
     {
-        _destroy = destroy;
-        SetHandle(value);
-    }
-
-    public override bool IsInvalid => handle == 0;
-
-    /// <summary>The library's value.</summary>
-    public nint Value
-    {
-        get
-        {
-            ObjectDisposedException.ThrowIf(IsClosed, this);
-            return handle;
-        }
     }
 
     /// <summary>A tensor of n images of h x w pixels of c channels, with strides in elements from one to the next.</summary>
@@ -119,6 +102,4 @@ internal sealed class CudnnDescriptor : SafeHandle
         Dispose();
         throw CudnnStatus.Failure(cudnn, status, call);
     }
-
-    protected override bool ReleaseHandle() => _destroy(handle) == 0;
 }

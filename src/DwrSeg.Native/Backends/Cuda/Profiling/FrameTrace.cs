@@ -44,8 +44,8 @@ internal sealed record FrameTrace(IReadOnlyList<double?> Seconds, double FrameSe
         }
         if (frames.Count == 0) throw new CudaException("CUPTI recorded no kernel of the frame; another profiler may have taken them.", "cuptiActivityFlushAll", -1, "");
         return new FrameTrace(
-            [.. Enumerable.Range(0, kernels.Count).Select(i => frames.Any(f => f[i] is null) ? null : (double?)Median([.. frames.Select(f => f[i]!.Value)]))],
-            Median([.. spans]), frames.Count);
+            [.. Enumerable.Range(0, kernels.Count).Select(i => frames.Any(f => f[i] is null) ? null : (double?)Statistics.Median([.. frames.Select(f => f[i]!.Value).Order()]))],
+            Statistics.Median([.. spans.Order()]), frames.Count);
     }
 
     private static double?[] FrameOf(IReadOnlyList<KernelRecord> records, IReadOnlyList<string?> kernels, ref int next)
@@ -68,7 +68,7 @@ internal sealed record FrameTrace(IReadOnlyList<double?> Seconds, double FrameSe
             string? end = i + calls < kernels.Count ? kernels[i + calls] : null;
             int start = next;
             while (next < records.Count && records[next].Name != end) next++;
-            if (calls == 1) seconds[i] = Sum(records, start, next);
+            if (calls == 1) seconds[i] = Enumerable.Range(start, next - start).Sum(k => records[k].Seconds);
             else if (next - start == calls)
             {
                 for (int k = 0; k < calls; k++) seconds[i + k] = records[start + k].Seconds;
@@ -76,18 +76,5 @@ internal sealed record FrameTrace(IReadOnlyList<double?> Seconds, double FrameSe
             i += calls;
         }
         return seconds;
-    }
-
-    private static double Sum(IReadOnlyList<KernelRecord> records, int start, int end)
-    {
-        double sum = 0;
-        for (int i = start; i < end; i++) sum += records[i].Seconds;
-        return sum;
-    }
-
-    private static double Median(double[] values)
-    {
-        Array.Sort(values);
-        return (values[(values.Length - 1) / 2] + values[values.Length / 2]) / 2;
     }
 }

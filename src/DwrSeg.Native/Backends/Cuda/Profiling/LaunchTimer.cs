@@ -105,10 +105,5 @@ internal sealed class LaunchTimer(CudaStream stream, LaunchTimerOptions options)
         return Elapsed(_start, _end) / 1e3;
     }
 
-    private double Median(Func<double> batch)
-    {
-        double[] seconds = [.. Enumerable.Range(0, options.Batches).Select(_ => batch())];
-        Array.Sort(seconds);
-        return (seconds[(seconds.Length - 1) / 2] + seconds[seconds.Length / 2]) / 2;
-    }
+    private double Median(Func<double> batch) => Statistics.Median([.. Enumerable.Range(0, options.Batches).Select(_ => batch()).Order()]);
 }
