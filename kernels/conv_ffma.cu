@@ -6,10 +6,11 @@
 // Epilogue: conv.cuh. y must overlap no x.
 //
 // Defines   TILE_M, TILE_N  pixels and channels of y that a block makes; a thread makes 8x8 of them
-//           SPLIT    1 where blocks share a tile's sum, 0 where each makes its own
+//           SPLIT    how blocks share a tile's sum: NO_SPLIT, MEMORY_SPLIT or CLUSTER_SPLIT (split_k.cuh)
 //           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
-// Launch    grid (tiles of channels x tiles of pixels, channels fastest, splits of the sum); block TILE_M * TILE_N / 64
-// Shared    static, 128 * (TILE_M + TILE_N) bytes
+// Launch    grid splits of the sum x tiles of channels x tiles of pixels, the first fastest; block TILE_M * TILE_N / 64; with CLUSTER_SPLIT
+//           clusters of a tile's blocks
+// Shared    static, 128 * (TILE_M + TILE_N) bytes; with CLUSTER_SPLIT at least the 4 * TILE_M * TILE_N of a tile's sums
 //
 // A step takes 16 channels of one tap. Two steps' values lie in shared memory: one is multiplied while the next is copied, by cp.async from
 // sm_80 on and through registers before. Pixels keep their channels together, so nothing is transposed on the way in: a thread reads four
@@ -18,8 +19,8 @@
 // the rows that a warp reads at once lie in different banks. A thread's channels come in two groups of four, half a tile apart, which makes neighbouring threads'
 // reads and stores neighbours.
 //
-// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
-// its registers and code are not free.
+// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); these are variants of their own because
+// their registers and code are not free. In a cluster each block ends with some of the tile's pixels.
 //
 // Bytes: x once a tap and tile of channels from L2, w once a tile of pixels; y and residual once. Flops: 2 a value of the sum.
 #include "conv.cuh"
@@ -59,6 +60,14 @@ struct Stage
 {
     float4 x[TILE_M * K_VECTORS];
     float4 weights[TILE_K * N_VECTORS];
+};
+
+union Memory
+{
+    Stage stages[2];
+#if SPLIT == CLUSTER_SPLIT
+    float4 sums[TILE_M * N_VECTORS];
+#endif
 };
 
 // The next step to copy.
@@ -136,15 +145,17 @@ __device__ inline void multiply(const Stage &stage, i32 down, i32 across, f32 (&
 
 extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
 {
-    __shared__ Stage stages[2];
-    i32 tile = blockIdx.x, split = blockIdx.y, first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
+    __shared__ Memory memory;
+    Stage(&stages)[2] = memory.stages;
+    i32 splits = SPLIT == NO_SPLIT ? 1 : a.splits, tile = i32(blockIdx.x) / splits, split = i32(blockIdx.x) % splits;
+    i32 first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
     Window windows[X_COPIES];
 #pragma unroll
     for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / K_VECTORS + i * X_COPY_ROWS);
 
     i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
-    i32 first_step = split * all_steps / a.splits, steps = (split + 1) * all_steps / a.splits - first_step;
+    i32 first_step = split * all_steps / splits, steps = (split + 1) * all_steps / splits - first_step;
     Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
 
     i32 down = threadIdx.x / ACROSS, across = threadIdx.x % ACROSS;
@@ -172,9 +183,32 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS
         }
     }
 
-#if SPLIT
+#if SPLIT == CLUSTER_SPLIT
+    __syncthreads();
+#pragma unroll
+    for (int m = 0; m < SIDE; m++)
+    {
+        float4 *row = memory.sums + (down + m * DOWN) * N_VECTORS + across;
+        row[0] = make_float4(sums[m][0], sums[m][1], sums[m][2], sums[m][3]);
+        row[ACROSS] = make_float4(sums[m][4], sums[m][5], sums[m][6], sums[m][7]);
+    }
+    begin_meeting();
+    end_meeting();
+    Share rows = share_of(split, splits, TILE_M);
+    for (i32 item = threadIdx.x; item < rows.count * N_VECTORS; item += THREADS)
+    {
+        i32 row = rows.first + item / N_VECTORS, vector = item % N_VECTORS;
+        float4 sum = sum_of_cluster((const f32 *)(memory.sums + row * N_VECTORS + vector), splits);
+        f32 values[VECTOR] = {sum.x, sum.y, sum.z, sum.w};
+        if (first_pixel + row < a.shape.pixels) finish_any(a.epilogue, a.shape, first_pixel + row, first_output + vector * VECTOR, values);
+    }
+    // The others may still be reading this block's sums.
+    begin_meeting();
+    end_meeting();
+#else
+#if SPLIT == MEMORY_SPLIT
     constexpr int SUMS = SIDE * SIDE;
-    if (!join_splits<THREADS, SUMS>(a.workspace, tile, split, a.splits, (f32(&)[SUMS])sums)) return;
+    if (!join_in_memory<THREADS, SUMS>(a.workspace, tile, split, splits, (f32(&)[SUMS])sums)) return;
 #endif
 #pragma unroll
     for (int m = 0; m < SIDE; m++)
@@ -188,4 +222,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS
             finish_any(a.epilogue, a.shape, pixel, first_output + (across + half / VECTOR * ACROSS) * VECTOR, values);
         }
     }
+#endif
 }

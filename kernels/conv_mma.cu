@@ -10,11 +10,11 @@
 //           TILE_K   values of the sum that a step of the pipeline takes: channels of one tap, 32 or 64
 //           STAGES   steps in flight
 //           WARPS_M, WARPS_N  how warps divide the tile
-//           SPLIT    1 where blocks share a tile's sum, 0 where each makes its own
+//           SPLIT    how blocks share a tile's sum: NO_SPLIT, MEMORY_SPLIT or CLUSTER_SPLIT (split_k.cuh)
 //           WGMMA    1: products of warpgroups, on sm_90a alone, with TILE_K 64; else undefined
 //           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
-// Launch    grid (tiles of channels x tiles of pixels, channels fastest so that blocks that share pixels run side by side, splits of the
-//           sum); block 32 * WARPS_M * WARPS_N
+// Launch    grid splits of the sum x tiles of channels x tiles of pixels, the first fastest, so that blocks that share pixels run side by side;
+//           block 32 * WARPS_M * WARPS_N; with CLUSTER_SPLIT clusters of a tile's blocks
 // Shared    max(STAGES * (TILE_M + TILE_N) * TILE_K * 2, TILE_M * ((TILE_N + 8) * 4 + min(TILE_N, 64) * 2)) bytes, dynamic
 //
 // Pixels are counted through all images, so no size wastes more than one tile. The sum runs over taps, in each over channels: a step
@@ -27,8 +27,8 @@
 // With warpgroups (wgmma.cuh) the tensor cores read both operands from there by themselves, in the same order of vectors, and work on a step while
 // the next one is prepared.
 //
-// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); it is a variant of its own because
-// its registers and code are not free.
+// Where pixels and channels make too few tiles for the device, blocks share a tile's sum (split_k.cuh); these are variants of their own because
+// their registers and code are not free. In a cluster each block ends with some of the tile's pixels.
 //
 // Bytes: x once a tap and tile of channels from L2 (once from memory), w once a tile of pixels from L2; y and residual once. Flops: 2 a
 // value of the sum.
@@ -178,25 +178,26 @@ __device__ inline void stage_sums(const f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4]
     }
 }
 
-__device__ inline void finish_tile(const Arguments &a, const f32 *staged, i32 first_pixel, i32 first_output)
+// Ends with `rows` pixels of the tile, from `first_row` on.
+__device__ inline void finish_rows(const Arguments &a, const f32 *staged, i32 first_row, i32 rows, i32 first_pixel, i32 first_output)
 {
     constexpr int ROW_OUTPUTS = TILE_N / VECTOR;
     if (a.epilogue.is_packed && a.channel_tiles == 1 && a.shape.outputs <= MOST_PACKED)
     {
-        // The whole tile is one run, for instance of class logits.
+        // They are one run, for instance of class logits.
         ELEMENT *run = (ELEMENT *)(staged + TILE_M * PITCH);
-        i32 pixels = min(TILE_M, a.shape.pixels - first_pixel);
-        pack_run(a.epilogue, a.shape.outputs, staged, PITCH, pixels, run, threadIdx.x / 32, THREADS / 32);
+        i32 pixels = min(rows, a.shape.pixels - first_pixel - first_row);
+        pack_run(a.epilogue, a.shape.outputs, staged + first_row * PITCH, PITCH, pixels, run, threadIdx.x / 32, THREADS / 32);
         __syncthreads();
-        store_run(a.epilogue, a.shape.outputs, first_pixel, pixels, run, threadIdx.x, THREADS);
+        store_run(a.epilogue, a.shape.outputs, first_pixel + first_row, pixels, run, threadIdx.x, THREADS);
         return;
     }
     // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.
     i32 half = threadIdx.x / 4 % 2 * 4;
 #pragma unroll 2
-    for (i32 item = threadIdx.x; item < TILE_M * ROW_OUTPUTS; item += THREADS)
+    for (i32 item = threadIdx.x; item < rows * ROW_OUTPUTS; item += THREADS)
     {
-        i32 row = item / ROW_OUTPUTS, channel = item % ROW_OUTPUTS * VECTOR;
+        i32 row = first_row + item / ROW_OUTPUTS, channel = item % ROW_OUTPUTS * VECTOR;
         if (first_pixel + row >= a.shape.pixels || first_output + channel >= a.shape.outputs) continue;
         const f32 *from = staged + row * PITCH + channel;
         float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
@@ -220,14 +221,15 @@ constexpr int AHEAD = STAGES - 1, SHARED_ALIGNMENT = 16;
 extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ __align__(SHARED_ALIGNMENT) uint4 shared_memory[];
-    i32 tile = blockIdx.x, split = blockIdx.y, first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
+    i32 splits = SPLIT == NO_SPLIT ? 1 : a.splits, tile = i32(blockIdx.x) / splits, split = i32(blockIdx.x) % splits;
+    i32 first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
     Window windows[X_COPIES];
 #pragma unroll
     for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / ROW_VECTORS + i * COPY_ROWS);
 
     i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
-    i32 first_step = split * all_steps / a.splits, steps = (split + 1) * all_steps / a.splits - first_step;
+    i32 first_step = split * all_steps / splits, steps = (split + 1) * all_steps / splits - first_step;
     Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
 
     Copies copies;
@@ -283,12 +285,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
 #endif
     wait_for_copies<0>();
 
-#if SPLIT
+#if SPLIT == MEMORY_SPLIT
     constexpr int SUMS = FRAGMENTS_M * FRAGMENTS_N * 4;
-    if (!join_splits<THREADS, SUMS>(a.workspace, tile, split, a.splits, (f32(&)[SUMS])sums)) return;
+    if (!join_in_memory<THREADS, SUMS>(a.workspace, tile, split, splits, (f32(&)[SUMS])sums)) return;
 #endif
     __syncthreads();
-    stage_sums(sums, (f32 *)shared_memory);
+    f32 *staged = (f32 *)shared_memory;
+    stage_sums(sums, staged);
+#if SPLIT == CLUSTER_SPLIT
+    begin_meeting();
+    end_meeting();
+    Share rows = share_of(split, splits, TILE_M);
+    // Nobody else reads the sums of these pixels here, so they are joined in their place.
+    join_in_cluster<THREADS, TILE_N>(staged + rows.first * PITCH, PITCH, rows.count, splits);
+    begin_meeting();
     __syncthreads();
-    finish_tile(a, (const f32 *)shared_memory, first_pixel, first_output);
+    finish_rows(a, staged, rows.first, rows.count, first_pixel, first_output);
+    // The others may still be reading this block's sums.
+    end_meeting();
+#else
+    __syncthreads();
+    finish_rows(a, staged, 0, TILE_M, first_pixel, first_output);
+#endif
 }

@@ -12,14 +12,13 @@ internal static class ConvFfmaCuda
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
     public static IEnumerable<KernelVariant> Variants =>
-        Tiles.SelectMany(t => new[] { Variant(t, true, false), Variant(t, true, true) }).Append(Variant(Tiles[^1], false, false));
+        Tiles.SelectMany(t => Enum.GetValues<SumSharing>().Select(s => Variant(t, true, s))).Append(Variant(Tiles[^1], false, SumSharing.None));
 
     /// <summary>The workspace that would let the launch be as fast as it can be, with the tile of a name or the one that the model takes.</summary>
     public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in CudaConvolution c, string? tile = null)
     {
         (ConvTile chosen, int splits) = Choose(device, c, SplitWorkspace.Unlimited, tile);
-        long tiles = chosen.TilesOf(c);
-        return splits == 1 ? (0, 0) : (tiles * splits * chosen.SumBytes, (int)tiles);
+        return chosen.WorkspaceOf(device, c, splits);
     }
 
     /// <summary>Names of the tiles, pixels x channels, that a convolution can be divided into.</summary>
@@ -28,7 +27,8 @@ internal static class ConvFfmaCuda
     /// <summary>The kernels that these take where there is memory for shared sums.</summary>
     public static IReadOnlyList<KernelVariant> VariantsFor(CudaDevice device, CudaConvolution c) =>
     [
-        .. TilesFor(c).Select(t => Choose(device, c, SplitWorkspace.Unlimited, t)).Select(t => Variant(t.Tile, c.X.IsVector, t.Splits > 1)).Distinct(),
+        .. TilesFor(c).Select(t => Choose(device, c, SplitWorkspace.Unlimited, t))
+            .Select(t => Variant(t.Tile, c.X.IsVector, ConvTile.SharingOf(device, t.Splits))).Distinct(),
     ];
 
     /// <summary>
@@ -42,14 +42,16 @@ internal static class ConvFfmaCuda
         c.Validate("conv_ffma");
         if (c.X.Element != CudaElement.Float32) throw new ArgumentException($"conv_ffma: takes fp32 maps, not {c.X.Element.KernelName()}: use conv_mma.");
         (ConvTile chosen, int splits) = Choose(device, c, workspace, tile);
+        SumSharing sharing = ConvTile.SharingOf(device, splits);
         ConvArguments arguments = new()
         {
             X = c.X.Data, Weights = c.Weights, Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
             ChannelTiles = (int)Grid.Blocks(c.Y.C, chosen.Channels), Splits = splits,
         };
         return new CudaLaunch<ConvArguments>(
-            kernels, Variant(chosen, c.X.IsVector, splits > 1), new Grid(chosen.TilesOf(c), splits), chosen.Threads, 0, arguments)
+            kernels, Variant(chosen, c.X.IsVector, sharing), new Grid(chosen.TilesOf(c) * splits), chosen.Threads, 0, arguments)
         {
+            ClusterBlocks = sharing == SumSharing.Cluster ? splits : 1,
             Bytes = c.Bytes,
             Flops = c.Flops,
         };
@@ -69,8 +71,12 @@ internal static class ConvFfmaCuda
     private static ConvTile Tile(int pixels, int channels) =>
         new(pixels, channels, TileK, pixels * channels / (Side * Side), 2 * TileK * (pixels + channels) * 4, 168);
 
-    private static KernelVariant Variant(in ConvTile tile, bool aligned, bool split) => KernelVariant.Of(
-        "conv_ffma", $"TILE_M={tile.Pixels} TILE_N={tile.Channels} SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}");
+    private static KernelVariant Variant(in ConvTile tile, bool aligned, SumSharing sharing)
+    {
+        KernelVariant variant = KernelVariant.Of(
+            "conv_ffma", $"TILE_M={tile.Pixels} TILE_N={tile.Channels} SPLIT={(int)sharing} ALIGNED={(aligned ? 1 : 0)}");
+        return sharing == SumSharing.Cluster ? variant with { FirstArchitecture = Clusters.FirstArchitecture } : variant;
+    }
 
     // Multiply-adds a cycle and multiprocessor: its fp32 units.
     internal static double Rate(ComputeCapability architecture) => architecture.Number is 75 or 80 ? 64 : 128;

@@ -42,18 +42,20 @@ internal static class ConvMmaCuda
             HasWarpgroups = HasWarpgroups,
         };
 
-        public KernelVariant Variant(CudaElement element, bool aligned, bool split)
+        public KernelVariant Variant(CudaElement element, bool aligned, SumSharing sharing)
         {
             KernelVariant variant = KernelVariant.Of(
                 "conv_mma",
                 $"ELEMENT={element.KernelName()} TILE_M={TileM} TILE_N={TileN} TILE_K={TileK} STAGES={Stages} WARPS_M={WarpsM} WARPS_N={WarpsN} " +
-                $"SPLIT={(split ? 1 : 0)} ALIGNED={(aligned ? 1 : 0)}{(HasWarpgroups ? " WGMMA=1" : "")}",
+                $"SPLIT={(int)sharing} ALIGNED={(aligned ? 1 : 0)}{(HasWarpgroups ? " WGMMA=1" : "")}",
                 element);
             // More than two stages are asynchronous copies.
             return variant with
             {
                 DynamicSharedBytes = Tile.SharedBytes, IsSpecific = HasWarpgroups,
-                FirstArchitecture = HasWarpgroups ? Warpgroups.Architecture : Stages > 2 ? FirstAsync : variant.FirstArchitecture,
+                FirstArchitecture = HasWarpgroups ? Warpgroups.Architecture
+                    : sharing == SumSharing.Cluster ? Clusters.FirstArchitecture
+                    : Stages > 2 ? FirstAsync : variant.FirstArchitecture,
             };
         }
     }
@@ -62,15 +64,14 @@ internal static class ConvMmaCuda
     public static IEnumerable<KernelVariant> Variants =>
         from element in new[] { CudaElement.Float16, CudaElement.BFloat16 }
         from variant in Divisions.Concat(WarpgroupDivisions).Concat(element == CudaElement.Float16 ? PlainDivisions : [])
-            .SelectMany(d => new[] { d.Variant(element, true, false), d.Variant(element, true, true) }).Append(Unaligned.Variant(element, false, false))
+            .SelectMany(d => SharingsOf(d).Select(s => d.Variant(element, true, s))).Append(Unaligned.Variant(element, false, SumSharing.None))
         select variant;
 
     /// <summary>The workspace that would let the launch be as fast as it can be, with the tile of a name or the one that the model takes.</summary>
     public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in CudaConvolution c, string? tile = null)
     {
         (Division division, int splits) = Choose(device, c, SplitWorkspace.Unlimited, tile);
-        long tiles = division.Tile.TilesOf(c);
-        return splits == 1 ? (0, 0) : (tiles * splits * division.Tile.SumBytes, (int)tiles);
+        return division.Tile.WorkspaceOf(device, c, splits);
     }
 
     /// <summary>Names of the tiles, pixels x channels and whether their products are those of warpgroups, that a convolution can be divided into on a device.</summary>
@@ -81,7 +82,7 @@ internal static class ConvMmaCuda
     public static IReadOnlyList<KernelVariant> VariantsFor(CudaDevice device, CudaConvolution c) =>
     [
         .. TilesFor(device, c).Select(t => Choose(device, c, SplitWorkspace.Unlimited, t))
-            .Select(t => t.Division.Variant(c.X.Element, c.X.IsVector, t.Splits > 1)).Distinct(),
+            .Select(t => t.Division.Variant(c.X.Element, c.X.IsVector, ConvTile.SharingOf(device, t.Splits))).Distinct(),
     ];
 
     /// <summary>What the best launch takes by the model of <see cref="ConvTile"/>, in cycles.</summary>
@@ -116,20 +117,26 @@ internal static class ConvMmaCuda
     private static CudaLaunch Launch(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace, Division division, int splits)
     {
         ConvTile tile = division.Tile;
+        SumSharing sharing = ConvTile.SharingOf(kernels.Context.Device, splits);
         ConvArguments arguments = new()
         {
             X = c.X.Data, Weights = c.Weights, Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
             ChannelTiles = (int)Grid.Blocks(c.Y.C, tile.Channels), Splits = splits,
         };
         var launch = new CudaLaunch<ConvArguments>(
-            kernels, division.Variant(c.X.Element, c.X.IsVector, splits > 1), new Grid(tile.TilesOf(c), splits), tile.Threads, tile.SharedBytes, arguments)
+            kernels, division.Variant(c.X.Element, c.X.IsVector, sharing), new Grid(tile.TilesOf(c) * splits), tile.Threads, tile.SharedBytes, arguments)
         {
+            ClusterBlocks = sharing == SumSharing.Cluster ? splits : 1,
             Bytes = c.Bytes,
             Flops = c.Flops,
         };
         launch.Kernel.AllowDynamicShared(tile.SharedBytes);
         return launch;
     }
+
+    // Without asynchronous copies a division is not for devices with clusters.
+    private static SumSharing[] SharingsOf(Division division) =>
+        division.Stages > 2 ? [SumSharing.None, SumSharing.Memory, SumSharing.Cluster] : [SumSharing.None, SumSharing.Memory];
 
     private static void Validate(KernelCache kernels, in CudaConvolution c)
     {

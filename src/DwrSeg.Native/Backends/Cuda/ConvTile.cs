@@ -25,6 +25,14 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
     /// <summary>What an L2 delivers to one multiprocessor in a cycle, in bytes, when all ask.</summary>
     public const double L2BytesPerCycle = 48;
 
+    /// <summary>
+    /// What a multiprocessor reads of others' shared memory in a cycle, in bytes: the 3.3 TB/s that microbenchmarks of an H100 found for all together.
+    /// </summary>
+    public const double ClusterBytesPerCycle = 14;
+
+    /// <summary>The meetings of a cluster's blocks and the latency of what they read of each other.</summary>
+    public const double ClusterCycles = 800;
+
     /// <summary>Its products are <c>wgmma</c>, whose rate is its own.</summary>
     public bool HasWarpgroups { get; init; }
 
@@ -37,13 +45,20 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
     /// <summary>What so many resident warps reach of a multiprocessor's arithmetic, since few cannot hide the latency of their own products.</summary>
     public static double ShareOfPeak(double warps) => Math.Min(1, 0.35 + 0.055 * warps);
 
+    /// <summary>Memory for so many shared sums; none where they meet in clusters.</summary>
+    public (long PartialBytes, int Tiles) WorkspaceOf(CudaDevice device, in CudaConvolution c, int splits)
+    {
+        long tiles = TilesOf(c);
+        return SharingOf(device, splits) == SumSharing.Memory ? (tiles * splits * SumBytes, (int)tiles) : default;
+    }
+
     public long TilesOf(in CudaConvolution c) => Grid.Blocks(c.Y.Pixels, Pixels) * Grid.Blocks(c.Y.C, Channels);
 
     public int StepsOf(in CudaConvolution c) => c.Taps * (int)Grid.Blocks(c.X.C, Depth);
 
     /// <summary>
     /// Cycles of a launch: the busiest multiprocessor's blocks, each as slow as the slower of arithmetic and L2, and the traffic of shared
-    /// sums. Arithmetic counts in full only from twelve warps on (<see cref="ShareOfPeak"/>), or, where products run beside the warps, from
+    /// sums, through the L2 or between the multiprocessors of a cluster. Arithmetic counts in full only from twelve warps on (<see cref="ShareOfPeak"/>), or, where products run beside the warps, from
     /// two warpgroups on.
     /// </summary>
     /// <param name="c">The convolution.</param>
@@ -64,24 +79,33 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
         double arithmetic = (double)Pixels * Channels * Depth / (rate * share);
         double copies = (CopiedPixels + Channels) * Depth * c.X.Element.Bytes() / L2BytesPerCycle;
         double ends = (double)Pixels * Channels * c.Y.Element.Bytes() * (c.Residual is null ? 1 : 2) / L2BytesPerCycle;
-        if (splits > 1) ends += SumBytes * (1.0 + splits) / L2BytesPerCycle;
+        if (splits > 1)
+        {
+            ends = Clusters.AreOn(device) ? ends / splits + SumBytes * (splits - 1.0) / splits / ClusterBytesPerCycle + ClusterCycles
+                : ends + SumBytes * (1.0 + splits) / L2BytesPerCycle;
+        }
         return OverheadCycles * Math.Ceiling(most / resident) + most * (steps * Math.Max(arithmetic, copies) + ends);
     }
 
-    /// <summary>The cheapest of these tiles and numbers of splits that the workspace has room for.</summary>
+    /// <summary>How blocks of a device share sums.</summary>
+    public static SumSharing SharingOf(CudaDevice device, int splits) =>
+        splits == 1 ? SumSharing.None : Clusters.AreOn(device) ? SumSharing.Cluster : SumSharing.Memory;
+
+    /// <summary>The cheapest of these tiles and numbers of splits, which a workspace must have room for where blocks make no clusters.</summary>
     public static (ConvTile Tile, int Splits) Choose(
         in CudaConvolution c, IReadOnlyList<ConvTile> tiles, CudaDevice device, double rate, in SplitWorkspace workspace)
     {
         const int MostSplits = 16, LeastSteps = 2;
+        bool hasClusters = Clusters.AreOn(device);
         (ConvTile Tile, int Splits) best = (tiles[^1], 1);
         double least = double.PositiveInfinity;
         foreach (ConvTile tile in tiles)
         {
             if (tile.SharedBytes > device.MaxSharedBytesPerBlock) continue;
-            int most = Math.Clamp(tile.StepsOf(c) / LeastSteps, 1, MostSplits);
+            int most = Math.Clamp(tile.StepsOf(c) / LeastSteps, 1, hasClusters ? Clusters.MostBlocks : MostSplits);
             for (int splits = 1; splits <= most; splits++)
             {
-                if (splits > 1 && !workspace.Holds(tile.TilesOf(c), splits, tile.SumBytes)) break;
+                if (splits > 1 && !hasClusters && !workspace.Holds(tile.TilesOf(c), splits, tile.SumBytes)) break;
                 double cycles = tile.Cycles(c, splits, device, rate);
                 if (cycles < least) (best, least) = ((tile, splits), cycles);
             }

@@ -26,7 +26,11 @@ internal abstract class CudaLaunch(KernelVariant variant, CudaKernel kernel, Dim
     /// <summary>Dynamic shared memory.</summary>
     public int SharedBytes { get; } = sharedBytes;
 
-    public override string ToString() => $"{Variant}, grid {Grid}, block {Block}, {SharedBytes} bytes of dynamic shared memory";
+    /// <summary>Neighbouring blocks in x that form a cluster; 1 for none.</summary>
+    public int ClusterBlocks { get; init; } = 1;
+
+    public override string ToString() =>
+        $"{Variant}, grid {Grid}{(ClusterBlocks > 1 ? $" in clusters of {ClusterBlocks}" : "")}, block {Block}, {SharedBytes} bytes of dynamic shared memory";
 }
 
 /// <inheritdoc/>
@@ -42,7 +46,8 @@ internal sealed class CudaLaunch<TArguments> : CudaLaunch
         _arguments = arguments;
     }
 
-    public override void Launch(CudaStream stream) => Kernel.Launch(stream, Grid, Block, SharedBytes, _arguments);
+    public override void Launch(CudaStream stream) => Kernel.Launch(
+        CudaKernel.Configuration(stream, Grid, Block, SharedBytes) with { ClusterX = (uint)ClusterBlocks }, _arguments);
 }
 
 /// <summary>Blocks of a launch before they are checked against what a grid can have.</summary>
