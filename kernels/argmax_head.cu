@@ -19,6 +19,7 @@
 //
 // Bytes: logits once per block tile plus halo, one or two bytes a pixel. Flops: about 8 (with confidence 18) a class and pixel.
 #include "bilinear.cuh"
+#include "overlap.cuh"
 
 constexpr int THREADS = 256, ROWS = 4, TILE_W = 32, TILE_H = THREADS / TILE_W * ROWS;
 
@@ -107,6 +108,8 @@ __device__ inline void classify(const Arguments &a, const Window &w, i32 x, i32 
 
 extern "C" __global__ void __launch_bounds__(THREADS) argmax_head(KERNEL_ARGUMENTS(Arguments) a)
 {
+    begin_next();
+    await_previous();
     i32 first_x = i32(blockIdx.x) * TILE_W, first_y = i32(blockIdx.y) * TILE_H;
     i32 x = first_x + i32(threadIdx.x) % TILE_W, y = first_y + i32(threadIdx.x) / TILE_W * ROWS;
     BilinearTap column = bilinear_tap(min(x, a.width - 1), a.from_width, a.column_scale);

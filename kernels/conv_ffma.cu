@@ -25,6 +25,7 @@
 // Bytes: x once a tap and tile of channels from L2, w once a tile of pixels; y and residual once. Flops: 2 a value of the sum.
 #include "conv.cuh"
 #include "copy_batch.cuh"
+#include "overlap.cuh"
 #include "split_k.cuh"
 #include "swizzle.cuh"
 
@@ -145,6 +146,8 @@ __device__ inline void multiply(const Stage &stage, i32 down, i32 across, f32 (&
 
 extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
 {
+    begin_next();
+    await_previous();
     __shared__ Memory memory;
     Stage(&stages)[2] = memory.stages;
     i32 splits = SPLIT == NO_SPLIT ? 1 : a.splits, tile = i32(blockIdx.x) / splits, split = i32(blockIdx.x) % splits;

@@ -23,6 +23,7 @@
 //
 // Bytes: x once plus 6 % of halo, y once. Flops: 54 an output element (64 with the padding).
 #include "mma.cuh"
+#include "overlap.cuh"
 
 constexpr int THREADS = 256, TILE_H = 8, TILE_W = 32, ROWS = 2 * TILE_H + 1, COLUMNS = 2 * TILE_W + 2, PITCH = 101;
 constexpr int CHUNK = 32, TILES = CHUNK / 8, FRAGMENTS = TILE_W / 16, ROW_VECTORS = 4;
@@ -75,7 +76,7 @@ __device__ inline void fill_image(const Arguments &a, const ELEMENT *image, i32 
     }
 }
 
-__device__ inline void fill_weights(const Arguments &a, uint4 *weights)
+__device__ inline void begin_weights(const Arguments &a, uint4 *weights)
 {
     for (i32 i = threadIdx.x; i < a.channels * ROW_VECTORS; i += THREADS)
     {
@@ -83,7 +84,6 @@ __device__ inline void fill_weights(const Arguments &a, uint4 *weights)
         copy16_to_shared(weights + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row)), a.weights + i * 8);
     }
     close_copies();
-    wait_for_copies<0>();
 }
 
 // Word n of lane t of a quad becomes word t of lane n.
@@ -107,14 +107,17 @@ __device__ inline void transpose_quad(u32 (&words)[4])
 extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ uint4 shared_memory[];
+    begin_next();
     uint4 *weights = shared_memory;
     u32 *tile = (u32 *)(shared_memory + a.channels * ROW_VECTORS);
     i32 lane = threadIdx.x % 32, quad = lane / 4, place = lane % 4, tile_row = threadIdx.x / 32;
     i32 first_row = i32(blockIdx.x) / a.tiles_across * TILE_H, first_column = i32(blockIdx.x) % a.tiles_across * TILE_W;
 
     const ELEMENT *image = a.x + i64(blockIdx.z) * a.height * a.width * a.x_stride;
+    begin_weights(a, weights);
+    await_previous();
     fill_image(a, image, 2 * first_row - 1, 2 * first_column - 1, (u16 *)tile);
-    fill_weights(a, weights);
+    wait_for_copies<0>();
     __syncthreads();
 
     i32 row = first_row + tile_row;

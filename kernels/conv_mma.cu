@@ -35,6 +35,7 @@
 #include "conv.cuh"
 #include "copy_batch.cuh"
 #include "mma.cuh"
+#include "overlap.cuh"
 #include "split_k.cuh"
 #include "warp_parts.cuh"
 #if WGMMA
@@ -87,13 +88,34 @@ struct Copies
     CopyBatch<W_COPIES, W_ASYNC> weights;
 };
 
-__device__ inline void begin_copies(
-    const Arguments &a, const Window (&windows)[X_COPIES], i32 first_output, Position &next, uint4 *stage, Copies &copies)
+// Where this thread's first copy of a stage goes.
+__device__ inline uint4 *place_in(uint4 *stage)
+{
+    i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS;
+    return stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
+}
+
+__device__ inline void begin_weights(const Arguments &a, i32 first_output, const Position &next, uint4 *stage, Copies &copies)
 {
     const ConvShape &s = a.shape;
-    i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS, packed_inputs = (s.inputs + VECTOR - 1) / VECTOR * VECTOR;
-    i32 channel = next.channel + vector * VECTOR;
-    uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
+    i32 taps = s.kernel * s.kernel, packed_inputs = (s.inputs + VECTOR - 1) / VECTOR * VECTOR;
+    i32 channel = next.channel + i32(threadIdx.x) % ROW_VECTORS * VECTOR, row = threadIdx.x / ROW_VECTORS;
+    uint4 *to = place_in(stage) + TILE_M * ROW_VECTORS;
+#pragma unroll
+    for (int i = 0; i < W_COPIES; i++)
+    {
+        i32 output = first_output + row + i * COPY_ROWS;
+        bool is_valid = channel < packed_inputs && output < s.outputs;
+        const ELEMENT *from = is_valid ? a.weights + (i64(output) * taps + next.tap) * packed_inputs + channel : a.weights;
+        copies.weights.begin(i, to + i * COPY_ROWS * ROW_VECTORS, from, is_valid);
+    }
+}
+
+__device__ inline void begin_x(const Arguments &a, const Window (&windows)[X_COPIES], const Position &next, uint4 *stage, Copies &copies)
+{
+    const ConvShape &s = a.shape;
+    i32 channel = next.channel + i32(threadIdx.x) % ROW_VECTORS * VECTOR;
+    uint4 *to = place_in(stage);
     i64 offset = i64(next.tap / s.kernel * s.width + next.tap % s.kernel) * s.x_stride + channel;
 #pragma unroll
     for (int i = 0; i < X_COPIES; i++)
@@ -106,17 +128,12 @@ __device__ inline void begin_copies(
         copies.x.begin_elements(i, to + i * COPY_ROWS * ROW_VECTORS, from, is_valid ? s.inputs - channel : 0);
 #endif
     }
-    i32 taps = s.kernel * s.kernel;
-#pragma unroll
-    for (int i = 0; i < W_COPIES; i++)
-    {
-        i32 output = first_output + row + i * COPY_ROWS;
-        bool is_valid = channel < packed_inputs && output < s.outputs;
-        const ELEMENT *from = is_valid ? a.weights + (i64(output) * taps + next.tap) * packed_inputs + channel : a.weights;
-        copies.weights.begin(i, to + (TILE_M + i * COPY_ROWS) * ROW_VECTORS, from, is_valid);
-    }
+}
+
+__device__ inline void advance(const Arguments &a, Position &next)
+{
     next.channel += TILE_K;
-    if (next.channel >= s.inputs)
+    if (next.channel >= a.shape.inputs)
     {
         next.channel = 0;
         next.tap++;
@@ -207,8 +224,9 @@ __device__ inline void finish_rows(const Arguments &a, const f32 *staged, i32 fi
     }
 }
 
-// Told nothing, the assembler spills to save registers that nobody needs; the largest tile alone must be held to two blocks a multiprocessor.
-constexpr int LEAST_BLOCKS = TILE_M * TILE_N >= 128 * 128 && STAGES > 2 ? 2 : 1;
+// Told nothing, the assembler spills to save registers that nobody needs; the largest tile alone must be held to two blocks a multiprocessor,
+// where shared memory has room for them.
+constexpr int LEAST_BLOCKS = TILE_M * TILE_N >= 128 * 128 && STAGES == 3 ? 2 : 1;
 
 // Steps that are copied ahead, and where stages begin. With warpgroups the step before may still be read by its products, so that they follow
 // each other without a gap.
@@ -221,6 +239,7 @@ constexpr int AHEAD = STAGES - 1, SHARED_ALIGNMENT = 16;
 extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ __align__(SHARED_ALIGNMENT) uint4 shared_memory[];
+    begin_next();
     i32 splits = SPLIT == NO_SPLIT ? 1 : a.splits, tile = i32(blockIdx.x) / splits, split = i32(blockIdx.x) % splits;
     i32 first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
@@ -236,9 +255,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
 #pragma unroll
     for (int i = 0; i < AHEAD; i++)
     {
-        if (i < steps)
+        if (i == 0 || i < steps)
         {
-            begin_copies(a, windows, first_output, next, shared_memory + i * STAGE_VECTORS, copies);
+            uint4 *stage = shared_memory + i * STAGE_VECTORS;
+            begin_weights(a, first_output, next, stage, copies);
+            if (i == 0) await_previous();
+            begin_x(a, windows, next, stage, copies);
+            advance(a, next);
             copies.x.end();
             copies.weights.end();
         }
@@ -247,6 +270,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
 
     f32 sums[FRAGMENTS_M][FRAGMENTS_N][4] = {};
     i32 reading = 0, writing = AHEAD;
+    auto copy_next = [&]() {
+        uint4 *stage = shared_memory + writing * STAGE_VECTORS;
+        begin_x(a, windows, next, stage, copies);
+        begin_weights(a, first_output, next, stage, copies);
+        advance(a, next);
+    };
 #if WGMMA
     hold((f32(&)[FRAGMENTS_N * 4])sums);
 #endif
@@ -263,11 +292,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
         wait_for_products<1>();
         __syncthreads();
         multiply(stage, sums);
-        if (has_next) begin_copies(a, windows, first_output, next, shared_memory + writing * STAGE_VECTORS, copies);
+        if (has_next) copy_next();
         close_copies();
 #else
         __syncthreads();
-        if (has_next) begin_copies(a, windows, first_output, next, shared_memory + writing * STAGE_VECTORS, copies);
+        if (has_next) copy_next();
         close_copies();
         multiply(stage, sums);
         if (has_next)

@@ -23,6 +23,7 @@
 // Bytes: x once per block tile plus halo, y once; weights 36 bytes an output channel (from L1). Flops: 18 an output element.
 // Not aligned, or with a multiplier above 2, the same tile is read and written element by element.
 #include "async_copy.cuh"
+#include "overlap.cuh"
 
 constexpr int THREADS = 128, CHUNK_VECTORS = 2, MAX_BRANCHES = 8, VECTOR = 16 / int(sizeof(ELEMENT)), CHUNK = CHUNK_VECTORS * VECTOR;
 
@@ -175,6 +176,8 @@ __device__ inline void convolve_any(const Arguments &a, const Branch &b, const T
 
 extern "C" __global__ void __launch_bounds__(THREADS) depthwise_conv(KERNEL_ARGUMENTS(Arguments) a)
 {
+    begin_next();
+    await_previous();
     extern __shared__ uint4 tile[];
     i32 index = a.count - 1;
     while (a.branches[index].first_chunk > i32(blockIdx.y)) index--;

@@ -25,6 +25,7 @@
 #include "conv.cuh"
 #include "copy_batch.cuh"
 #include "mma.cuh"
+#include "overlap.cuh"
 
 constexpr int VECTOR = 8, ROW = 64, ROW_VECTORS = ROW / VECTOR, THREADS = 128, WARPS = THREADS / 32, STAGES = 4, MAX_BRANCHES = 8;
 constexpr int SIDE = 4, PIXELS = SIDE * SIDE, COPY_ROWS = THREADS / ROW_VECTORS, STAGE_VECTORS = OUTPUTS * ROW_VECTORS;
@@ -159,6 +160,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENT
 {
     extern __shared__ uint4 shared_memory[];
     uint4 *weights = shared_memory, *middle = weights + STAGES * STAGE_VECTORS;
+    begin_next();
     const ConvShape &s = a.shape;
     i32 first_row = i32(blockIdx.x) / a.tiles_across * SIDE, first_column = i32(blockIdx.x) % a.tiles_across * SIDE;
     i32 first_output = i32(blockIdx.y) * OUTPUTS, steps = (s.inputs + ROW - 1) / ROW;
@@ -169,6 +171,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENT
         if (i < steps) begin_weights(a, first_output, i, weights + i * STAGE_VECTORS);
         close_copies();
     }
+    await_previous();
     make_middle(a, first_row, first_column, middle);
 
     f32 sums[FRAGMENTS][4] = {};

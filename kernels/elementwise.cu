@@ -12,6 +12,7 @@
 // Shared    none
 //
 // Bytes: a, b and y once. Flops: 1 or 2 an element.
+#include "overlap.cuh"
 #include "types.cuh"
 
 struct Arguments
@@ -25,6 +26,8 @@ struct Arguments
 
 extern "C" __global__ void __launch_bounds__(256) elementwise(KERNEL_ARGUMENTS(Arguments) x)
 {
+    begin_next();
+    await_previous();
     i64 step = i64(gridDim.x) * blockDim.y;
     for (i64 p = i64(blockIdx.x) * blockDim.y + threadIdx.y; p < x.pixels; p += step)
     {

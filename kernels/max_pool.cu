@@ -14,6 +14,7 @@
 // of the L1 reads of a kernel that memory bounds. 16-bit values are compared in pairs from sm_80 on, and as floats before.
 //
 // Bytes: x once plus an eighth for the row above a band, y once. Flops: none; 6.75 comparisons an output element.
+#include "overlap.cuh"
 #include "types.cuh"
 
 constexpr int ROWS = 4, BYTES = WIDTH * int(sizeof(ELEMENT)), WORDS = words_of<ELEMENT, WIDTH>;
@@ -86,6 +87,8 @@ __device__ inline void row_maximum(const ELEMENT *row, i32 column, i32 width, i3
 
 extern "C" __global__ void __launch_bounds__(256) max_pool(KERNEL_ARGUMENTS(Arguments) a)
 {
+    begin_next();
+    await_previous();
     i32 outputs_down = (a.height + 1) / 2, outputs_across = (a.width + 1) / 2;
     i32 column = i32(blockIdx.x * blockDim.y + threadIdx.y), first = i32(blockIdx.y) * ROWS;
     if (column >= outputs_across) return;

@@ -20,6 +20,7 @@
 //
 // Bytes: the image once (where it is not made smaller than by half), y once. Flops: 12 a channel.
 #include "bilinear.cuh"
+#include "overlap.cuh"
 
 constexpr int THREADS = 256;
 
@@ -39,7 +40,7 @@ struct Arguments
 __device__ inline f32 load_byte(const u8 *from)
 {
     u32 value;
-    asm("ld.global.nc.u8 %0, [%1];" : "=r"(value) : "l"(from));
+    LOAD_ASM("ld.global" READ_ONLY ".u8 %0, [%1];" : "=r"(value) : "l"(from));
     return f32(value);
 }
 
@@ -82,6 +83,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) preprocess(KERNEL_ARGUMENT
 {
     constexpr int PIXELS = 4 / int(sizeof(ELEMENT)), RUN = THREADS * PIXELS, VECTOR = 16 / int(sizeof(ELEMENT));
     __shared__ uint4 staged[RUN * 3 / VECTOR];
+    begin_next();
+    await_previous();
     i32 first = i32(blockIdx.x) * RUN, run = min(RUN, a.height * a.width - first);
     f32 values[PIXELS * 3] = {};
 #pragma unroll
@@ -104,6 +107,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) preprocess(KERNEL_ARGUMENT
 #else
 extern "C" __global__ void __launch_bounds__(THREADS) preprocess(KERNEL_ARGUMENTS(Arguments) a)
 {
+    begin_next();
+    await_previous();
     i32 index = i32(blockIdx.x) * THREADS + i32(threadIdx.x);
     if (index >= a.height * a.width) return;
     f32 values[CHANNELS] = {};

@@ -13,6 +13,7 @@
 // Nothing is used twice, so a thread only has to keep enough loads under way: four pixels before the first store.
 //
 // Bytes: x once, y once. Flops: 1 to 3 an element.
+#include "overlap.cuh"
 #include "types.cuh"
 
 constexpr int PIXELS = 4;
@@ -30,6 +31,8 @@ struct Arguments
 
 extern "C" __global__ void __launch_bounds__(256) scaled_copy(KERNEL_ARGUMENTS(Arguments) a)
 {
+    begin_next();
+    await_previous();
     i64 step = i64(gridDim.x) * blockDim.y;
     for (i32 c = i32(threadIdx.x) * WIDTH; c < a.channels; c += i32(blockDim.x) * WIDTH)
     {

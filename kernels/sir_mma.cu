@@ -42,6 +42,7 @@
 #include "conv.cuh"
 #include "copy_batch.cuh"
 #include "mma.cuh"
+#include "overlap.cuh"
 #if WGMMA
 #include "wgmma.cuh"
 #endif
@@ -322,20 +323,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
 {
     extern __shared__ __align__(SHARED_ALIGNMENT) uint4 shared_memory[];
     uint4 *weights = shared_memory, *middle = weights + STAGES * STAGE_VECTORS, *halos = middle + MIDDLE * ROW_VECTORS;
+    begin_next();
     const ConvShape &s = a.shape;
     i32 first_row = i32(blockIdx.x) / a.tiles_across * SIDE, first_column = i32(blockIdx.x) % a.tiles_across * SIDE;
     i32 passes = HAS_PASSES ? (a.middle + MIDDLE - 1) / MIDDLE : 1;
     i32 tap_steps = tap_steps_of(a), pass_steps = tap_steps + OUTPUT_STEPS, steps = passes * pass_steps;
 
     Position next = {};
-    auto begin = [&](uint4 *stage) {
+    auto begin = [&](uint4 *stage, bool is_first) {
+        begin_weights(a, next, tap_steps, stage);
+        if (is_first) await_previous();
         // A halo's place was last read at least a tap's step before.
         if (next.step < tap_steps && next.step % TAPS == 0 && (HALOS > 1 || next.pass == 0))
         {
             begin_halo(a, first_row * STRIDE - 1, first_column * STRIDE - 1, next.step / TAPS * ROW, halos + next.halo * HALO_VECTORS);
             next.halo = HALOS - 1 - next.halo;
         }
-        begin_weights(a, next, tap_steps, stage);
         if (++next.step == pass_steps && HAS_PASSES)
         {
             next.step = 0;
@@ -345,7 +348,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
 #pragma unroll
     for (int i = 0; i < STAGES - 1; i++)
     {
-        if (i < steps) begin(weights + i * STAGE_VECTORS);
+        if (i == 0 || i < steps) begin(weights + i * STAGE_VECTORS, i == 0);
         close_copies();
     }
 
@@ -353,7 +356,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
     i32 reading = 0, writing = STAGES - 1, halo = 0;
     // Copies of a later step go to where the step before has read.
     auto copy_ahead = [&](i32 step) {
-        if (step + STAGES - 1 < steps) begin(weights + writing * STAGE_VECTORS);
+        if (step + STAGES - 1 < steps) begin(weights + writing * STAGE_VECTORS, false);
         close_copies();
         reading = reading == STAGES - 1 ? 0 : reading + 1;
         writing = writing == STAGES - 1 ? 0 : writing + 1;

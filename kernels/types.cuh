@@ -157,23 +157,33 @@ __device__ inline void narrow(const f32 (&values)[N], u32 (&words)[words_of<T, N
     }
 }
 
-// Global memory that nothing writes while the kernel runs. BYTES is what the address must be a multiple of, up to 16.
+// Loads of global memory that nothing writes while the kernel computes. Where launches overlap (overlap.cuh) the one before may write it until the
+// kernel has waited, and compilers move loads through the read-only path past any wait; so those are plain loads that stay where they stand.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+#define LOAD_ASM asm volatile
+#define READ_ONLY ""
+#else
+#define LOAD_ASM asm
+#define READ_ONLY ".nc"
+#endif
+
+// BYTES is what the address must be a multiple of, up to 16.
 template <int BYTES>
 __device__ inline void load_words(const void *from, u32 (&words)[(BYTES + 3) / 4])
 {
     if constexpr (BYTES == 2)
     {
         u16 half;
-        asm("ld.global.nc.u16 %0, [%1];" : "=h"(half) : "l"(from));
+        LOAD_ASM("ld.global" READ_ONLY ".u16 %0, [%1];" : "=h"(half) : "l"(from));
         words[0] = half;
     }
     else if constexpr (BYTES == 4)
     {
-        asm("ld.global.nc.u32 %0, [%1];" : "=r"(words[0]) : "l"(from));
+        LOAD_ASM("ld.global" READ_ONLY ".u32 %0, [%1];" : "=r"(words[0]) : "l"(from));
     }
     else if constexpr (BYTES == 8)
     {
-        asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "l"(from));
+        LOAD_ASM("ld.global" READ_ONLY ".v2.u32 {%0, %1}, [%2];" : "=r"(words[0]), "=r"(words[1]) : "l"(from));
     }
     else
     {
@@ -181,9 +191,9 @@ __device__ inline void load_words(const void *from, u32 (&words)[(BYTES + 3) / 4
 #pragma unroll
         for (int i = 0; i < BYTES / 4; i += 4)
         {
-            asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
-                : "=r"(words[i]), "=r"(words[i + 1]), "=r"(words[i + 2]), "=r"(words[i + 3])
-                : "l"((const u32 *)from + i));
+            LOAD_ASM("ld.global" READ_ONLY ".v4.u32 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(words[i]), "=r"(words[i + 1]), "=r"(words[i + 2]), "=r"(words[i + 3])
+                     : "l"((const u32 *)from + i));
         }
     }
 }

@@ -18,6 +18,7 @@
 //
 // Bytes: x once per block tile plus one pixel of halo, y once. Flops: about 8 an element.
 #include "bilinear.cuh"
+#include "overlap.cuh"
 
 constexpr int ROWS = 4;
 
@@ -51,6 +52,8 @@ __device__ inline void mix_columns(const ELEMENT *row, const BilinearTap &column
 
 extern "C" __global__ void __launch_bounds__(256) upsample(KERNEL_ARGUMENTS(Arguments) a)
 {
+    begin_next();
+    await_previous();
     const Resampling &m = a.maps[blockIdx.z / a.images];
     i32 image = blockIdx.z % a.images;
     i32 x = i32(blockIdx.x * blockDim.y + threadIdx.y), first = i32(blockIdx.y) * ROWS;

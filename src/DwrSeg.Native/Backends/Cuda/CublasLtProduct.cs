@@ -73,7 +73,7 @@ internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
         return descriptors.Algorithms(handle, results);
     }
 
-    public override void Launch(CudaStream stream)
+    public override void Launch(CudaStream stream, bool overlapsPrevious = false)
     {
         float one = 1, zero = 0;
         CublasLtAlgorithm algorithm = _algorithm.Algorithm;

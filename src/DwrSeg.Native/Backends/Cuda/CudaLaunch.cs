@@ -44,10 +44,14 @@ internal sealed class CudaLaunch<TArguments> : CudaLaunch
         : base(variant, kernels.Get(variant.Source), grid.ToDim3(variant), block, sharedBytes)
     {
         _arguments = arguments;
+        CanOverlap = LaunchSequence.CanOverlap(kernels, variant);
     }
 
-    public override void Launch(CudaStream stream) => Kernel.Launch(
-        CudaKernel.Configuration(stream, Grid, Block, SharedBytes) with { ClusterX = (uint)ClusterBlocks }, _arguments);
+    public override bool CanOverlap { get; }
+
+    public override void Launch(CudaStream stream, bool overlapsPrevious = false) => Kernel.Launch(
+        CudaKernel.Configuration(stream, Grid, Block, SharedBytes) with { ClusterX = (uint)ClusterBlocks, OverlapsPrevious = overlapsPrevious },
+        _arguments);
 }
 
 /// <summary>Blocks of a launch before they are checked against what a grid can have.</summary>

@@ -209,6 +209,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     private void LaunchSteps()
     {
+        var sequence = new LaunchSequence(_stream);
         for (int i = 0; i < _steps.Length; i++)
         {
             int step = _positions[i];
@@ -216,7 +217,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             {
                 if (IsPassing(tensor) && place.FirstStep == step) Mark(place, tensor.Name);
             }
-            Launch(_steps[i].Launches);
+            foreach (CudaWork work in _steps[i].Launches) sequence.Add(work);
             foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
             {
                 if (IsPassing(tensor) && place.LastStep == step) Mark(place, null);

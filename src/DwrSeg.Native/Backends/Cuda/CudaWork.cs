@@ -23,7 +23,13 @@ internal abstract class CudaWork
     /// <summary>Floating-point operations, a multiply-add counting two.</summary>
     public long Flops { get; init; }
 
-    public abstract void Launch(CudaStream stream);
+    /// <summary>Whether it may begin before the one before it has ended, for which it waits itself where it has to (<see cref="LaunchSequence"/>).</summary>
+    public virtual bool CanOverlap => false;
+
+    /// <summary>Puts it on a stream.</summary>
+    /// <param name="stream">Where.</param>
+    /// <param name="overlapsPrevious">Lets it begin before the launch before it has ended; only where both can overlap.</param>
+    public abstract void Launch(CudaStream stream, bool overlapsPrevious = false);
 
     public override string ToString() => Name;
 }

@@ -94,7 +94,7 @@ internal sealed unsafe class CudnnConvolution : CudaWork, IDisposable
         return algorithms;
     }
 
-    public override void Launch(CudaStream stream)
+    public override void Launch(CudaStream stream, bool overlapsPrevious = false)
     {
         float one = 1, zero = 0;
         ICudnn cudnn = _handle.Cudnn;

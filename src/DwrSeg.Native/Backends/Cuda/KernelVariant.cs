@@ -31,7 +31,10 @@ internal sealed record KernelVariant(string Name, string Definitions, ComputeCap
     public int? DynamicSharedBytes { get; init; } = 0;
 
     /// <summary>Its products are those of tensor cores.</summary>
-    public bool UsesTensorCores => KernelFiles.Embedded.Headers(KernelFiles.Embedded.Kernel(Name)).Any(h => h.Name == "mma.cuh");
+    public bool UsesTensorCores => Includes("mma.cuh");
+
+    /// <summary>It waits itself for the launch before it, where that has not ended.</summary>
+    public bool AwaitsPrevious => Includes("overlap.cuh");
 
     /// <summary>What the kernel cache compiles.</summary>
     public KernelSource Source =>
@@ -43,6 +46,8 @@ internal sealed record KernelVariant(string Name, string Definitions, ComputeCap
     public bool RunsOn(ComputeCapability architecture) => IsSpecific ? architecture == FirstArchitecture : FirstArchitecture <= architecture;
 
     public override string ToString() => Definitions.Length == 0 ? Name : $"{Name} {Definitions}";
+
+    private bool Includes(string header) => KernelFiles.Embedded.Headers(KernelFiles.Embedded.Kernel(Name)).Any(h => h.Name == header);
 
     private static (string Name, string Value) Split(string definition)
     {

@@ -20,9 +20,10 @@ internal sealed class WorkTimer(CudaStream stream, int repetitions, int rounds) 
     {
         using CudaGraph graph = stream.Capture(s =>
         {
+            var sequence = new LaunchSequence(s);
             for (int i = 0; i < repetitions; i++)
             {
-                foreach (CudaWork work in works) work.Launch(s);
+                foreach (CudaWork work in works) sequence.Add(work);
             }
         });
         CudaGraphExec captured = graph.Instantiate();

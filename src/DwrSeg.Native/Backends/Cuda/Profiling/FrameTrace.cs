@@ -6,7 +6,9 @@ namespace DwrSeg.Native.Backends.Cuda.Profiling;
 /// <summary>
 /// What each launch takes within a frame, with the caches that the launches before it leave: medians over several frames, from CUPTI's records.
 /// </summary>
-/// <param name="Seconds">By launch of the frame; null for a library's call whose kernels can't be told from its neighbour's.</param>
+/// <param name="Seconds">
+/// By launch of the frame, where launches overlap from the end of the one before it on; null for a library's call whose kernels can't be told from its neighbour's.
+/// </param>
 /// <param name="FrameSeconds">From the start of the first kernel to the end of the last.</param>
 /// <param name="Frames">How many frames were recorded.</param>
 internal sealed record FrameTrace(IReadOnlyList<double?> Seconds, double FrameSeconds, int Frames)
@@ -51,6 +53,7 @@ internal sealed record FrameTrace(IReadOnlyList<double?> Seconds, double FrameSe
     private static double?[] FrameOf(IReadOnlyList<KernelRecord> records, IReadOnlyList<string?> kernels, ref int next)
     {
         var seconds = new double?[kernels.Count];
+        int first = next;
         for (int i = 0; i < kernels.Count;)
         {
             if (kernels[i] is { } name)
@@ -60,7 +63,7 @@ internal sealed record FrameTrace(IReadOnlyList<double?> Seconds, double FrameSe
                     string found = next == records.Count ? "the end" : records[next].Name;
                     throw new CudaException($"CUPTI recorded {found} where the frame launches {name}: its records are not whole.", "cuptiActivityFlushAll", -1, "");
                 }
-                seconds[i++] = records[next++].Seconds;
+                seconds[i++] = SecondsOf(records, first, next++);
                 continue;
             }
             int calls = 1;
@@ -68,13 +71,21 @@ internal sealed record FrameTrace(IReadOnlyList<double?> Seconds, double FrameSe
             string? end = i + calls < kernels.Count ? kernels[i + calls] : null;
             int start = next;
             while (next < records.Count && records[next].Name != end) next++;
-            if (calls == 1) seconds[i] = Enumerable.Range(start, next - start).Sum(k => records[k].Seconds);
+            if (calls == 1) seconds[i] = Enumerable.Range(start, next - start).Sum(k => SecondsOf(records, first, k));
             else if (next - start == calls)
             {
-                for (int k = 0; k < calls; k++) seconds[i + k] = records[start + k].Seconds;
+                for (int k = 0; k < calls; k++) seconds[i + k] = SecondsOf(records, first, start + k);
             }
             i += calls;
         }
         return seconds;
+    }
+
+    // A launch that began before the one before it ended waited for that.
+    private static double SecondsOf(IReadOnlyList<KernelRecord> records, int first, int index)
+    {
+        KernelRecord record = records[index];
+        ulong start = index > first && records[index - 1].End > record.Start ? records[index - 1].End : record.Start;
+        return record.End > start ? (record.End - start) * 1e-9 : 0;
     }
 }

@@ -32,32 +32,21 @@ internal sealed class LaunchTimer(CudaStream stream, LaunchTimerOptions options)
     /// <summary>Reads the milliseconds between two events that are reached.</summary>
     public Func<CudaEvent, CudaEvent, float> Elapsed { get; init; } = CudaEvent.ElapsedMilliseconds;
 
-    /// <summary>Seconds of one launch.</summary>
+    /// <summary>Seconds of one launch, where replays overlap as launches of a frame do.</summary>
     /// <param name="name">The range that a profiler's time line shows.</param>
     /// <param name="work">The launch, or a library's call.</param>
     public double Measure(string name, CudaWork work)
     {
         using NvtxRange range = Nvtx.Instance.Begin(name);
-        return Measure(work.Launch);
+        return MeasureCaptured(s =>
+        {
+            var sequence = new LaunchSequence(s);
+            return () => sequence.Add(work);
+        });
     }
 
     /// <summary>Seconds of work that can be captured.</summary>
-    public double Measure(Action<CudaStream> work)
-    {
-        double estimate = WithGraph(work, options.LeastReplays, graph =>
-        {
-            Batch(graph);
-            return Batch(graph);
-        }) / options.LeastReplays;
-        int replays = (int)Math.Clamp(options.BatchSeconds / Math.Max(estimate, 1e-9), options.LeastReplays, options.MostReplays);
-        return WithGraph(work, replays, graph =>
-        {
-            Batch(graph);
-            return Median(() => Batch(graph));
-        }) / replays;
-
-        double Batch(CudaGraphExec graph) => Between(() => graph.Launch(stream));
-    }
+    public double Measure(Action<CudaStream> work) => MeasureCaptured(s => () => work(s));
 
     /// <summary>Seconds of a run that holds launches of graphs itself and so cannot be captured.</summary>
     public double MeasureRuns(Action run)
@@ -86,11 +75,30 @@ internal sealed class LaunchTimer(CudaStream stream, LaunchTimerOptions options)
         _end.Dispose();
     }
 
-    private double WithGraph(Action<CudaStream> work, int replays, Func<CudaGraphExec, double> measure)
+    // Takes a stream that captures, gives what is to be repeated on it.
+    private double MeasureCaptured(Func<CudaStream, Action> work)
+    {
+        double estimate = WithGraph(work, options.LeastReplays, graph =>
+        {
+            Batch(graph);
+            return Batch(graph);
+        }) / options.LeastReplays;
+        int replays = (int)Math.Clamp(options.BatchSeconds / Math.Max(estimate, 1e-9), options.LeastReplays, options.MostReplays);
+        return WithGraph(work, replays, graph =>
+        {
+            Batch(graph);
+            return Median(() => Batch(graph));
+        }) / replays;
+
+        double Batch(CudaGraphExec graph) => Between(() => graph.Launch(stream));
+    }
+
+    private double WithGraph(Func<CudaStream, Action> work, int replays, Func<CudaGraphExec, double> measure)
     {
         using CudaGraph graph = stream.Capture(s =>
         {
-            for (int i = 0; i < replays; i++) work(s);
+            Action once = work(s);
+            for (int i = 0; i < replays; i++) once();
         });
         using CudaGraphExec exec = graph.Instantiate();
         return measure(exec);
