@@ -78,9 +78,16 @@ __device__ inline i32 bias_row(const Epilogue<T> &e, const ConvShape &s, i32 pix
     return border_case(line % s.out_height, s.out_height) * 4 + border_case(pixel % s.out_width, s.out_width);
 }
 
+// A NaN stays one.
 __device__ inline f32 rectified(f32 value)
 {
+#if __CUDA_ARCH__ >= 800
+    f32 result;
+    asm("max.NaN.f32 %0, %1, 0f00000000;" : "=f"(result) : "f"(value));
+    return result;
+#else
     return value < 0 ? 0 : value;
+#endif
 }
 
 // Stores N neighbouring channels of a pixel: whole vectors of 16 bytes, or one element.

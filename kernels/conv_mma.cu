@@ -2,8 +2,8 @@
 //
 //   y[p, o] = epilogue(sum over taps, i of x[pixel of p's tap, i] * w[o, tap, i])      kernel 1 or 3, stride 1 or 2, padding kernel / 2
 //
-// x, y and the residual are NHWC channel slices of one type, w is [outputs][taps][inputs rounded up to 8] of that type, zero in the
-// rounding (pack_weights.cu), bias is fp32. Epilogue: conv.cuh. y must overlap no x.
+// x, y and the residual are NHWC channel slices of one type, w is of that type in whole tiles of TILE_N x TILE_K (pack_weights.cu, TILES), bias is
+// fp32. Epilogue: conv.cuh. y must overlap no x.
 //
 // Defines   ELEMENT  f16 or bf16
 //           TILE_M, TILE_N  pixels and channels of y that a block makes
@@ -17,10 +17,10 @@
 //           block 32 * WARPS_M * WARPS_N; with CLUSTER_SPLIT clusters of a tile's blocks
 // Shared    max(STAGES * (TILE_M + TILE_N) * TILE_K * 2, TILE_M * ((TILE_N + 8) * 4 + min(TILE_N, 64) * 2)) bytes, dynamic
 //
-// Pixels are counted through all images, so no size wastes more than one tile. The sum runs over taps, in each over channels: a step
-// copies, for every pixel of the tile, TILE_K neighbouring channels of one tap, and a tap outside the map is copied as zeros. A thread
+// Pixels are counted through all images, so no size wastes more than one tile. The sum runs over TILE_K channels at a time, in them over taps: a
+// step copies, for every pixel of the tile, these neighbouring channels of one tap, and a tap outside the map is copied as zeros. A thread
 // keeps, for each pixel it copies, the address of the first tap and nine bits of which taps exist, so a step costs it one addition and one
-// test a copy. Rows of a stage lie in shared memory with their 16-byte vectors permuted by the row's number, so that ldmatrix reads eight
+// test a copy. A step's weights follow those of the step before, in the order in which they lie in shared memory, and cost neither. Rows of a stage lie in shared memory with their 16-byte vectors permuted by the row's number, so that ldmatrix reads eight
 // rows from all 32 banks. Sums go through shared memory on their way out, because a lane holds pairs of channels but stores should be
 // of 16 bytes; where pixels are not whole vectors but follow each other without a gap (19 class logits), the tile is packed to one run first.
 //
@@ -88,34 +88,20 @@ struct Copies
     CopyBatch<W_COPIES, W_ASYNC> weights;
 };
 
-// Where this thread's first copy of a stage goes.
-__device__ inline uint4 *place_in(uint4 *stage)
+// `from` is this thread's first vector of the step; it moves on to the next one.
+__device__ inline void begin_weights(const uint4 *&from, uint4 *stage, Copies &copies)
 {
-    i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS;
-    return stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
-}
-
-__device__ inline void begin_weights(const Arguments &a, i32 first_output, const Position &next, uint4 *stage, Copies &copies)
-{
-    const ConvShape &s = a.shape;
-    i32 taps = s.kernel * s.kernel, packed_inputs = (s.inputs + VECTOR - 1) / VECTOR * VECTOR;
-    i32 channel = next.channel + i32(threadIdx.x) % ROW_VECTORS * VECTOR, row = threadIdx.x / ROW_VECTORS;
-    uint4 *to = place_in(stage) + TILE_M * ROW_VECTORS;
+    uint4 *to = stage + TILE_M * ROW_VECTORS + threadIdx.x;
 #pragma unroll
-    for (int i = 0; i < W_COPIES; i++)
-    {
-        i32 output = first_output + row + i * COPY_ROWS;
-        bool is_valid = channel < packed_inputs && output < s.outputs;
-        const ELEMENT *from = is_valid ? a.weights + (i64(output) * taps + next.tap) * packed_inputs + channel : a.weights;
-        copies.weights.begin(i, to + i * COPY_ROWS * ROW_VECTORS, from, is_valid);
-    }
+    for (int i = 0; i < W_COPIES; i++) copies.weights.begin(i, to + i * THREADS, from + i * THREADS);
+    from += TILE_N * ROW_VECTORS;
 }
 
 __device__ inline void begin_x(const Arguments &a, const Window (&windows)[X_COPIES], const Position &next, uint4 *stage, Copies &copies)
 {
     const ConvShape &s = a.shape;
-    i32 channel = next.channel + i32(threadIdx.x) % ROW_VECTORS * VECTOR;
-    uint4 *to = place_in(stage);
+    i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS, channel = next.channel + vector * VECTOR;
+    uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
     i64 offset = i64(next.tap / s.kernel * s.width + next.tap % s.kernel) * s.x_stride + channel;
 #pragma unroll
     for (int i = 0; i < X_COPIES; i++)
@@ -132,11 +118,10 @@ __device__ inline void begin_x(const Arguments &a, const Window (&windows)[X_COP
 
 __device__ inline void advance(const Arguments &a, Position &next)
 {
-    next.channel += TILE_K;
-    if (next.channel >= a.shape.inputs)
+    if (++next.tap == a.shape.kernel * a.shape.kernel)
     {
-        next.channel = 0;
-        next.tap++;
+        next.tap = 0;
+        next.channel += TILE_K;
     }
 }
 
@@ -247,9 +232,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
 #pragma unroll
     for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / ROW_VECTORS + i * COPY_ROWS);
 
-    i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
+    i32 taps = a.shape.kernel * a.shape.kernel, all_steps = (a.shape.inputs + TILE_K - 1) / TILE_K * taps;
     i32 first_step = split * all_steps / splits, steps = (split + 1) * all_steps / splits - first_step;
-    Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
+    Position next = {first_step % taps, first_step / taps * TILE_K};
+    const uint4 *weights = (const uint4 *)a.weights
+        + (i64(tile % a.channel_tiles) * all_steps + first_step) * (TILE_N * ROW_VECTORS) + threadIdx.x;
 
     Copies copies;
 #pragma unroll
@@ -258,7 +245,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
         if (i == 0 || i < steps)
         {
             uint4 *stage = shared_memory + i * STAGE_VECTORS;
-            begin_weights(a, first_output, next, stage, copies);
+            begin_weights(weights, stage, copies);
             if (i == 0) await_previous();
             begin_x(a, windows, next, stage, copies);
             advance(a, next);
@@ -273,7 +260,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
     auto copy_next = [&]() {
         uint4 *stage = shared_memory + writing * STAGE_VECTORS;
         begin_x(a, windows, next, stage, copies);
-        begin_weights(a, first_output, next, stage, copies);
+        begin_weights(weights, stage, copies);
         advance(a, next);
     };
 #if WGMMA

@@ -13,6 +13,11 @@ struct CopyBatch;
 template <int COUNT>
 struct CopyBatch<COUNT, true>
 {
+    __device__ void begin(int, void *to, const void *from)
+    {
+        copy16_to_shared(to, from);
+    }
+
     // `from` must be a readable address even where it is not valid.
     __device__ void begin(int, void *to, const void *from, bool is_valid)
     {
@@ -30,6 +35,12 @@ struct CopyBatch<COUNT, false>
 {
     u32 words[COUNT][4];
     uint4 *targets[COUNT];
+
+    __device__ void begin(int index, void *to, const void *from)
+    {
+        targets[index] = (uint4 *)to;
+        load_words<16>(from, words[index]);
+    }
 
     __device__ void begin(int index, void *to, const void *from, bool is_valid)
     {

@@ -4,7 +4,7 @@
 //   y[p, o] = epilogue(sum over all branches' c of m[p, c] * v[o, c])                                          1x1
 //
 // x, y and the residual (the shortcut) are NHWC channel slices of one type; depth-wise weights are fp32 [9][outputs of the branch] with the BN
-// folded in, biases fp32 or null; v is [outputs][all c] of the maps' type (pack_weights.cu, ROWS). Outside the map x is zero; act is ReLU or
+// folded in, biases fp32 or null; v is of the maps' type in whole tiles of OUTPUTS x 64 (pack_weights.cu, TILES). Outside the map x is zero; act is ReLU or
 // nothing. m, the concatenated map, is rounded to the maps' type, as if it were stored, but it exists only in shared memory. y must overlap
 // no x.
 //
@@ -28,7 +28,7 @@
 #include "overlap.cuh"
 
 constexpr int VECTOR = 8, ROW = 64, ROW_VECTORS = ROW / VECTOR, THREADS = 128, WARPS = THREADS / 32, STAGES = 4, MAX_BRANCHES = 8;
-constexpr int SIDE = 4, PIXELS = SIDE * SIDE, COPY_ROWS = THREADS / ROW_VECTORS, STAGE_VECTORS = OUTPUTS * ROW_VECTORS;
+constexpr int SIDE = 4, PIXELS = SIDE * SIDE, STAGE_VECTORS = OUTPUTS * ROW_VECTORS;
 constexpr int WARP_N = OUTPUTS / WARPS, FRAGMENTS = WARP_N / 8, PITCH = OUTPUTS + 8;
 static_assert(PIXELS * PITCH * 4 <= STAGES * STAGE_VECTORS * 16, "the staged sums fit in the weights' place");
 
@@ -53,19 +53,13 @@ struct Arguments
     i32 count, relu, tiles_across, padding;
 };
 
-__device__ inline void begin_weights(const Arguments &a, i32 first_output, i32 step, uint4 *stage)
+__device__ inline void begin_weights(const Arguments &a, i32 step, i32 steps, uint4 *stage)
 {
-    CopyBatch<OUTPUTS / COPY_ROWS, true> copies;
-    i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS, channel = step * ROW + vector * VECTOR;
-    uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
+    CopyBatch<STAGE_VECTORS / THREADS, true> copies;
+    const uint4 *from = (const uint4 *)a.project + (i64(blockIdx.y) * steps + step) * STAGE_VECTORS + threadIdx.x;
+    uint4 *to = stage + threadIdx.x;
 #pragma unroll
-    for (int i = 0; i < OUTPUTS / COPY_ROWS; i++)
-    {
-        i32 output = first_output + row + i * COPY_ROWS;
-        bool is_valid = output < a.shape.outputs && channel < a.shape.inputs;
-        const ELEMENT *from = is_valid ? a.project + i64(output) * a.shape.inputs + channel : a.project;
-        copies.begin(i, to + i * COPY_ROWS * ROW_VECTORS, from, is_valid);
-    }
+    for (int i = 0; i < STAGE_VECTORS / THREADS; i++) copies.begin(i, to + i * THREADS, from + i * THREADS);
 }
 
 // Eight channels, from `channel` of the branch on, of the four pixels of a row: M outputs read one input channel.
@@ -168,7 +162,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENT
 #pragma unroll
     for (int i = 0; i < STAGES; i++)
     {
-        if (i < steps) begin_weights(a, first_output, i, weights + i * STAGE_VECTORS);
+        if (i < steps) begin_weights(a, i, steps, weights + i * STAGE_VECTORS);
         close_copies();
     }
     await_previous();
@@ -184,7 +178,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENT
         if (step + STAGES < steps)
         {
             __syncthreads();
-            begin_weights(a, first_output, step + STAGES, stage);
+            begin_weights(a, step + STAGES, steps, stage);
         }
         close_copies();
     }

@@ -1,7 +1,8 @@
 // Prepares a convolution's fp32 weights [outputs][taps][inputs] for its kernel: narrowed to the maps' type, in the kernel's order, zero
 // where the order has room for more than there is.
 //
-//   ROWS     y[o, tap, i]          inputs rounded up to 8: what conv_mma.cu, sir_mma.cu and dwr_sr_mma.cu read
+//   TILES    y[o / rows, i / depth, tap, o % rows, i % depth]   whole tiles, and `chunks` of depth inputs: what conv_mma.cu, sir_mma.cu and
+//            dwr_sr_mma.cu copy to shared memory as it stands, so the vectors of a row have their order there (swizzle.cuh)
 //   COLUMNS  y[tap, i, o]          outputs rounded up to 4: what conv_ffma.cu reads
 //   IMAGE    32 values an output, the nine of a line of taps as y[o, 8 ky + j] for j = 3 kx + i < 8 and y[o, 24 + 2 ky] for j = 8: what
 //            conv_first.cu reads (3 inputs, 9 taps)
@@ -9,12 +10,12 @@
 // Defines   ELEMENT  f32, f16 or bf16
 // Launch    a thread an element of y, blocks of 256
 //
-// Runs when weights are loaded or changed, so it is simple: reads are consecutive for ROWS and IMAGE, writes always.
-#include "types.cuh"
+// Runs when weights are loaded or changed, so it is simple: reads are nearly consecutive but for COLUMNS, writes always.
+#include "swizzle.cuh"
 
 enum Order : i32
 {
-    ROWS,
+    TILES,
     COLUMNS,
     IMAGE,
 };
@@ -26,6 +27,7 @@ struct Arguments
     i64 elements;
     i32 outputs, taps, inputs;
     Order order;
+    i32 rows, depth, chunks;
 };
 
 extern "C" __global__ void __launch_bounds__(256) pack_weights(KERNEL_ARGUMENTS(Arguments) a)
@@ -33,10 +35,12 @@ extern "C" __global__ void __launch_bounds__(256) pack_weights(KERNEL_ARGUMENTS(
     i64 index = i64(blockIdx.x) * 256 + threadIdx.x;
     if (index >= a.elements) return;
     i32 output, tap, input;
-    if (a.order == ROWS)
+    if (a.order == TILES)
     {
-        i32 row = (a.inputs + 7) / 8 * 8;
-        input = i32(index % row), tap = i32(index / row % a.taps), output = i32(index / row / a.taps);
+        i64 line = index / a.depth, tile = line / a.rows;
+        i32 row = i32(line % a.rows), place = i32(index % a.depth), key = a.depth == 64 ? row_key<8>(row) : row_key<4>(row);
+        output = i32(tile / a.taps / a.chunks) * a.rows + row, tap = i32(tile % a.taps);
+        input = i32(tile / a.taps % a.chunks) * a.depth + (place ^ key * 8);
     }
     else if (a.order == COLUMNS)
     {

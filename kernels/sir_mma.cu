@@ -3,8 +3,8 @@
 //   m[p, j] = max(0, bias[j] + sum over ky, kx, i of x[S row - 1 + ky, S column - 1 + kx, i] * w[j, ky, kx, i])        3x3, stride S
 //   y[p, o] = epilogue(sum over j of m[p, j] * v[o, j])                                                                1x1
 //
-// x, y and the residual (the shortcut) are NHWC channel slices of one type, w is [middle][9][inputs] and v is [outputs][middle], both of that
-// type (pack_weights.cu, ROWS), biases are fp32. m is rounded to the maps' type, as if it were stored, but it exists only in shared memory:
+// x, y and the residual (the shortcut) are NHWC channel slices of one type, w is of that type in whole tiles of MIDDLE x 64, v in whole tiles of
+// 64 x 64, of which MIDDLE / 64 make a step (pack_weights.cu, TILES), biases are fp32. m is rounded to the maps' type, as if it were stored, but it exists only in shared memory:
 // its 3 c channels would otherwise be six times the bytes of x and y, and a launch. y must overlap no x, but the residual may be x.
 //
 // Defines   ELEMENT   f16 or bf16
@@ -61,12 +61,6 @@ constexpr int TAPS = 9, OUTPUT_STEPS = OUTPUTS / ROW, HALO_VECTORS = HALO * ROW_
 constexpr int FRAGMENTS_M = PIXELS / WARPS_M / 16, FRAGMENTS_N = MIDDLE / WARPS_N / 8, OUTPUT_FRAGMENTS = ROW / WARPS_N / 8;
 constexpr int COPY_ROWS = THREADS / ROW_VECTORS, W_COPIES = MIDDLE / COPY_ROWS, STAGE_VECTORS = MIDDLE * ROW_VECTORS;
 constexpr int STAGED_PITCH = OUTPUTS + 8;
-// Addresses of all copies at once would take registers that warpgroups' fragments need.
-#if WGMMA
-constexpr int COPIES_AT_ONCE = W_COPIES / 2;
-#else
-constexpr int COPIES_AT_ONCE = W_COPIES;
-#endif
 static_assert(PIXELS * (STAGED_PITCH * 4 + OUTPUTS * 2) <= STAGES * STAGE_VECTORS * 16, "sums and packed pixels fit in the weights' place");
 
 struct Arguments
@@ -113,32 +107,15 @@ __device__ inline void begin_halo(const Arguments &a, i32 first_row, i32 first_c
     }
 }
 
-__device__ inline void begin_weights(const Arguments &a, const Position &next, i32 tap_steps, uint4 *stage)
+__device__ inline void begin_weights(const Arguments &a, const Position &next, i32 tap_steps, i32 passes, uint4 *stage)
 {
     CopyBatch<W_COPIES, true> copies;
-    i32 vector = threadIdx.x % ROW_VECTORS, row = threadIdx.x / ROW_VECTORS;
-    i32 inputs = (a.shape.inputs + VECTOR - 1) / VECTOR * VECTOR, middle = (a.middle + VECTOR - 1) / VECTOR * VECTOR;
-    uint4 *to = stage + row * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(row));
-#pragma unroll COPIES_AT_ONCE
-    for (int i = 0; i < W_COPIES; i++)
-    {
-        const ELEMENT *from;
-        bool is_valid;
-        if (next.step < tap_steps)
-        {
-            i32 j = next.pass * MIDDLE + row + i * COPY_ROWS, channel = next.step / TAPS * ROW + vector * VECTOR;
-            is_valid = j < a.middle && channel < inputs;
-            from = a.weights + (i64(j) * TAPS + next.step % TAPS) * inputs + channel;
-        }
-        else
-        {
-            i32 part = (row + i * COPY_ROWS) / ROW, output = (next.step - tap_steps) * ROW + (row + i * COPY_ROWS) % ROW;
-            i32 j = next.pass * MIDDLE + part * ROW + vector * VECTOR;
-            is_valid = output < a.shape.outputs && j < middle;
-            from = a.project + i64(output) * middle + j;
-        }
-        copies.begin(i, to + i * COPY_ROWS * ROW_VECTORS, is_valid ? from : a.weights, is_valid);
-    }
+    bool is_tap = next.step < tap_steps;
+    i32 index = is_tap ? next.pass * tap_steps + next.step : (next.step - tap_steps) * passes + next.pass;
+    const uint4 *from = (const uint4 *)(is_tap ? a.weights : a.project) + (index * STAGE_VECTORS + i32(threadIdx.x));
+    uint4 *to = stage + threadIdx.x;
+#pragma unroll
+    for (int i = 0; i < W_COPIES; i++) copies.begin(i, to + i * THREADS, from + i * THREADS);
 }
 
 // The fragments of x at a tap: lanes' rows of the halo, and the keys of their vectors.
@@ -257,10 +234,14 @@ __device__ inline void store_middle(
     const Arguments &a, i32 pass, i32 first_row, i32 first_column, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4], uint4 *middle)
 {
     i32 lane = threadIdx.x % 32;
+    auto bias_of = [&](i32 row, i32 channel) { return a.bias && channel < a.middle ? load_one(a.bias + row * a.middle + channel) : 0; };
 #pragma unroll
     for (int n = 0; n < FRAGMENTS_N; n++)
     {
         i32 own = part_n() * (MIDDLE / WARPS_N) + n * 8, channel = pass * MIDDLE + own + lane % 4 * 2;
+#if !BORDER
+        f32 first = bias_of(0, channel), second = bias_of(0, channel + 1);
+#endif
 #pragma unroll
         for (int m = 0; m < FRAGMENTS_M; m++)
         {
@@ -268,13 +249,11 @@ __device__ inline void store_middle(
             for (int half = 0; half < 2; half++)
             {
                 i32 pixel = pixel_of(m, half, lane);
-                const f32 *bias = a.bias + channel;
 #if BORDER
                 i32 line = border_case(first_row + pixel / SIDE, a.shape.out_height);
-                bias += (line * 4 + border_case(first_column + pixel % SIDE, a.shape.out_width)) * a.middle;
+                i32 bias_row = line * 4 + border_case(first_column + pixel % SIDE, a.shape.out_width);
+                f32 first = bias_of(bias_row, channel), second = bias_of(bias_row, channel + 1);
 #endif
-                f32 first = a.bias && channel < a.middle ? load_one(bias) : 0;
-                f32 second = a.bias && channel + 1 < a.middle ? load_one(bias + 1) : 0;
                 i32 vector = (own / ROW * PIXELS + pixel) * ROW_VECTORS + (own % ROW / VECTOR ^ row_key<ROW_VECTORS>(pixel));
                 ((u32 *)(middle + vector))[lane % 4] =
                     narrow_pair<ELEMENT>(rectified(sums[m][n][half * 2] + first), rectified(sums[m][n][half * 2 + 1] + second));
@@ -331,10 +310,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
 
     Position next = {};
     auto begin = [&](uint4 *stage, bool is_first) {
-        begin_weights(a, next, tap_steps, stage);
+        begin_weights(a, next, tap_steps, passes, stage);
         if (is_first) await_previous();
         // A halo's place was last read at least a tap's step before.
-        if (next.step < tap_steps && next.step % TAPS == 0 && (HALOS > 1 || next.pass == 0))
+        if (is_first || (HALOS > 1 && next.step < tap_steps && next.step % TAPS == 0))
         {
             begin_halo(a, first_row * STRIDE - 1, first_column * STRIDE - 1, next.step / TAPS * ROW, halos + next.halo * HALO_VECTORS);
             next.halo = HALOS - 1 - next.halo;

@@ -32,7 +32,7 @@ internal static class ConvFfmaCuda
     ];
 
     /// <summary>
-    /// Settles the launch that the model finds cheapest, or the cheapest of one tile. Weights are fp32 in the order
+    /// Settles the launch that the model finds cheapest, or the cheapest of one tile. It wants its weights in the order
     /// <see cref="WeightOrder.Columns"/>.
     /// </summary>
     /// <exception cref="ArgumentException">The convolution is malformed or not of fp32 maps.</exception>
@@ -45,7 +45,7 @@ internal static class ConvFfmaCuda
         SumSharing sharing = ConvTile.SharingOf(device, splits);
         ConvArguments arguments = new()
         {
-            X = c.X.Data, Weights = c.Weights, Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
+            X = c.X.Data, Weights = c.WeightsIn(WeightLayout.Columns, "conv_ffma"), Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
             ChannelTiles = (int)Grid.Blocks(c.Y.C, chosen.Channels), Splits = splits,
         };
         return new CudaLaunch<ConvArguments>(

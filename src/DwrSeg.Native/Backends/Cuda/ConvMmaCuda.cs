@@ -93,8 +93,8 @@ internal static class ConvMmaCuda
     }
 
     /// <summary>
-    /// Settles the launch that the model of <see cref="ConvTile"/> finds cheapest, or the cheapest of one tile. Weights are in the order
-    /// <see cref="WeightOrder.Rows"/>.
+    /// Settles the launch that the model of <see cref="ConvTile"/> finds cheapest, or the cheapest of one tile. It wants its weights in the order
+    /// <see cref="WeightOrder.Tiles"/>.
     /// </summary>
     /// <exception cref="ArgumentException">The convolution is malformed, or of a type or on a device that the kernel is not for.</exception>
     public static CudaLaunch Prepare(KernelCache kernels, in CudaConvolution c, in SplitWorkspace workspace = default, string? tile = null)
@@ -120,7 +120,7 @@ internal static class ConvMmaCuda
         SumSharing sharing = ConvTile.SharingOf(kernels.Context.Device, splits);
         ConvArguments arguments = new()
         {
-            X = c.X.Data, Weights = c.Weights, Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
+            X = c.X.Data, Weights = c.WeightsIn(WeightLayout.Tiles(tile.Channels, tile.Depth), "conv_mma"), Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
             ChannelTiles = (int)Grid.Blocks(c.Y.C, tile.Channels), Splits = splits,
         };
         var launch = new CudaLaunch<ConvArguments>(

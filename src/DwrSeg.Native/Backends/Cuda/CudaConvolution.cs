@@ -22,10 +22,10 @@ internal enum CudaRelu
 /// </summary>
 /// <param name="X">The input.</param>
 /// <param name="Y">The output; must not overlap <paramref name="X"/>.</param>
-/// <param name="Weights">In the kernel's order and type (<see cref="PackWeightsCuda"/>), on 16 bytes.</param>
+/// <param name="Weights">Gives them as the kernel wants them; null where none is prepared.</param>
 /// <param name="Kernel">1 or 3.</param>
 /// <param name="Stride">1 or 2.</param>
-internal readonly record struct CudaConvolution(DeviceMap X, DeviceMap Y, CUdeviceptr Weights, int Kernel, int Stride = 1)
+internal readonly record struct CudaConvolution(DeviceMap X, DeviceMap Y, WeightPacking? Weights, int Kernel, int Stride = 1)
 {
     private const int MostWeightBytes = 4;
 
@@ -62,7 +62,6 @@ internal readonly record struct CudaConvolution(DeviceMap X, DeviceMap Y, CUdevi
             throw new ArgumentException($"{name}: stride {Stride} does not make {Y} of {X}.");
         if (Y.Pixels > int.MaxValue) throw new ArgumentException($"{name}: {Y} has more than 2^31 - 1 pixels: split the batch.");
         if ((long)Y.C * Taps * (X.C + 8) * MostWeightBytes > int.MaxValue) throw new ArgumentException($"{name}: {Y.C} outputs of {X.C} inputs are too many.");
-        if (Weights.Value == 0 || Weights.Value % 16 != 0) throw new ArgumentException($"{name}: weights at {Weights} are not on 16 bytes.");
         if (Bias.Value % 4 != 0) throw new ArgumentException($"{name}: the bias at {Bias} is not an fp32 vector.");
         if (BorderBias && (Bias.Value == 0 || Kernel != 3 || Stride != 1))
             throw new ArgumentException($"{name}: a border bias goes with a bias, a 3x3 kernel and stride 1.");
@@ -70,6 +69,14 @@ internal readonly record struct CudaConvolution(DeviceMap X, DeviceMap Y, CUdevi
         residual.Validate($"{name}, residual");
         if ((residual.N, residual.H, residual.W, residual.C, residual.Element) != (Y.N, Y.H, Y.W, Y.C, Y.Element))
             throw new ArgumentException($"{name}: the residual {residual} does not fit y {Y}.");
+    }
+
+    /// <summary>The weights in a kernel's layout.</summary>
+    /// <exception cref="ArgumentException">There are none, or not on 16 bytes.</exception>
+    public CUdeviceptr WeightsIn(WeightLayout layout, string name)
+    {
+        CUdeviceptr weights = Weights?.Invoke(layout) ?? default;
+        return weights.Value != 0 && weights.Value % 16 == 0 ? weights : throw new ArgumentException($"{name}: weights at {weights} are not on 16 bytes.");
     }
 
     /// <summary>The sizes as <c>conv.cuh</c> has them.</summary>

@@ -89,11 +89,11 @@ internal static class CudaLowerings
         if (way.Maker != ConvMaker.Native) return LibraryLowering.Bind(binder, nodes, c, way);
         if (IsOfImage(binder, nodes, c)) return BindImageConvolutions(binder, nodes);
         bool exact = binder.Element == CudaElement.Float32;
-        (CudaLaunch pack, CudaDeviceVariable<byte> packed) = Pack(binder, nodes[0], exact ? WeightOrder.Columns : WeightOrder.Rows);
-        c = c with { Weights = packed.DevicePointer };
+        var weights = new PackedWeights(binder, nodes[0]);
+        c = c with { Weights = weights.In };
         CudaLaunch run = exact
             ? ConvFfmaCuda.Prepare(binder.Kernels, c, binder.Workspace, way.Tile) : ConvMmaCuda.Prepare(binder.Kernels, c, binder.Workspace, way.Tile);
-        return binder.IsUpdated(nodes[0].Inputs[1]) ? new CudaStep([pack, run], [], [packed]) : new CudaStep([run], [pack], [packed]);
+        return binder.IsUpdated(nodes[0].Inputs[1]) ? new CudaStep([weights.Launch, run], [], [weights.Memory]) : new CudaStep([run], [weights.Launch], [weights.Memory]);
     }
 
     /// <summary>One or two 3x3 convolutions of stride 2 of the image, each perhaps with a ReLU.</summary>
@@ -112,7 +112,7 @@ internal static class CudaLowerings
                 [.. single.SelectMany(s => s.Launches)], [.. single.SelectMany(s => s.Preparations)], [.. single.SelectMany(s => s.Owned)]);
         }
         int channels = convs.Sum(c => c.Output.Channels);
-        long RowBytes(int outputs) => PackWeightsCuda.ElementsOf(WeightOrder.Image, outputs, 9, 3) * binder.Element.Bytes();
+        long RowBytes(int outputs) => WeightLayout.Image.ElementsOf(outputs, 9, 3) * binder.Element.Bytes();
         CudaDeviceVariable<byte> packed = binder.Allocate(RowBytes(channels));
         var preparations = new List<CudaWork>();
         var owned = new List<IDisposable> { packed };
@@ -124,7 +124,7 @@ internal static class CudaLowerings
         {
             int count = conv.Output.Channels;
             preparations.Add(PackWeightsCuda.Prepare(
-                binder.Kernels, binder.Values(conv.Inputs[1]), packed.DevicePointer + (ulong)RowBytes(first), binder.Element, WeightOrder.Image, count, 9, 3));
+                binder.Kernels, binder.Values(conv.Inputs[1]), packed.DevicePointer + (ulong)RowBytes(first), binder.Element, WeightLayout.Image, count, 9, 3));
             if (bias is not null)
             {
                 preparations.Add(ScaledCopyCuda.Prepare(
@@ -146,11 +146,9 @@ internal static class CudaLowerings
     public static CudaStep BindSir(CudaBinder binder, ImmutableArray<Node> nodes)
     {
         (CudaSir sir, Node expand, Node project) = SirOf(nodes, binder.Map, binder.Values);
-        (CudaLaunch packExpand, CudaDeviceVariable<byte> expandWeights) = Pack(binder, expand, WeightOrder.Rows);
-        (CudaLaunch packProject, CudaDeviceVariable<byte> projectWeights) = Pack(binder, project, WeightOrder.Rows);
-        CudaLaunch run = SirMmaCuda.Prepare(
-            binder.Kernels, sir with { Expand = expandWeights.DevicePointer, Project = projectWeights.DevicePointer });
-        return new CudaStep([run], [packExpand, packProject], [expandWeights, projectWeights]);
+        PackedWeights first = new(binder, expand), second = new(binder, project);
+        CudaLaunch run = SirMmaCuda.Prepare(binder.Kernels, sir with { Expand = first.In, Project = second.In });
+        return new CudaStep([run], [first.Launch, second.Launch], [first.Memory, second.Memory]);
     }
 
     /// <summary>The module of such nodes without its packed weights.</summary>
@@ -175,9 +173,9 @@ internal static class CudaLowerings
     public static CudaStep BindSemanticResiduals(CudaBinder binder, ImmutableArray<Node> nodes)
     {
         (CudaSrBranch[] branches, CudaConvolution projection, Node project, bool relu) = SemanticResidualsOf(nodes, binder.Map, binder.Values);
-        (CudaLaunch pack, CudaDeviceVariable<byte> packed) = Pack(binder, project, WeightOrder.Rows);
-        CudaLaunch run = DwrSrMmaCuda.Prepare(binder.Kernels, branches, projection with { Weights = packed.DevicePointer }, relu);
-        return new CudaStep([run], [pack], [packed]);
+        var weights = new PackedWeights(binder, project);
+        CudaLaunch run = DwrSrMmaCuda.Prepare(binder.Kernels, branches, projection with { Weights = weights.In }, relu);
+        return new CudaStep([run], [weights.Launch], [weights.Memory]);
     }
 
     /// <summary>The kernel's view of such nodes, without the packed weights of the 1x1 convolution.</summary>
@@ -368,14 +366,6 @@ internal static class CudaLowerings
             else residual = map(nodes[i].Inputs.Single(v => v != nodes[i - 1].Output));
         }
         return (residual, relu);
-    }
-
-    private static (CudaLaunch Pack, CudaDeviceVariable<byte> Packed) Pack(CudaBinder binder, Node conv, WeightOrder order)
-    {
-        Shape w = conv.Inputs[1].Shape;
-        CudaDeviceVariable<byte> packed = binder.Allocate(PackWeightsCuda.ElementsOf(order, w.N, w.H * w.W, w.C) * binder.Element.Bytes());
-        return (PackWeightsCuda.Prepare(
-            binder.Kernels, binder.Values(conv.Inputs[1]), packed.DevicePointer, binder.Element, order, w.N, w.H * w.W, w.C), packed);
     }
 
     private static DeviceMap Vector(CUdeviceptr values, int count) => new(values, CudaElement.Float32, 1, 1, 1, count, count);

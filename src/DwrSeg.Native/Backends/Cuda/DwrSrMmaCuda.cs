@@ -60,9 +60,10 @@ internal static class DwrSrMmaCuda
         if (projection is not { Kernel: 1, Stride: 1 }) throw new ArgumentException("dwr_sr_mma: the convolution behind the branches is 1x1 of stride 1.");
         if (!Fits(kernels.Context.Device, branches, projection))
             throw new ArgumentException($"dwr_sr_mma: these branches to {y} do not fit {kernels.Context.Device}: use depthwise_conv and a convolution.");
+        int outputs = OutputTile(y.C);
         Arguments arguments = new()
         {
-            Project = projection.Weights, Shape = projection.Shape, Epilogue = projection.Epilogue, Count = branches.Length, Relu = relu ? 1 : 0,
+            Project = projection.WeightsIn(WeightLayout.Tiles(outputs, Row), "dwr_sr_mma"), Shape = projection.Shape, Epilogue = projection.Epilogue, Count = branches.Length, Relu = relu ? 1 : 0,
             TilesAcross = (int)Grid.Blocks(y.W, Side),
         };
         int channels = 0;
@@ -84,7 +85,7 @@ internal static class DwrSrMmaCuda
         }
         if (channels != projection.X.C)
             throw new ArgumentException($"dwr_sr_mma: the branches make {channels} channels, the convolution reads {projection.X.C}.");
-        int outputs = OutputTile(y.C), shared = SharedBytes(outputs, channels);
+        int shared = SharedBytes(outputs, channels);
         var grid = new Grid(arguments.TilesAcross * Grid.Blocks(y.H, Side), Grid.Blocks(y.C, outputs), y.N);
         var launch = new CudaLaunch<Arguments>(kernels, Variant(y.Element, outputs), grid, Threads, shared, arguments)
         {

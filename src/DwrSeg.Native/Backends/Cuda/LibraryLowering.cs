@@ -163,9 +163,9 @@ internal sealed class LibraryLowering : IDisposable
         int channels = c.X.Element.PerVector();
         var x = new DeviceMap(Zeros(c.X.Pixels * channels), c.X.Element, c.X.N, c.X.H, c.X.W, channels, channels);
         bool exact = c.X.Element == CudaElement.Float32;
-        CUdeviceptr weights = Zeros(PackWeightsCuda.ElementsOf(exact ? WeightOrder.Columns : WeightOrder.Rows, c.Y.C, c.Taps, channels));
+        int outputs = c.Y.C, taps = c.Taps;
         DeviceMap map = Dense(c.Y);
-        var spread = new CudaConvolution(x, map, weights, c.Kernel) { Bias = c.Bias, BorderBias = true };
+        var spread = new CudaConvolution(x, map, layout => Zeros(layout.ElementsOf(outputs, taps, channels)), c.Kernel) { Bias = c.Bias, BorderBias = true };
         _preparations.Add(exact ? ConvFfmaCuda.Prepare(_binder.Kernels, spread) : ConvMmaCuda.Prepare(_binder.Kernels, spread));
         return map;
     }

@@ -11,11 +11,11 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// <param name="Y">The output; must not overlap <paramref name="X"/>.</param>
 /// <param name="Middle">Channels between the convolutions.</param>
 /// <param name="Stride">Of the 3x3 convolution.</param>
-/// <param name="Expand">Its weights, order <see cref="WeightOrder.Rows"/>.</param>
+/// <param name="Expand">Gives its weights.</param>
 /// <param name="ExpandBias">fp32, [middle], or with <see cref="BorderBias"/> [16][middle]; 0 for none.</param>
-/// <param name="Project">Weights of the 1x1 convolution, order <see cref="WeightOrder.Rows"/>.</param>
+/// <param name="Project">Gives the weights of the 1x1 convolution.</param>
 internal readonly record struct CudaSir(
-    DeviceMap X, DeviceMap Y, int Middle, int Stride, CUdeviceptr Expand, CUdeviceptr ExpandBias, CUdeviceptr Project)
+    DeviceMap X, DeviceMap Y, int Middle, int Stride, WeightPacking? Expand, CUdeviceptr ExpandBias, WeightPacking? Project)
 {
     /// <summary>The 3x3 convolution's bias depends on which taps lie inside the map (<see cref="Conv2d.BorderCases"/> rows).</summary>
     public bool BorderBias { get; init; }
@@ -131,9 +131,11 @@ internal static class SirMmaCuda
             throw new ArgumentException(
                 $"sir_mma: {s.X} to {s.Y} with stride {s.Stride} does not fit {kernels.Context.Device}: use two convolutions.");
         }
+        CUdeviceptr expand = s.Expansion.WeightsIn(WeightLayout.Tiles(size.Middle, Row), "sir_mma, expansion");
+        CUdeviceptr project = s.Projection.WeightsIn(WeightLayout.Tiles(Row, Row, size.Middle / Row), "sir_mma");
         Arguments arguments = new()
         {
-            X = s.X.Data, Weights = s.Expand, Bias = s.ExpandBias, Project = s.Project, Middle = s.Middle, TilesAcross = (int)Grid.Blocks(s.Y.W, Side),
+            X = s.X.Data, Weights = expand, Bias = s.ExpandBias, Project = project, Middle = s.Middle, TilesAcross = (int)Grid.Blocks(s.Y.W, Side),
             Shape = s.Expansion.Shape with { Outputs = s.Y.C },
             Epilogue = s.Projection.Epilogue,
         };
