@@ -195,6 +195,10 @@ public sealed class ClusterTests
     {
         string Body(string between) => Exchanging(Barrier, $"{between}\nst.shared.u32 [%r0], 5;\n{Barrier}");
         Passes(Body(Barrier));
+        // The second block reads what the first one writes again, with a barrier of its own behind that.
+        const string Again = "setp.ne.u32 %q0, %r2, 0;\n@%q0 bra READ;\nst.shared.u32 [%r0], 6;\nbar.sync 0;\nREAD:\n";
+        Passes(Exchanging(Barrier + Again + Barrier, Barrier));
+        Fails(FailureKind.SharedRace, Exchanging(Barrier + Again, Barrier), "no cluster barrier lies between");
         // A barrier of the block alone orders nothing that others do.
         foreach (string between in (string[])["", "bar.sync 0;", "bar.sync 0;\nbar.sync 0;", "barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;"])
             Fails(FailureKind.SharedRace, Body(between), "no cluster barrier lies between");
@@ -359,6 +363,10 @@ public sealed class ClusterTests
         device.Options = device.Options with { Threads = 1 };
         ulong result = device.Upload(new uint[64 * 64].AsSpan(), "result");
         Assert.Equal(FailureKind.UnwrittenRead, Assert.Throws<EmulatorException>(() => device.Launch("kernel", Shape(2, 64, 64), result)).Kind);
+        using TestDevice hasty = Device(Exchanging("setp.lt.u32 %q3, %cta, 2;\n@%q3 bra READ;\n" + Barrier + "READ:", Barrier));
+        hasty.Options = hasty.Options with { Threads = 1 };
+        result = hasty.Upload(new uint[64 * 64].AsSpan(), "result");
+        Assert.Equal(FailureKind.ClusterLifetime, Assert.Throws<EmulatorException>(() => hasty.Launch("kernel", Shape(2, 64, 64), result)).Kind);
     }
 
     [Fact]
@@ -443,15 +451,15 @@ public sealed class ClusterTests
         return device;
     }
 
-    private static void Launch(string body, int seed)
+    private static void Launch(string body, int seed, int blocks)
     {
         using TestDevice device = Device(body, seed);
-        device.Launch("kernel", Shape(2, 4, 64), device.Upload(new uint[256].AsSpan(), "x"));
+        device.Launch("kernel", Shape(2, blocks, 64), device.Upload(new uint[256].AsSpan(), "x"));
     }
 
     private static void Passes(string body)
     {
-        for (int seed = 0; seed < 12; seed++) Launch(body, seed);
+        for (int seed = 0; seed < 12; seed++) Launch(body, seed, 4);
     }
 
     private static void Fails(FailureKind kind, string body, params ReadOnlySpan<string> parts)
@@ -464,9 +472,9 @@ public sealed class ClusterTests
     private static List<string> Fails(FailureKind[] kinds, string body)
     {
         var messages = new List<string>();
-        for (int seed = 0; seed < 12; seed++)
+        for (int seed = 0; seed < 24; seed++)
         {
-            EmulatorException failure = Assert.Throws<EmulatorException>(() => Launch(body, seed));
+            EmulatorException failure = Assert.Throws<EmulatorException>(() => Launch(body, seed, 2));
             Assert.Contains(failure.Kind, kinds);
             Assert.NotNull(failure.Site);
             messages.Add(failure.Message);
