@@ -37,6 +37,9 @@ internal struct Counters
     /// <summary>Passes that would not be there without bank conflicts.</summary>
     public long SharedConflicts;
 
+    /// <summary>Bytes that threads read from other blocks' shared memory or wrote there, each lane's counted.</summary>
+    public long ClusterBytes;
+
     public void Add(in Counters other)
     {
         WarpInstructions += other.WarpInstructions;
@@ -51,5 +54,6 @@ internal struct Counters
         SharedAccesses += other.SharedAccesses;
         SharedWavefronts += other.SharedWavefronts;
         SharedConflicts += other.SharedConflicts;
+        ClusterBytes += other.ClusterBytes;
     }
 }

@@ -14,6 +14,9 @@ internal sealed record DeviceLimits(
 {
     public const uint ThreadsPerBlock = 1024;
 
+    /// <summary>Blocks of a cluster that every device has which has clusters at all.</summary>
+    public const uint BlocksPerCluster = 8;
+
     /// <summary>Shared memory of a block that has not opted in to more.</summary>
     public const uint DefaultSharedBytesPerBlock = 48 << 10;
 

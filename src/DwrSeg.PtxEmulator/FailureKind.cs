@@ -45,6 +45,12 @@ internal enum FailureKind
     /// <summary>Every warp that is left waits.</summary>
     Deadlock,
 
+    /// <summary>
+    /// Another block's shared memory touched with no cluster barrier before that says that the block has begun, or none after that keeps it from
+    /// ending.
+    /// </summary>
+    ClusterLifetime,
+
     /// <summary>Shared memory touched while a <c>cp.async</c> into it is under way.</summary>
     CpAsyncNotAwaited,
 

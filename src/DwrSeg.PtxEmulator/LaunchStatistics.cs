@@ -29,6 +29,9 @@ internal sealed class LaunchStatistics
     /// <summary>Barriers passed, counted once a block.</summary>
     public long Barriers { get; set; }
 
+    /// <summary>Bytes that went between the shared memories of a cluster's blocks.</summary>
+    public long ClusterBytes => Total.ClusterBytes;
+
     /// <summary>The most bytes of shared memory that a block has: static and dynamic.</summary>
     public uint SharedBytes { get; init; }
 

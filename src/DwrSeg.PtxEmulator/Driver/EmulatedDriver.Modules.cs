@@ -170,7 +170,8 @@ internal sealed unsafe partial class EmulatedDriver
             }
             var shape = new LaunchShape(
                 new Index3(configuration.GridX, configuration.GridY, configuration.GridZ),
-                new Index3(configuration.BlockX, configuration.BlockY, configuration.BlockZ), configuration.DynamicSharedBytes);
+                new Index3(configuration.BlockX, configuration.BlockY, configuration.BlockZ), configuration.DynamicSharedBytes,
+                LaunchLimits.ClusterOf(configuration, kernel));
             bool overlaps = configuration.OverlapsPrevious && !kernel.AwaitsPrevious;
             Submit(on, new KernelWork(kernel, shape, bytes) { OverlapsPrevious = overlaps });
             return CUresult.Success;

@@ -9,7 +9,6 @@ internal static class LaunchLimits
     public const int MaxGridYZ = 65535;
     public const int MaxBlockXY = 1024;
     public const int MaxBlockZ = 64;
-    public const uint MaxClusterBlocks = 8;
 
     /// <summary>What is wrong with a launch; <see cref="CUresult.Success"/> and null where nothing is.</summary>
     public static (CUresult Status, string? Problem) Check(in LaunchConfiguration c, DeviceFunction function, DeviceModel device)
@@ -36,15 +35,20 @@ internal static class LaunchLimits
             return (CUresult.LaunchOutOfResources, $"a block needs {registers} registers, of {DeviceLimits.Registers}");
         if (c.OverlapsPrevious && device.Architecture < 90)
             return (CUresult.NotSupported, $"sm_{device.Architecture} does not overlap launches of a stream");
-        return c.ClusterX > 1 ? CheckCluster(c, device) : (CUresult.Success, null);
+        return CheckCluster(c, function, device);
     }
 
-    private static (CUresult Status, string? Problem) CheckCluster(in LaunchConfiguration c, DeviceModel device)
+    /// <summary>Blocks of a cluster: what the launch says, else what the kernel is compiled for.</summary>
+    public static uint ClusterOf(in LaunchConfiguration c, DeviceFunction function) =>
+        c.ClusterX > 1 ? c.ClusterX : Math.Max(1, function.Entry.RequiredCluster);
+
+    private static (CUresult Status, string? Problem) CheckCluster(in LaunchConfiguration c, DeviceFunction function, DeviceModel device)
     {
-        if (device.Architecture < 90) return (CUresult.NotSupported, $"sm_{device.Architecture} has no clusters");
-        if (c.ClusterX > MaxClusterBlocks) return Wrong($"a cluster has at most {MaxClusterBlocks} blocks");
-        if (c.GridX % c.ClusterX != 0) return Wrong($"{c.GridX} blocks in x are no multiple of the cluster's {c.ClusterX}");
-        return (CUresult.NotSupported, "the emulator has no clusters");
+        uint blocks = ClusterOf(c, function);
+        if (blocks > 1 && device.Architecture < 90) return (CUresult.NotSupported, $"sm_{device.Architecture} has no clusters");
+        if (blocks > DeviceLimits.BlocksPerCluster) return Wrong($"a cluster has at most {DeviceLimits.BlocksPerCluster} blocks");
+        if (c.GridX % blocks != 0) return Wrong($"{c.GridX} blocks in x are no multiple of the cluster's {blocks}");
+        return function.Entry.ClusterProblem(blocks) is { } problem ? Wrong(problem) : (CUresult.Success, null);
     }
 
     private static (CUresult Status, string? Problem) Wrong(string problem) => (CUresult.InvalidValue, problem);

@@ -4,27 +4,37 @@ using DwrSeg.PtxEmulator.Memory;
 
 namespace DwrSeg.PtxEmulator.Execution;
 
-/// <summary>Runs blocks of a launch one after the other: their warps, shared memory and barriers, and a worker's counters.</summary>
+/// <summary>One block of a cluster, and then of the next one: its warps, shared memory and barriers, and a worker's counters.</summary>
 internal sealed unsafe class BlockRunner : IDisposable
 {
-    /// <summary>Named barriers of a block; waiting places from here on are warpgroups.</summary>
+    /// <summary>Named barriers of a block: the first places where a warp can wait.</summary>
     public const int BarrierCount = 16;
+
+    /// <summary>The place of the cluster's barrier; those from <see cref="FirstGroup"/> on are warpgroups.</summary>
+    public const int ClusterPlace = BarrierCount;
+    public const int FirstGroup = ClusterPlace + 1;
 
     private readonly Warp[] _warps;
     private readonly WarpGroup[] _groups;
-    private readonly int[] _order;
     private readonly BarrierState[] _barriers;
     private readonly uint _tag;
-    private readonly ulong _seed;
+    private int _running;
 
-    public BlockRunner(KernelCode code, LaunchContext launch, int worker)
+    /// <param name="code">The kernel.</param>
+    /// <param name="launch">The launch.</param>
+    /// <param name="cluster">The cluster.</param>
+    /// <param name="rank">The block's place in it.</param>
+    /// <param name="worker">A number that no other block has which runs at the same time.</param>
+    public BlockRunner(KernelCode code, LaunchContext launch, ClusterRunner cluster, int rank, int worker)
     {
         Code = code;
         Context = launch;
+        Cluster = cluster;
+        Rank = rank;
         Worker = worker;
         _tag = launch.Tag;
-        _seed = (ulong)(uint)launch.Options.Seed;
-        int warps = (int)((launch.Shape.Block.Count + 31) / 32);
+        int warps = (int)((launch.Shape.Block.Count + 31) / 32), all = warps * cluster.Size;
+        FirstWarp = rank * warps;
         BlockVisits = new long[code.BlockStarts.Length];
         BlockLanes = new long[code.BlockStarts.Length];
         GuardedVisits = new long[code.Count];
@@ -32,12 +42,11 @@ internal sealed unsafe class BlockRunner : IDisposable
         Counters = new Counters[code.Count];
         Shared = new SharedUnit(this, launch.SharedBytes, code.SharedGranule, warps, launch.Options.Strict);
         Global = new GlobalUnit(this, launch.Memory, warps, launch.Options.Strict);
-        _warps = [.. Enumerable.Range(0, warps).Select(w => new Warp(this, code, w, warps))];
+        _warps = [.. Enumerable.Range(0, warps).Select(w => new Warp(this, code, w, all))];
         int groups = code.ProductRegisterCount > 0 ? (int)launch.Shape.Block.Count / (32 * WarpGroup.Size) : 0;
         _groups = [.. Enumerable.Range(0, groups).Select(g => new WarpGroup(this, g * WarpGroup.Size, code.ProductRegisterCount))];
         for (int w = 0; w < groups * WarpGroup.Size; w++) _warps[w].Group = _groups[w / WarpGroup.Size];
-        _order = [.. Enumerable.Range(0, warps)];
-        _barriers = [.. Enumerable.Range(0, BarrierCount).Select(_ => new BarrierState(warps))];
+        _barriers = [.. Enumerable.Range(0, BarrierCount).Select(_ => new BarrierState(all))];
         MaxSteps = launch.Options.MaxSteps;
     }
 
@@ -48,6 +57,14 @@ internal sealed unsafe class BlockRunner : IDisposable
     public LaunchShape Shape => Context.Shape;
 
     public long Launch => Context.Launch;
+
+    public ClusterRunner Cluster { get; }
+
+    /// <summary>The place in the cluster.</summary>
+    public int Rank { get; }
+
+    /// <summary>The number in the cluster of its first warp.</summary>
+    public int FirstWarp { get; }
 
     public int Worker { get; }
 
@@ -84,10 +101,13 @@ internal sealed unsafe class BlockRunner : IDisposable
 
     public int Warps => _warps.Length;
 
+    /// <summary>All its warps have exited.</summary>
+    public bool HasEnded => _running == 0;
+
     public Warp WarpAt(int number) => _warps[number];
 
-    /// <summary>Runs one block to its end.</summary>
-    public void Run(ulong index)
+    /// <summary>Makes it the block of that number in the grid, at the present time.</summary>
+    public void Begin(ulong index)
     {
         Position = Shape.Grid.At(index);
         Owner = BlockOwners.Owner(_tag, Math.Min(index, BlockOwners.MaxBlocks - 1));
@@ -98,33 +118,19 @@ internal sealed unsafe class BlockRunner : IDisposable
         for (int w = 0; w < _warps.Length; w++)
         {
             ulong left = threads - (ulong)w * 32;
-            _warps[w].Begin(left >= 32 ? uint.MaxValue : (1u << (int)left) - 1, Shared.Time - 1);
+            _warps[w].Begin(left >= 32 ? uint.MaxValue : (1u << (int)left) - 1, Cluster.Time);
         }
+        _running = _warps.Length;
         foreach (BarrierState barrier in _barriers) barrier.Reset();
         foreach (WarpGroup group in _groups) group.Begin();
-        var random = new Shuffle(_seed * 0x9e3779b97f4a7c15 + index);
-        for (int i = _order.Length - 1; i > 0; i--)
-        {
-            int j = (int)random.Below((ulong)i + 1);
-            (_order[i], _order[j]) = (_order[j], _order[i]);
-        }
-        while (true)
-        {
-            bool ran = false, left = false;
-            foreach (int w in _order)
-            {
-                Warp warp = _warps[w];
-                if (warp.Finished) continue;
-                left = true;
-                if (warp.WaitsAt >= 0) continue;
-                ran = true;
-                warp.Run();
-            }
-            if (!left) break;
-            if (!ran) throw Stuck();
-        }
+    }
+
+    /// <summary>One of its warps has exited.</summary>
+    public void EndWarp()
+    {
+        if (--_running > 0) return;
         foreach (WarpGroup group in _groups) group.End();
-        Array.Sort(_order);
+        Shared.EndBlock();
     }
 
     /// <summary>A warp comes to a barrier.</summary>
@@ -142,13 +148,7 @@ internal sealed unsafe class BlockRunner : IDisposable
             throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask,
                 $"a barrier for {threads} threads in a block of {Shape.Block.Count}; it has to be a multiple of 32");
         uint expected = threads == 0 ? warp.Lanes : warp.Lanes & ~warp.Exited;
-        if (warp.Mask != expected)
-        {
-            uint missing = expected & ~warp.Mask, exited = missing & warp.Exited;
-            string why = exited != 0 ? $"lanes 0x{exited:x8} have exited before it" : $"lanes 0x{missing:x8} are on another path";
-            throw warp.Failure(op, FailureKind.DivergentBarrier, missing,
-                $"barrier {id} is reached by lanes 0x{warp.Mask:x8} of warp {warp.Number} only; {why}");
-        }
+        if (warp.Mask != expected) throw BarrierOps.Divergent(warp, op, expected, $"barrier {id}");
         BarrierState barrier = _barriers[id];
         int needed = threads == 0 ? Warps : (int)threads / 32;
         if (barrier.Needed == 0)
@@ -159,13 +159,9 @@ internal sealed unsafe class BlockRunner : IDisposable
         if (barrier.Needed != needed)
             throw warp.Failure(op, FailureKind.InvalidOperation, warp.Mask,
                 $"barrier {id} is awaited by {barrier.Needed * 32} threads and by {needed * 32}");
-        uint time = Shared.Tick();
-        warp.Clock[warp.Number] = time;
-        for (int w = 0; w < Warps; w++)
-        {
-            barrier.Clock[w] = Math.Max(barrier.Clock[w], warp.Clock[w]);
-            barrier.AsyncClock[w] = Math.Max(barrier.AsyncClock[w], warp.AsyncClock[w]);
-        }
+        uint time = Cluster.Tick();
+        warp.Clock[warp.Index] = time;
+        barrier.Join(warp.Clock, warp.AsyncClock);
         barrier.Arrived++;
         barrier.True += BitOperations.PopCount(predicate);
         barrier.Threads += BitOperations.PopCount(warp.Mask);
@@ -182,6 +178,30 @@ internal sealed unsafe class BlockRunner : IDisposable
         if (barrier.Arrived == barrier.Needed) Release(barrier, time);
     }
 
+    /// <summary>Why nothing in the cluster can run on; a warp of this block waits elsewhere than at the cluster's barrier.</summary>
+    public EmulatorException Stuck()
+    {
+        if (Array.Find(_warps, w => !w.Finished && w.WaitsAt >= FirstGroup) is { } apart)
+        {
+            int group = apart.WaitsAt - FirstGroup;
+            Warp missing = _warps.First(w => w.Number / WarpGroup.Size == group && w.WaitsAt != apart.WaitsAt);
+            string where = missing.Finished ? "has exited" : $"waits at {Place(missing)}";
+            return apart.Failure(apart.WaitOp, FailureKind.WarpgroupDivergence, apart.Lanes,
+                $"{_groups[group].Arrived} of the four warps of warpgroup {group} execute it; warp {missing.Number} {where}");
+        }
+        Warp waiting = _warps.First(w => !w.Finished && w.WaitsAt != ClusterPlace);
+        BarrierState barrier = _barriers[waiting.WaitsAt];
+        string came = $"barrier {waiting.WaitsAt} waits for {barrier.Needed} warps, {barrier.Arrived} came";
+        Warp? gone = _warps.FirstOrDefault(w => w.Finished);
+        if (barrier.WholeBlock && gone is not null)
+            return waiting.Failure(waiting.WaitOp, FailureKind.DivergentBarrier, waiting.Lanes,
+                $"{came}; warp {gone.Number} has exited without reaching it");
+        string others = string.Join(", ",
+            _warps.Where(w => !w.Finished && w.WaitsAt != waiting.WaitsAt).Select(w => $"warp {w.Number} at {Place(w)}"));
+        return waiting.Failure(waiting.WaitOp, FailureKind.Deadlock, waiting.Lanes,
+            $"{came}, and no warp can run on{(others.Length > 0 ? $" ({others})" : "")}");
+    }
+
     public void Dispose()
     {
         foreach (Warp warp in _warps) warp.Dispose();
@@ -193,38 +213,13 @@ internal sealed unsafe class BlockRunner : IDisposable
         Barriers++;
         foreach (Warp warp in barrier.Waiting)
         {
-            for (int w = 0; w < Warps; w++)
-            {
-                warp.Clock[w] = Math.Max(warp.Clock[w], barrier.Clock[w]);
-                warp.AsyncClock[w] = Math.Max(warp.AsyncClock[w], barrier.AsyncClock[w]);
-            }
+            barrier.JoinInto(warp);
             warp.WaitsAt = -1;
             BarrierOps.Finish(warp, barrier);
         }
-        if (barrier.Needed == Warps && !barrier.HasPassers) Shared.OrderAll(time, barrier.AsyncClock.Min());
+        if (barrier.Needed == Warps && !barrier.HasPassers) Shared.OrderAll(time, barrier);
         barrier.Reset();
     }
 
-    private EmulatorException Stuck()
-    {
-        if (Array.Find(_warps, w => !w.Finished && w.WaitsAt >= BarrierCount) is { } apart)
-        {
-            int group = apart.WaitsAt - BarrierCount;
-            Warp missing = _warps.First(w => w.Number / WarpGroup.Size == group && w.WaitsAt != apart.WaitsAt);
-            string where = missing.Finished ? "has exited" : $"waits at barrier {missing.WaitsAt}";
-            return apart.Failure(apart.WaitOp, FailureKind.WarpgroupDivergence, apart.Lanes,
-                $"{_groups[group].Arrived} of the four warps of warpgroup {group} execute it; warp {missing.Number} {where}");
-        }
-        Warp waiting = _warps.First(w => !w.Finished);
-        BarrierState barrier = _barriers[waiting.WaitsAt];
-        string came = $"barrier {waiting.WaitsAt} waits for {barrier.Needed} warps, {barrier.Arrived} came";
-        Warp? gone = _warps.FirstOrDefault(w => w.Finished);
-        if (barrier.WholeBlock && gone is not null)
-            return waiting.Failure(waiting.WaitOp, FailureKind.DivergentBarrier, waiting.Lanes,
-                $"{came}; warp {gone.Number} has exited without reaching it");
-        string others = string.Join(", ",
-            _warps.Where(w => !w.Finished && w.WaitsAt != waiting.WaitsAt).Select(w => $"warp {w.Number} at barrier {w.WaitsAt}"));
-        return waiting.Failure(waiting.WaitOp, FailureKind.Deadlock, waiting.Lanes,
-            $"{came}, and no warp can run on{(others.Length > 0 ? $" ({others})" : "")}");
-    }
+    private static string Place(Warp warp) => warp.WaitsAt == ClusterPlace ? "the cluster's barrier" : $"barrier {warp.WaitsAt}";
 }

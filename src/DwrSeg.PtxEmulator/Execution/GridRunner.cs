@@ -6,7 +6,7 @@ namespace DwrSeg.PtxEmulator.Execution;
 
 /// <summary>Launches a kernel: checks the launch, runs its blocks on worker threads, and sums up what they counted.</summary>
 /// <remarks>
-/// Blocks start in an order that the seed decides. They run one after the other where their results could depend on their order: when the
+/// Clusters, which are single blocks in most launches, start in an order that the seed decides. They run one after the other where their results could depend on their order: when the
 /// kernel has atomics that return a value or add floating-point numbers, and once it has read and written one region, in the first block or
 /// in an earlier launch. Otherwise several workers take the next block each, and everything that is counted or reported is the same for any
 /// number of them: of several failures the one of the earliest block in the order counts, and a conflict between blocks is looked for again
@@ -22,9 +22,9 @@ internal static class GridRunner
         {
             byte[] bytes = new byte[code.Entry.ParameterBytes + 32];
             parameters[..(int)code.Entry.ParameterBytes].CopyTo(bytes);
-            ulong[] order = Order(shape.Grid.Count, options.Seed);
+            ulong[] order = Order(shape.Grid.Count / shape.ClusterX, options.Seed);
             LaunchContext context = Begin(code, shape, bytes, memory, architecture, options);
-            var runners = new List<BlockRunner>();
+            var runners = new List<ClusterRunner>();
             try
             {
                 try
@@ -44,9 +44,9 @@ internal static class GridRunner
             }
             finally
             {
-                foreach (BlockRunner runner in runners)
+                foreach (ClusterRunner runner in runners)
                 {
-                    runner.Global.EndLaunch();
+                    foreach (BlockRunner block in runner.Blocks) block.Global.EndLaunch();
                     runner.Dispose();
                 }
             }
@@ -86,6 +86,10 @@ internal static class GridRunner
             throw Limit($"a grid of {shape.Grid} blocks; the device allows 65535 in y and z");
         if (entry.MaxThreads > 0 && threads > entry.MaxThreads)
             throw Limit($"{threads} threads a block; the kernel was compiled for {entry.MaxThreads} (__launch_bounds__)");
+        if (shape.ClusterX != 1 && architecture < 90) throw Limit($"sm_{architecture} has no clusters");
+        if (shape.ClusterX is 0 or > DeviceLimits.BlocksPerCluster || shape.Grid.X % shape.ClusterX != 0)
+            throw Limit($"clusters of {shape.ClusterX} in a grid of {shape.Grid} blocks; they have 1 to {DeviceLimits.BlocksPerCluster} blocks and fill the grid");
+        if (entry.ClusterProblem(shape.ClusterX) is { } problem) throw Limit(problem);
         if (entry.RequiredBlock is { } required && required != shape.Block)
             throw Limit($"block {shape.Block}; the kernel requires {required}");
         uint shared = shape.DynamicSharedBytes > 0 ? entry.DynamicSharedOffset + shape.DynamicSharedBytes : entry.StaticSharedBytes;
@@ -117,21 +121,21 @@ internal static class GridRunner
         return order;
     }
 
-    private static void RunBlocks(KernelCode code, LaunchContext context, ulong[] order, List<BlockRunner> runners)
+    private static void RunBlocks(KernelCode code, LaunchContext context, ulong[] order, List<ClusterRunner> runners)
     {
-        var first = new BlockRunner(code, context, 0);
+        var first = new ClusterRunner(code, context, 0);
         runners.Add(first);
         first.Run(order[0]);
         if (!code.ReadsWhatItWrites && context.Memory.Allocations.Any(a => a.ReadAndWrittenIn(context.Launch)))
             code.ReadsWhatItWrites = true;
-        int workers = Math.Min(Math.Min(context.Options.Threads, Allocation.MaxWorkers), order.Length - 1);
+        int workers = Math.Min(Math.Min(context.Options.Threads, Allocation.MaxWorkers / (int)context.Shape.ClusterX), order.Length - 1);
         if (workers <= 1 || code.OrderedAtomics || code.ReadsWhatItWrites)
         {
             for (int i = 1; i < order.Length; i++) first.Run(order[i]);
             return;
         }
 
-        for (int worker = 1; worker < workers; worker++) runners.Add(new BlockRunner(code, context, worker));
+        for (int worker = 1; worker < workers; worker++) runners.Add(new ClusterRunner(code, context, worker));
         int next = 0, failedAt = int.MaxValue;
         var failures = new List<(int At, EmulatorException Failure)>();
         Parallel.ForEach(runners, new ParallelOptions { MaxDegreeOfParallelism = workers }, runner =>
@@ -163,8 +167,9 @@ internal static class GridRunner
         throw failures.Find(f => f.Failure.Kind == FailureKind.BlockConflict).Failure ?? failures.MinBy(f => f.At).Failure;
     }
 
-    private static LaunchStatistics Sum(KernelCode code, LaunchContext context, List<BlockRunner> runners)
+    private static LaunchStatistics Sum(KernelCode code, LaunchContext context, List<ClusterRunner> clusters)
     {
+        BlockRunner[] runners = [.. clusters.SelectMany(c => c.Blocks)];
         var lines = new List<LineStatistics>();
         var total = default(Counters);
         var byClass = new long[Enum.GetValues<InstructionClass>().Length];

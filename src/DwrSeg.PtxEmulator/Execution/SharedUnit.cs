@@ -8,13 +8,13 @@ namespace DwrSeg.PtxEmulator.Execution;
 
 /// <summary>
 /// A block's shared memory with what is needed to tell races: for each granule (the kernel's smallest access) who wrote it last and when,
-/// and when each warp read it last.
+/// and when each warp of the cluster read it last.
 /// </summary>
 /// <remarks>
-/// Time is a counter that moves on at every barrier and warp synchronisation. An access at time t by warp r is ordered before warp w's next
+/// Time is the cluster's counter, which moves on at every barrier and warp synchronisation. An access at time t by warp r is ordered before warp w's next
 /// one where t ≤ w's clock of r; clocks are joined at barriers. All accesses up to <see cref="_full"/>, when the whole block last met, are
-/// ordered before everything, which decides nearly every check with one comparison. Times are never reset between blocks: what is not newer
-/// than the block's start was not written by it. An entry holds the time above 6 bits for the lane.
+/// ordered before everything that the block's warps do, which decides nearly every check with one comparison. Times are never reset between
+/// blocks: what is not newer than the block's start was not written by it. An entry holds the time above 6 bits for the lane.
 /// </remarks>
 internal sealed unsafe class SharedUnit : IDisposable
 {
@@ -25,12 +25,15 @@ internal sealed unsafe class SharedUnit : IDisposable
     /// <summary>Lane of entries for reads by <c>wgmma</c>, which are over once the warp has waited for them.</summary>
     private const uint ProductLane = 61;
     private const uint Pending = uint.MaxValue;
-    private const uint LastTime = (1u << 26) - 1_000_000;
 
     public readonly byte* Data;
     public readonly uint Bytes;
 
     private readonly BlockRunner _block;
+    private readonly ClusterRunner _cluster;
+
+    // For each warp of the cluster's other blocks its last access here.
+    private readonly PeerAccess[] _peers;
     private readonly int _granule;
     private readonly nuint _granules;
     private readonly uint* _writeTime;
@@ -49,7 +52,8 @@ internal sealed unsafe class SharedUnit : IDisposable
 
     public SharedUnit(BlockRunner block, uint bytes, int granule, int warps, bool strict)
     {
-        _block = block;
+        (_block, _cluster) = (block, block.Cluster);
+        _peers = new PeerAccess[warps * _cluster.Size];
         _granule = granule;
         _strict = strict;
         Bytes = bytes;
@@ -60,42 +64,68 @@ internal sealed unsafe class SharedUnit : IDisposable
         _writeTime = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
         _readTime = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
         _writeWarp = (byte*)NativeMemory.AllocZeroed(_granules);
-        _readBy = new uint*[warps];
-        for (int w = 0; w < warps; w++) _readBy[w] = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
+        _readBy = new uint*[_peers.Length];
+        for (int w = 0; w < warps; w++) _readBy[block.FirstWarp + w] = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
         _wordStamps = (uint*)NativeMemory.AllocZeroed(padded / 4, sizeof(uint));
         _productReads = (ushort*)NativeMemory.AllocZeroed(_granules, sizeof(ushort));
     }
 
-    /// <summary>The present time.</summary>
-    public uint Time { get; private set; } = 1;
+    private struct PeerAccess
+    {
+        public uint Time;
+        public uint Lanes;
+        public Op* Op;
+    }
+
+    private uint Time => _cluster.Time;
+
+    /// <summary>Forgets all accesses, so that time can begin anew.</summary>
+    public void ForgetTimes()
+    {
+        NativeMemory.Clear(_writeTime, _granules * sizeof(uint));
+        NativeMemory.Clear(_readTime, _granules * sizeof(uint));
+        foreach (uint* times in _readBy) if (times != null) NativeMemory.Clear(times, _granules * sizeof(uint));
+        Array.Clear(_peers);
+    }
 
     public void BeginBlock()
     {
-        if (Time > LastTime)
-        {
-            NativeMemory.Clear(_writeTime, _granules * sizeof(uint));
-            NativeMemory.Clear(_readTime, _granules * sizeof(uint));
-            foreach (uint* times in _readBy) NativeMemory.Clear(times, _granules * sizeof(uint));
-            Time = 1;
-        }
         // Copies that the last block never waited for must not look as if they were under way.
         bool left = _block.LeftCopies;
         for (nuint g = 0; left && g < _granules; g++) if (_writeTime[g] == Pending) _writeTime[g] = 0;
         _start = _full = _fullAsync = Time;
-        Time++;
     }
 
-    /// <summary>Moves time on.</summary>
-    /// <returns>The time that has ended.</returns>
-    public uint Tick()
+    /// <summary>The whole block has met: everything up to a time is ordered before all that it does from here on, and visible to <c>wgmma</c> so far
+    /// as the barrier's clock says.</summary>
+    public void OrderAll(uint time, BarrierState barrier)
     {
-        if (Time >= (1u << 26) - 2)
-            throw new EmulatorException(FailureKind.LaunchLimit, "a block synchronises more often than the race detector can count");
-        return Time++;
+        uint asyncTime = uint.MaxValue;
+        for (int w = 0; w < _peers.Length; w++)
+        {
+            // Of what other blocks' warps did here, the barrier orders only what those that came knew of.
+            if (_peers[w].Time > barrier.Clock[w]) return;
+            if (_readBy[w] != null) asyncTime = Math.Min(asyncTime, barrier.AsyncClock[w]);
+        }
+        (_full, _fullAsync) = (time, Math.Max(_fullAsync, asyncTime));
     }
 
-    /// <summary>Orders everything up to a time before all that follows, and makes writes up to another one visible to <c>wgmma</c>.</summary>
-    public void OrderAll(uint time, uint asyncTime) => (_full, _fullAsync) = (time, Math.Max(_fullAsync, asyncTime));
+    /// <summary>All the block's warps have exited: none of its peers' accesses may be without an order before that.</summary>
+    public void EndBlock()
+    {
+        if (!_strict || _cluster.Size == 1) return;
+        for (int w = 0; w < _peers.Length; w++)
+        {
+            PeerAccess access = _peers[w];
+            if (access.Time <= _start) continue;
+            bool ordered = false;
+            for (int own = 0; own < _block.Warps && !ordered; own++) ordered = _block.WarpAt(own).Clock[w] >= access.Time;
+            if (ordered) continue;
+            throw _cluster.WarpAt(w).Failure(access.Op, FailureKind.ClusterLifetime, access.Lanes,
+                $"block {_block.Position}, whose shared memory is touched here, ends with no cluster barrier between that this block arrives at with "
+                + "release and that one waits at");
+        }
+    }
 
     public void Dispose()
     {
@@ -156,6 +186,41 @@ internal sealed unsafe class SharedUnit : IDisposable
         LaneData.Store(warp, op, access, pointers, mask);
     }
 
+    /// <summary>A load or store by a warp of another block of the cluster.</summary>
+    public void AccessByPeer(Warp warp, Op* op, MemoryAccess access, uint* offsets, uint mask)
+    {
+        int bytes = access.Bytes;
+        Check(warp, op, offsets, mask, bytes);
+        Count(op, offsets, mask, bytes);
+        _block.Counters[op->Index].ClusterBytes += BitOperations.PopCount(mask) * bytes;
+        if (_strict)
+        {
+            if (!warp.KnowsPeers)
+                throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
+                    $"shared memory of block {_block.Position}, which may not have begun: a cluster barrier has to come first", offsets[BitOperations.TrailingZeroCount(mask)]);
+            if (_block.HasEnded)
+                throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
+                    $"shared memory of block {_block.Position}, which has ended: it has to wait at a cluster barrier that this block arrives at later");
+            _peers[warp.Index] = new PeerAccess { Time = Time, Lanes = mask, Op = op };
+            ref uint* readBy = ref _readBy[warp.Index];
+            if (readBy == null) readBy = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
+            // Barriers of this block alone order nothing for another one.
+            uint full = _full;
+            _full = _start;
+            for (uint left = mask; left != 0; left &= left - 1)
+            {
+                int lane = BitOperations.TrailingZeroCount(left);
+                if (access.Store) CheckWrite(warp, op, (uint)lane, offsets[lane], bytes);
+                else CheckRead(warp, op, lane, offsets[lane], bytes);
+            }
+            _full = full;
+        }
+        byte** pointers = stackalloc byte*[32];
+        for (int lane = 0; lane < 32; lane++) pointers[lane] = Data + (mask >> lane & 1) * offsets[lane];
+        if (access.Store) LaneData.Store(warp, op, access, pointers, mask);
+        else LaneData.Load(warp, op, access, pointers, mask);
+    }
+
     /// <summary>Bounds and alignment of an access; gives the pointer for one lane's atomic and orders it.</summary>
     public byte* Atomic(Warp warp, Op* op, int lane, uint offset, int bytes)
     {
@@ -204,7 +269,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         for (nuint g = first; g <= end; g++)
         {
             _writeTime[g] = Time << 6 | (uint)copy->Lane;
-            _writeWarp[g] = (byte)warp.Number;
+            _writeWarp[g] = (byte)warp.Index;
         }
     }
 
@@ -246,7 +311,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         nuint first = offset >> _granule, end = (offset + 15) >> _granule;
         for (int w = 0; w < WarpGroup.Size; w++)
         {
-            uint* by = _readBy[group.Warp(w).Number];
+            uint* by = _readBy[group.Warp(w).Index];
             for (nuint g = first; g <= end; g++) by[g] = Time << 6 | ProductLane;
         }
         for (nuint g = first; g <= end; g++) if (--_productReads[g] == 0) _readTime[g] = Time << 6 | ManyLanes;
@@ -263,12 +328,12 @@ internal sealed unsafe class SharedUnit : IDisposable
             if (time <= _start)
             {
                 throw reader.Failure(op, FailureKind.UnwrittenRead, uint.MaxValue,
-                    $"shared address 0x{offset:x} ({Variable(offset)}) is read but nothing in the block has written it", offset, Variable(offset));
+                    $"{Named(reader, offset)} is read but nothing in the block has written it", offset, Variable(offset));
             }
             if (time > reader.Clock[writer]) throw Race(reader, op, uint.MaxValue, g, writer, written & 63, "read", "wrote");
             if (time <= reader.AsyncClock[writer]) continue;
             throw reader.Failure(op, FailureKind.ProxyFence, uint.MaxValue,
-                $"shared address 0x{offset:x} ({Variable(offset)}) was written by warp {writer}, and no fence.proxy.async of the whole warp has made "
+                $"{Named(reader, offset)} was written by warp {_cluster.WarpAt(writer).Number}, and no fence.proxy.async of the whole warp has made "
                 + "that visible to wgmma: it belongs between the write (or the wait for the copy) and the barrier", offset, Variable(offset));
         }
     }
@@ -344,7 +409,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         Vector512<uint> first = (Vector512.Load(_writeTime + g) >>> 6) - start,
             second = (Vector512.Load(_writeTime + g + 16) >>> 6) - start;
         if (!Vector512.LessThanAll(first, span) || !Vector512.LessThanAll(second, span)) return false;
-        uint* by = _readBy[warp.Number];
+        uint* by = _readBy[warp.Index];
         Vector512<uint> now = Vector512.Create(Time << 6), entry = now | Vector512<uint>.Indices;
         for (int i = 0; i < 32; i += 16, entry += Vector512.Create(16u))
         {
@@ -368,7 +433,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         Vector512<uint> entry = Vector512.Create(Time << 6) | Vector512<uint>.Indices;
         entry.Store(_writeTime + g);
         (entry + Vector512.Create(16u)).Store(_writeTime + g + 16);
-        Unsafe.InitBlockUnaligned(_writeWarp + g, (byte)warp.Number, 32);
+        Unsafe.InitBlockUnaligned(_writeWarp + g, (byte)warp.Index, 32);
         return true;
     }
 
@@ -399,7 +464,7 @@ internal sealed unsafe class SharedUnit : IDisposable
     {
         nuint first = offset >> _granule, end = (offset + (nuint)bytes - 1) >> _granule;
         uint now = Time << 6, entry = now | (uint)lane, span = _full - _start;
-        uint* by = _readBy[warp.Number];
+        uint* by = _readBy[warp.Index];
         if (end - first == 3)
         {
             Vector128<uint> since = (Vector128.Load(_writeTime + first) >>> 6) - Vector128.Create(_start + 1);
@@ -432,11 +497,11 @@ internal sealed unsafe class SharedUnit : IDisposable
         {
             uint offset = (uint)(g << _granule);
             throw warp.Failure(op, FailureKind.UnwrittenRead, blamed,
-                $"shared address 0x{offset:x} ({Variable(offset)}) is read but nothing in the block has written it", offset,
+                $"{Named(warp, offset)} is read but nothing in the block has written it", offset,
                     Variable(offset));
         }
         int writer = _writeWarp[g];
-        if (time <= warp.Clock[writer] || (writer == warp.Number && (written & 63) == (uint)lane)) return;
+        if (time <= warp.Clock[writer] || (writer == warp.Index && (written & 63) == (uint)lane)) return;
         throw Race(warp, op, blamed, g, writer, written & 63, "read", "wrote");
     }
 
@@ -454,7 +519,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         if (written >> 6 > _full || _readTime[g] >> 6 > _full || requireWritten)
             CheckWriteSlowly(warp, op, entryLane, g, lane, requireWritten);
         _writeTime[g] = Time << 6 | entryLane;
-        _writeWarp[g] = (byte)warp.Number;
+        _writeWarp[g] = (byte)warp.Index;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -466,30 +531,31 @@ internal sealed unsafe class SharedUnit : IDisposable
         {
             uint offset = (uint)(g << _granule);
             throw warp.Failure(op, FailureKind.WgmmaNotAwaited, blamed,
-                $"shared address 0x{offset:x} ({Variable(offset)}) is written while a wgmma reads it: its warpgroup has to wait for it "
+                $"{Named(warp, offset)} is written while a wgmma reads it: its warpgroup has to wait for it "
                 + "(wgmma.wait_group), and a barrier has to follow", offset, Variable(offset));
         }
         if (requireWritten && time <= _start)
         {
             uint offset = (uint)(g << _granule);
             throw warp.Failure(op, FailureKind.UnwrittenRead, blamed,
-                $"shared address 0x{offset:x} ({Variable(offset)}) takes an atomic but nothing in the block has written it", offset,
+                $"{Named(warp, offset)} takes an atomic but nothing in the block has written it", offset,
                     Variable(offset));
         }
         if (time > _full)
         {
             int writer = _writeWarp[g];
             uint writerLane = written & 63;
-            bool ordered = time <= warp.Clock[writer] || (writer == warp.Number && writerLane == (uint)lane && entryLane != AtomicLane)
+            bool ordered = time <= warp.Clock[writer] || (writer == warp.Index && writerLane == (uint)lane && entryLane != AtomicLane)
                 || (entryLane == AtomicLane && writerLane == AtomicLane)
-                || (entryLane == AtomicLane && writer == warp.Number && writerLane == (uint)lane);
+                || (entryLane == AtomicLane && writer == warp.Index && writerLane == (uint)lane);
             if (!ordered) throw Race(warp, op, blamed, g, writer, writerLane, "written", "wrote");
         }
         if (_readTime[g] >> 6 <= _full) return;
         for (int reader = 0; reader < _readBy.Length; reader++)
         {
+            if (_readBy[reader] == null) continue;
             uint read = _readBy[reader][g];
-            if (read >> 6 <= _full || read >> 6 <= warp.Clock[reader] || (reader == warp.Number && (read & 63) is var by && (by == (uint)lane || by == ProductLane))) continue;
+            if (read >> 6 <= _full || read >> 6 <= warp.Clock[reader] || (reader == warp.Index && (read & 63) is var by && (by == (uint)lane || by == ProductLane))) continue;
             throw Race(warp, op, blamed, g, reader, read & 63, "written", "read");
         }
     }
@@ -498,22 +564,28 @@ internal sealed unsafe class SharedUnit : IDisposable
     {
         uint offset = (uint)(g << _granule);
         return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes,
-            $"shared address 0x{offset:x} ({Variable(offset)}) is touched while a cp.async into it is under way: the thread that issued it has to "
+            $"{Named(warp, offset)} is touched while a cp.async into it is under way: the thread that issued it has to "
             + "wait for its group, and a barrier has to follow", offset, Variable(offset));
     }
 
     private EmulatorException Race(Warp warp, Op* op, uint lanes, nuint g, int otherWarp, uint otherLane, string now, string before)
     {
         uint offset = (uint)(g << _granule);
-        bool same = otherWarp == warp.Number;
-        Index3 block = _block.Shape.Block;
-        string other = otherLane < 32 ? $"thread {block.At((ulong)otherWarp * 32 + otherLane)}"
-            : otherLane == AtomicLane ? $"an atomic of warp {otherWarp}" : $"several threads of warp {otherWarp}";
-        string remedy = same ? "no bar.warp.sync or barrier lies between" : "no barrier lies between";
+        bool same = otherWarp == warp.Index;
+        Warp from = _cluster.WarpAt(otherWarp);
+        bool foreign = from.Block != warp.Block;
+        string other = otherLane < 32 ? $"thread {_block.Shape.Block.At((ulong)from.Number * 32 + otherLane)}"
+            : otherLane == AtomicLane ? $"an atomic of warp {from.Number}" : $"several threads of warp {from.Number}";
+        if (foreign) other += $" of block {from.Block.Position}";
+        string remedy = same ? "no bar.warp.sync or barrier lies between" : foreign
+            ? "no cluster barrier lies between that it arrives at with release and this block waits at" : "no barrier lies between";
         return warp.Failure(
             op, same ? FailureKind.WarpRace : FailureKind.SharedRace, lanes,
-            $"shared address 0x{offset:x} ({Variable(offset)}) is {now} here; {other} {before} it, and {remedy}", offset, Variable(offset));
+            $"{Named(warp, offset)} is {now} here; {other} {before} it, and {remedy}", offset, Variable(offset));
     }
+
+    private string Named(Warp warp, uint offset) =>
+        $"shared address 0x{offset:x} ({Variable(offset)}{(warp.Block == _block ? "" : $", of block {_block.Position}")})";
 
     private string Variable(uint offset)
     {

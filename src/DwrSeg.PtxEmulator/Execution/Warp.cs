@@ -20,6 +20,9 @@ internal sealed unsafe class Warp : IDisposable
     public readonly KernelCode Code;
     public readonly int Number;
 
+    /// <summary>The number in the cluster, which clocks go by.</summary>
+    public readonly int Index;
+
     /// <summary>The registers.</summary>
     public readonly byte* Frame;
 
@@ -48,11 +51,21 @@ internal sealed unsafe class Warp : IDisposable
     /// <summary>The operation that made it wait.</summary>
     public Op* WaitOp;
 
-    /// <summary>For each warp the time up to which its accesses to shared memory are ordered before this warp's next one.</summary>
+    /// <summary>For each warp of the cluster the time up to which its accesses to shared memory are ordered before this warp's next one.</summary>
     public readonly uint[] Clock;
 
-    /// <summary>For each warp the time up to which its writes to shared memory are visible to this warp's <c>wgmma</c>.</summary>
+    /// <summary>For each warp of the cluster the time up to which its writes to shared memory are visible to this warp's <c>wgmma</c>.</summary>
     public readonly uint[] AsyncClock;
+
+    /// <summary>Both clocks as they were at the last fence of the cluster's scope or a wider one.</summary>
+    public readonly uint[] Fenced;
+    public readonly uint[] AsyncFenced;
+
+    /// <summary>How far it is with the cluster's barrier.</summary>
+    public ClusterPhase AtCluster;
+
+    /// <summary>It has passed the cluster's barrier, so all blocks of the cluster have begun.</summary>
+    public bool KnowsPeers;
 
     /// <summary>The warpgroup; null where the block has not all four warps of it.</summary>
     public WarpGroup? Group;
@@ -64,13 +77,17 @@ internal sealed unsafe class Warp : IDisposable
     private int _block;
     private Op* _next;
 
+    /// <param name="block">The block.</param>
+    /// <param name="code">The kernel.</param>
+    /// <param name="number">The number in the block.</param>
+    /// <param name="warps">Warps of the cluster.</param>
     public Warp(BlockRunner block, KernelCode code, int number, int warps)
     {
         Block = block;
         Code = code;
         Number = number;
-        Clock = new uint[warps];
-        AsyncClock = new uint[warps];
+        Index = block.FirstWarp + number;
+        (Clock, AsyncClock, Fenced, AsyncFenced) = (new uint[warps], new uint[warps], new uint[warps], new uint[warps]);
         Frame = (byte*)NativeMemory.AlignedAlloc((nuint)code.FrameBytes + 64, 64);
         NativeMemory.Clear(Frame, (nuint)code.FrameBytes);
         foreach ((int place, ulong value, bool wide) in code.Constants)
@@ -99,6 +116,10 @@ internal sealed unsafe class Warp : IDisposable
         WaitsAt = -1;
         Array.Fill(Clock, time);
         Array.Fill(AsyncClock, time);
+        Array.Fill(Fenced, time);
+        Array.Fill(AsyncFenced, time);
+        AtCluster = ClusterPhase.Before;
+        KnowsPeers = false;
         Copies.Clear();
         // Registers that a kernel reads before it writes them shall not depend on which block ran before.
         NativeMemory.Clear(Frame + Code.ConstantBytes, (nuint)(Code.FrameBytes - Code.ConstantBytes));

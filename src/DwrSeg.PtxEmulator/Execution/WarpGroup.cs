@@ -85,7 +85,7 @@ internal sealed unsafe class WarpGroup
             for (int w = 0; w < Size; w++) Warp(w).WaitsAt = -1;
             return true;
         }
-        warp.WaitsAt = BlockRunner.BarrierCount + _first / Size;
+        warp.WaitsAt = BlockRunner.FirstGroup + _first / Size;
         warp.WaitOp = op;
         return false;
     }
@@ -143,7 +143,7 @@ internal sealed unsafe class WarpGroup
     public void Wait(int newest)
     {
         if (_pending.Count == 0) return;
-        _block.Shared.Tick();
+        _block.Cluster.Tick();
         while (_pending.TryPeek(out WgmmaProduct? product) && product.Group < _committed - newest)
         {
             _pending.Dequeue();

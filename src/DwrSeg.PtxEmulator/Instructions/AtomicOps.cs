@@ -21,6 +21,7 @@ internal static unsafe class AtomicOps
         string? order = r.OneOf("relaxed", "acquire", "release", "acq_rel");
         bool reachesBlocks = r.OneOf("cta", "cluster", "gpu", "sys") is null or "gpu" or "sys";
         StateSpace space = MemoryOps.Space(r);
+        if (space == StateSpace.Cluster) throw r.Error("atomics on shared memory of the cluster's other blocks are not emulated");
         string operation = r.OneOf(Operations) ?? throw r.Error("an atomic of which kind?");
         r.Flag("noftz");
         bool hint = r.Flag("L2::cache_hint");
@@ -75,6 +76,8 @@ internal static unsafe class AtomicOps
             for (uint left = shared; left != 0; left &= left - 1)
             {
                 int lane = BitOperations.TrailingZeroCount(left);
+                if (offsets[lane] - MoveOps.WindowBytes < MoveOps.ClusterWindowBytes)
+                    throw warp.Failure(op, FailureKind.InvalidOperation, 1u << lane, "atomics on addresses of mapa are not emulated");
                 pointers[lane] = warp.Block.Shared.Atomic(warp, op, lane, offsets[lane], access.Bytes);
             }
             warp.Block.Shared.Count(op, offsets, shared, access.Bytes);

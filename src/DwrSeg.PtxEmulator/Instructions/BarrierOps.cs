@@ -33,6 +33,15 @@ internal static unsafe class BarrierOps
         if ((op->Small & Or) != 0) MoveOps.SetPredicate(warp, op->D, barrier.True > 0 ? uint.MaxValue : 0);
     }
 
+    /// <summary>A barrier that not all the lanes come to that have to.</summary>
+    public static EmulatorException Divergent(Warp warp, Op* op, uint expected, string barrier)
+    {
+        uint missing = expected & ~warp.Mask, exited = missing & warp.Exited;
+        string why = exited != 0 ? $"lanes 0x{exited:x8} have exited before it" : $"lanes 0x{missing:x8} are on another path";
+        return warp.Failure(op, FailureKind.DivergentBarrier, missing,
+            $"{barrier} is reached by lanes 0x{warp.Mask:x8} of warp {warp.Number} only; {why}");
+    }
+
     private static void Decode(InstructionReader r)
     {
         if (r.Flag("warp"))
@@ -41,7 +50,11 @@ internal static unsafe class BarrierOps
             r.Emit(&WarpSync, InstructionClass.Barrier, a: r.Source(0, 32));
             return;
         }
-        if (r.Left.Contains("cluster")) throw r.Error("barriers of clusters are not emulated");
+        if (r.Flag("cluster"))
+        {
+            ClusterOps.DecodeBarrier(r);
+            return;
+        }
         r.Flag("cta");
         string what = r.OneOf("sync", "arrive", "red") ?? throw r.Error("a barrier of which kind?");
         r.Flag("aligned");
@@ -86,6 +99,6 @@ internal static unsafe class BarrierOps
     private static void WarpSync(Warp warp, Op* op)
     {
         WarpOps.CheckMembers(warp, op, op->A);
-        warp.Clock[warp.Number] = warp.Block.Shared.Tick();
+        warp.Clock[warp.Index] = warp.Block.Cluster.Tick();
     }
 }

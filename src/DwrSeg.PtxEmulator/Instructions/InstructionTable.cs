@@ -20,6 +20,7 @@ internal static class InstructionTable
         AsyncCopyOps.Register(table);
         ControlOps.Register(table);
         BarrierOps.Register(table);
+        ClusterOps.Register(table);
         WarpOps.Register(table);
         MatrixOps.Register(table);
         WgmmaOps.Register(table);

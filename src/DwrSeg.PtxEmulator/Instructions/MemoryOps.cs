@@ -10,6 +10,9 @@ namespace DwrSeg.PtxEmulator.Instructions;
 /// <summary>Loads and stores of every space, prefetches, fences.</summary>
 internal static unsafe class MemoryOps
 {
+    private const int FencesDevice = 1;
+    private const int FencesCluster = 2;
+
     private static readonly string[] Ignored =
     [
         "ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last", "L1::no_allocate",
@@ -26,7 +29,7 @@ internal static unsafe class MemoryOps
         table["membar"] = r =>
         {
             string scope = r.OneOf("cta", "gl", "sys") ?? throw r.Error("membar of which scope?");
-            r.Emit(&Fence, InstructionClass.Fence, small: scope == "cta" ? 0 : 1);
+            r.Emit(&Fence, InstructionClass.Fence, small: scope == "cta" ? 0 : FencesCluster | FencesDevice);
         };
         table["fence"] = r =>
         {
@@ -41,7 +44,8 @@ internal static unsafe class MemoryOps
             r.OneOf("sc", "acq_rel");
             string? scope = r.OneOf("cta", "cluster", "gpu", "sys");
             if (scope is null) throw r.Error("this fence is not known to the emulator");
-            r.Emit(&Fence, InstructionClass.Fence, small: scope is "gpu" or "sys" ? 1 : 0);
+            if (scope == "cluster") r.Requires(90);
+            r.Emit(&Fence, InstructionClass.Fence, small: scope switch { "cta" => 0, "cluster" => FencesCluster, _ => FencesCluster | FencesDevice });
         };
         table["createpolicy"] = r =>
         {
@@ -68,16 +72,21 @@ internal static unsafe class MemoryOps
         return true;
     }
 
-    public static StateSpace Space(InstructionReader r) =>
-        r.OneOf("global", "const", "shared", "shared::cta", "local", "param", "param::entry") switch
+    public static StateSpace Space(InstructionReader r)
     {
-        "global" => StateSpace.Global,
-        "const" => StateSpace.Constant,
-        "shared" or "shared::cta" => StateSpace.Shared,
-        "local" => StateSpace.Local,
-        "param" or "param::entry" => StateSpace.Parameter,
-        _ => StateSpace.Generic,
-    };
+        StateSpace space = r.OneOf("global", "const", "shared", "shared::cta", "shared::cluster", "local", "param", "param::entry") switch
+        {
+            "global" => StateSpace.Global,
+            "const" => StateSpace.Constant,
+            "shared" or "shared::cta" => StateSpace.Shared,
+            "shared::cluster" => StateSpace.Cluster,
+            "local" => StateSpace.Local,
+            "param" or "param::entry" => StateSpace.Parameter,
+            _ => StateSpace.Generic,
+        };
+        if (space == StateSpace.Cluster) r.Requires(90);
+        return space;
+    }
 
     /// <summary>Each active lane's address, as 64 bits.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -147,7 +156,8 @@ internal static unsafe class MemoryOps
             NonCoherent = nonCoherent,
         };
         r.Operation.Access = access;
-        if (space is StateSpace.Shared or StateSpace.Generic)
+        if (space == StateSpace.Cluster && order is not null) throw r.Error("strong accesses to the cluster's shared memory are not emulated");
+        if (space is StateSpace.Shared or StateSpace.Cluster or StateSpace.Generic)
             r.Translator.SharedGranule = Math.Min(r.Translator.SharedGranule, BitOperations.Log2((uint)bytes));
         if (store && space is StateSpace.Parameter or StateSpace.Constant) throw r.Error("nothing can be stored to this space");
         delegate*<Warp, Op*, void> run = space switch
@@ -155,13 +165,14 @@ internal static unsafe class MemoryOps
             StateSpace.Global => store ? &StoreGlobal : &LoadGlobal,
             StateSpace.Constant => &LoadConstant,
             StateSpace.Shared => store ? &StoreShared : &LoadShared,
+            StateSpace.Cluster => &ClusterOps.Access,
             StateSpace.Local => &Local,
             StateSpace.Parameter => &LoadParameter,
             _ => &Generic,
         };
         InstructionClass kind = space switch
         {
-            StateSpace.Shared => store ? InstructionClass.StoreShared : InstructionClass.LoadShared,
+            StateSpace.Shared or StateSpace.Cluster => store ? InstructionClass.StoreShared : InstructionClass.LoadShared,
             StateSpace.Local => store ? InstructionClass.StoreLocal : InstructionClass.LoadLocal,
             StateSpace.Constant => InstructionClass.LoadConstant,
             StateSpace.Parameter => InstructionClass.LoadParameter,
@@ -186,7 +197,9 @@ internal static unsafe class MemoryOps
 
     private static void Fence(Warp warp, Op* op)
     {
-        if (op->Small != 0) warp.Block.Global.Fence(warp);
+        if ((op->Small & FencesDevice) != 0) warp.Block.Global.Fence(warp);
+        // Of a part of the lanes it says nothing about what the others did.
+        if ((op->Small & FencesCluster) != 0 && warp.Mask == (warp.Lanes & ~warp.Exited)) warp.Block.Cluster.Fence(warp);
     }
 
     /// <summary>What the warp has written, and what it knows that others have, becomes visible to <c>wgmma</c>.</summary>
@@ -194,9 +207,9 @@ internal static unsafe class MemoryOps
     {
         // Of a part of the lanes it says nothing about what the others wrote.
         if (warp.Mask != (warp.Lanes & ~warp.Exited)) return;
-        uint ended = warp.Block.Shared.Tick();
+        uint ended = warp.Block.Cluster.Tick();
         for (int w = 0; w < warp.AsyncClock.Length; w++) warp.AsyncClock[w] = Math.Max(warp.AsyncClock[w], warp.Clock[w]);
-        warp.AsyncClock[warp.Number] = ended;
+        warp.AsyncClock[warp.Index] = ended;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -319,8 +332,7 @@ internal static unsafe class MemoryOps
         {
             uint* offsets = stackalloc uint[32];
             for (int i = 0; i < 32; i++) offsets[i] = (uint)(addresses[i] - MoveOps.SharedWindow);
-            if (access.Store) warp.Block.Shared.Store(warp, op, access, offsets, shared);
-            else warp.Block.Shared.Load(warp, op, access, offsets, shared);
+            ClusterOps.Access(warp, op, access, offsets, shared);
         }
         if (local == 0) return;
         for (int i = 0; i < 32; i++) addresses[i] -= MoveOps.LocalWindow;
@@ -334,7 +346,7 @@ internal static unsafe class MemoryOps
         for (uint left = mask; left != 0; left &= left - 1)
         {
             int lane = BitOperations.TrailingZeroCount(left);
-            if (addresses[lane] - MoveOps.SharedWindow < MoveOps.WindowBytes) shared |= 1u << lane;
+            if (addresses[lane] - MoveOps.SharedWindow < MoveOps.ClusterWindowBytes) shared |= 1u << lane;
             else if (addresses[lane] - MoveOps.LocalWindow < MoveOps.WindowBytes) local |= 1u << lane;
         }
         return (shared, local);

@@ -18,6 +18,9 @@ internal static unsafe class MoveOps
 
     public const ulong WindowBytes = 1ul << 24;
 
+    /// <summary>Behind the block's own shared memory, that of each block of the cluster.</summary>
+    public const ulong ClusterWindowBytes = (DeviceLimits.BlocksPerCluster + 1) * WindowBytes;
+
     public static void Register(Dictionary<string, Action<InstructionReader>> table)
     {
         table["mov"] = Move;
@@ -40,9 +43,10 @@ internal static unsafe class MoveOps
         table["cvta"] = r =>
         {
             bool toSpace = r.Flag("to");
-            string space = r.OneOf("global", "shared", "shared::cta", "local", "const", "param") ?? throw r.Error("cvta of which space?");
+            string space = r.OneOf("global", "shared", "shared::cta", "shared::cluster", "local", "const", "param")
+                ?? throw r.Error("cvta of which space?");
             int bits = r.Type().Bytes() * 8;
-            ulong window = space switch { "shared" or "shared::cta" => SharedWindow, "local" => LocalWindow,
+            ulong window = space switch { "shared" or "shared::cta" or "shared::cluster" => SharedWindow, "local" => LocalWindow,
                 "param" => throw r.Error("generic addresses of parameters are not emulated"), _ => 0 };
             if (bits != 64 && window != 0) throw r.Error("32-bit generic addresses are not emulated");
             r.Operation.Immediate = (long)(toSpace ? (ulong)-(long)window : window);
@@ -51,9 +55,10 @@ internal static unsafe class MoveOps
         };
         table["isspacep"] = r =>
         {
-            string space = r.OneOf("global", "shared", "shared::cta", "local", "const") ?? throw r.Error("isspacep of which space?");
+            string space = r.OneOf("global", "shared", "shared::cta", "shared::cluster", "local", "const")
+                ?? throw r.Error("isspacep of which space?");
             r.Emit(&IsSpace, InstructionClass.Integer, r.Destination(0, 1), r.Source(1, 64),
-                small: space switch { "global" => 0, "local" => 2, "const" => 3, _ => 1 });
+                small: space switch { "global" => 0, "local" => 2, "const" => 3, "shared::cluster" => 4, _ => 1 });
         };
     }
 
@@ -145,8 +150,9 @@ internal static unsafe class MoveOps
         uint result = 0;
         for (int i = 0; i < 32; i++)
         {
-            int space = a[i] - SharedWindow < WindowBytes ? 1 : a[i] - LocalWindow < WindowBytes ? 2 : 0;
-            if (space == op->Small) result |= 1u << i;
+            bool own = a[i] - SharedWindow < WindowBytes, shared = a[i] - SharedWindow < ClusterWindowBytes, local = a[i] - LocalWindow < WindowBytes;
+            bool inside = op->Small switch { 0 => !shared && !local, 1 => own, 2 => local, 4 => shared, _ => false };
+            if (inside) result |= 1u << i;
         }
         SetPredicate(warp, op->D, result);
     }

@@ -12,16 +12,17 @@ internal static unsafe class SpecialOps
         "%laneid", "%warpid", "%nwarpid", "%smid", "%nsmid", "%gridid", "%clock", "%clock64", "%globaltimer", "%lanemask_eq", "%lanemask_le", "%lanemask_lt",
         "%lanemask_ge", "%lanemask_gt", "%dynamic_smem_size", "%total_smem_size", "%clusterid.x", "%clusterid.y", "%clusterid.z", "%nclusterid.x",
         "%nclusterid.y", "%nclusterid.z", "%cluster_ctaid.x", "%cluster_ctaid.y", "%cluster_ctaid.z", "%cluster_nctaid.x", "%cluster_nctaid.y",
-        "%cluster_nctaid.z", "%cluster_ctarank", "%cluster_nctarank",
+        "%cluster_nctaid.z", "%cluster_ctarank", "%cluster_nctarank", "%is_explicit_cluster",
     ];
 
     public static int Read(InstructionReader reader, string name, int bits)
     {
         int at = Array.IndexOf(Names, name);
         if (at < 0) throw reader.Error($"the special register {name} is not known to the emulator");
-        bool wide = name is "%clock64" or "%globaltimer" or "%gridid";
-        if (bits != (wide ? 64 : 32) && !(name == "%gridid" && bits == 32)) throw reader.Error($"{name} has {(wide ? 64 : 32)} bits");
-        int token = reader.Translator.Temporary(bits == 64 ? 2 : 1);
+        if (name.Contains("cluster", StringComparison.Ordinal)) reader.Requires(90);
+        int width = name switch { "%clock64" or "%globaltimer" or "%gridid" => 64, "%is_explicit_cluster" => 1, _ => 32 };
+        if (bits != width && !(name == "%gridid" && bits == 32)) throw reader.Error($"{name} has {width} bits");
+        int token = reader.Translator.Temporary(bits == 1 ? 0 : bits == 64 ? 2 : 1);
         var operation = new OpBuilder { Run = &Fill, D = token, Immediate = at, Small = bits, Class = InstructionClass.Move };
         operation.Writes.Add(token);
         reader.Translator.Add(operation);
@@ -32,6 +33,11 @@ internal static unsafe class SpecialOps
     {
         BlockRunner block = warp.Block;
         Index3 shape = block.Shape.Block, grid = block.Shape.Grid, position = block.Position;
+        if (op->Small == 1)
+        {
+            MoveOps.SetPredicate(warp, op->D, block.Cluster.Size > 1 ? uint.MaxValue : 0);
+            return;
+        }
         byte* d = warp.Frame + op->D;
         for (int lane = 0; lane < 32; lane++)
         {
@@ -45,10 +51,10 @@ internal static unsafe class SpecialOps
                 3 => shape.X,
                 4 => shape.Y,
                 5 => shape.Z,
-                6 or 28 => position.X,
+                6 => position.X,
                 7 or 29 => position.Y,
                 8 or 30 => position.Z,
-                9 or 31 => grid.X,
+                9 => grid.X,
                 10 or 32 => grid.Y,
                 11 or 33 => grid.Z,
                 12 => (ulong)lane,
@@ -66,7 +72,11 @@ internal static unsafe class SpecialOps
                 25 => (uint)-(1 << lane) & ~(1u << lane),
                 26 => block.Shape.DynamicSharedBytes,
                 27 => block.Context.SharedBytes,
-                37 or 38 or 39 or 41 => 1,
+                28 => position.X / (uint)block.Cluster.Size,
+                31 => grid.X / (uint)block.Cluster.Size,
+                34 or 40 => (ulong)block.Rank,
+                37 or 41 => (ulong)block.Cluster.Size,
+                38 or 39 => 1,
                 _ => 0,
             };
             if (op->Small == 64) ((ulong*)d)[lane] = value;

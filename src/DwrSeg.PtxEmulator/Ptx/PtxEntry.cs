@@ -20,6 +20,14 @@ internal sealed class PtxEntry
 
     public uint MinBlocksPerMultiprocessor { get; init; }
 
+    /// <summary>The cluster that the kernel insists on (<c>.reqnctapercluster</c>), and the largest it takes (<c>.maxclusterrank</c>); 0 for none.</summary>
+    public uint RequiredCluster { get; init; }
+
+    public uint MaxCluster { get; init; }
+
+    /// <summary>It can only be launched in clusters (<c>.explicitcluster</c>).</summary>
+    public bool NeedsCluster { get; init; }
+
     /// <summary>Shared memory of the kernel's own.</summary>
     public uint StaticSharedBytes { get; init; }
 
@@ -41,4 +49,12 @@ internal sealed class PtxEntry
     public required IReadOnlyDictionary<string, IReadOnlyList<string>> BranchTargets { get; init; }
 
     public required IReadOnlyList<PtxRegister> Registers { get; init; }
+
+    /// <summary>Why the kernel does not take clusters of that many blocks; null where it does.</summary>
+    public string? ClusterProblem(uint blocks)
+    {
+        if (RequiredCluster > 0 && blocks != RequiredCluster) return $"clusters of {blocks}; the kernel is compiled for {RequiredCluster} (.reqnctapercluster)";
+        if (MaxCluster > 0 && blocks > MaxCluster) return $"clusters of {blocks}; the kernel takes at most {MaxCluster} (.maxclusterrank)";
+        return NeedsCluster && RequiredCluster == 0 && blocks == 1 ? "the kernel is compiled for clusters (.explicitcluster), and the launch has none" : null;
+    }
 }

@@ -321,13 +321,14 @@ internal sealed class PtxParser
             }
         }
         var body = new PtxBodyParser(this, parameters);
-        uint maxThreads = 0, minBlocks = 0;
+        uint maxThreads = 0, minBlocks = 0, requiredCluster = 0, maxCluster = 0;
+        bool needsCluster = false;
         Index3? required = null;
         while (_token.Text != "{")
         {
             string directive = Take(TokenKind.Word);
             uint[] values = [.. Bounds()];
-            if (values.Length == 0 && directive is (".maxntid" or ".reqntid" or ".minnctapersm"))
+            if (values.Length == 0 && directive is (".maxntid" or ".reqntid" or ".minnctapersm" or ".reqnctapercluster" or ".maxclusterrank"))
                 throw Error($"{directive} needs a number");
             switch (directive)
             {
@@ -342,7 +343,17 @@ internal sealed class PtxParser
                 case ".minnctapersm":
                     minBlocks = values[0];
                     break;
-                case ".maxnreg" or ".maxnctapersm" or ".noreturn" or ".explicitcluster" or ".maxclusterrank" or ".reqnctapercluster":
+                case ".explicitcluster":
+                    needsCluster = true;
+                    break;
+                case ".reqnctapercluster":
+                    if (values.Skip(1).Any(v => v > 1)) throw Error("clusters in y or z are not emulated");
+                    requiredCluster = values[0];
+                    break;
+                case ".maxclusterrank":
+                    maxCluster = values[0];
+                    break;
+                case ".maxnreg" or ".maxnctapersm" or ".noreturn":
                     break;
                 case ".pragma":
                     while (!Accept(";")) Advance();
@@ -356,7 +367,8 @@ internal sealed class PtxParser
         _entries.Add(new PtxEntry
         {
             Name = name, Line = line, Parameters = parameters, ParameterBytes = offset, MaxThreads = maxThreads, RequiredBlock = required,
-            MinBlocksPerMultiprocessor = minBlocks, StaticSharedBytes = staticBytes, DynamicSharedOffset = dynamicOffset,
+            MinBlocksPerMultiprocessor = minBlocks, RequiredCluster = requiredCluster, MaxCluster = maxCluster, NeedsCluster = needsCluster,
+            StaticSharedBytes = staticBytes, DynamicSharedOffset = dynamicOffset,
             LocalBytes = body.LocalBytes, SharedVariables = body.SharedVariables, Instructions = body.Instructions, Labels = body.Labels,
                 BranchTargets = body.BranchTargets,
             Registers = body.Registers,

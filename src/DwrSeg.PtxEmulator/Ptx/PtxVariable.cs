@@ -6,6 +6,10 @@ internal enum StateSpace
     Global,
     Constant,
     Shared,
+
+    /// <summary>Shared memory of all blocks of a cluster.</summary>
+    Cluster,
+
     Local,
     Parameter,
 }

@@ -122,6 +122,7 @@ internal sealed unsafe class InstructionReader
     {
         negated = operand.Negated;
         if (operand.Kind == OperandKind.Immediate) return Read(_translator.Constant(operand.Value == 0 ? 0 : uint.MaxValue, false));
+        if (operand.Kind == OperandKind.Special) return Read(SpecialOps.Read(this, operand.Name, 1));
         if (operand.Kind != OperandKind.Register || operand.Register!.Type != PtxType.Pred) throw Error("a predicate is asked for");
         return Read(operand.Register.Index);
     }

@@ -226,6 +226,26 @@ public class LaunchTests
     }
 
     [Theory]
+    [InlineData(false, "", 2)]
+    [InlineData(true, "", 2)]
+    [InlineData(false, ".explicitcluster\n.reqnctapercluster 4, 1, 1", 0)]
+    public void AKernelRunsInClusters(bool captured, string directives, uint blocks)
+    {
+        using var rig = new DriverRig();
+        CUfunction function = rig.Function(rig.Load(PtxSnippet.Kernel(
+            "mov.u32 %r0, %cluster_nctarank;\nmul.wide.u32 %a0, %cta, 4;\nadd.u64 %a0, %p0, %a0;\nst.global.u32 [%a0], %r0;", directives: directives)), "kernel");
+        CUstream stream = rig.Stream();
+        CUdeviceptr result = rig.Filled(8, 0);
+        void Work() => rig.Ok(rig.TryLaunch(function, new LaunchConfiguration(8, 1, 1, 1, 1, 1, 0, stream, ClusterX: blocks), result.Value));
+        if (captured) rig.Ok(rig.Driver.GraphLaunch(rig.Capture(stream, Work), stream));
+        else Work();
+        rig.Synchronize(stream);
+        uint expected = blocks > 0 ? blocks : 4;
+        Assert.All(rig.Read(result, 8), x => Assert.Equal(expected, x));
+        Assert.Equal(expected, rig.Emulated.Launches.Single().Shape.ClusterX);
+    }
+
+    [Theory]
     [InlineData(false)]
     [InlineData(true)]
     public void AKernelLaunchedBesideThePreviousOneMustAwaitIt(bool captured)

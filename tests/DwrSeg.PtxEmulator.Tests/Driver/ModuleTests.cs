@@ -204,14 +204,18 @@ public class ModuleTests
     }
 
     [Fact]
-    public void SmallerClustersThanTheGridAllowsAreChecked()
+    public void ClustersAreCheckedAtTheCall()
     {
         using var rig = new DriverRig(90);
         CUfunction function = rig.Function(rig.Load(TestKernels.Ptx()), "bounded");
         var launch = new LaunchConfiguration(6, 1, 1, 32, 1, 1, 0, default);
         rig.Fails(CUresult.InvalidValue, rig.TryLaunch(function, launch with { ClusterX = 4 }));
         rig.Fails(CUresult.InvalidValue, rig.TryLaunch(function, launch with { ClusterX = 16 }));
-        rig.Fails(CUresult.NotSupported, rig.TryLaunch(function, launch with { ClusterX = 2 }));
+        rig.Ok(rig.TryLaunch(function, launch with { ClusterX = 2 }));
+        CUfunction bound = rig.Function(rig.Load(PtxSnippet.Kernel("", directives: ".reqnctapercluster 3, 1, 1")), "kernel");
+        rig.Fails(CUresult.InvalidValue, rig.TryLaunch(bound, launch with { ClusterX = 2 }, 0));
+        rig.Fails(CUresult.InvalidValue, rig.TryLaunch(bound, launch with { GridX = 4 }, 0));
+        rig.Ok(rig.TryLaunch(bound, launch, 0));
         rig.Ok(rig.TryLaunch(function, launch with { ClusterX = 1, OverlapsPrevious = true }));
     }
 }
