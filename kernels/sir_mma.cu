@@ -111,7 +111,9 @@ __device__ inline void begin_weights(const Arguments &a, const Position &next, i
 {
     CopyBatch<W_COPIES, true> copies;
     bool is_tap = next.step < tap_steps;
-    i32 index = is_tap ? next.pass * tap_steps + next.step : (next.step - tap_steps) * passes + next.pass;
+    // Steps of outputs that do not exist repeat the last ones' weights.
+    i32 outputs = OUTPUT_STEPS == 1 ? 0 : min(next.step - tap_steps, (a.shape.outputs - 1) / ROW);
+    i32 index = is_tap ? next.pass * tap_steps + next.step : outputs * passes + next.pass;
     const uint4 *from = (const uint4 *)(is_tap ? a.weights : a.project) + (index * STAGE_VECTORS + i32(threadIdx.x));
     uint4 *to = stage + threadIdx.x;
 #pragma unroll

@@ -37,12 +37,14 @@ public sealed class ConvFfmaCudaTests
         ConvolutionCase c = new(1, 5, 8, 64, 68, 3) { Bias = true, Residual = true, Relu = CudaRelu.Last };
         using DeviceConvolution convolution = new(device, new Random(6), CudaElement.Float32, c, aligned: true);
         (long bytes, int tiles) = ConvFfmaCuda.WorkspaceFor(device.Context.Device, convolution.Arguments);
-        Assert.True(tiles > 0, "a small map should share sums");
-        (CudaDeviceVariable<uint> memory, SplitWorkspace workspace) = SplitWorkspace.Allocate(device.Stream, bytes, tiles);
+        bool inClusters = Clusters.AreOn(device.Context.Device);
+        Assert.Equal(inClusters, tiles == 0);
+        (CudaDeviceVariable<uint> memory, SplitWorkspace workspace) = SplitWorkspace.Allocate(device.Stream, bytes, Math.Max(tiles, 1));
         using (memory)
         {
             CudaLaunch launch = ConvFfmaCuda.Prepare(device.Kernels, convolution.Arguments, workspace);
-            Assert.Contains("SPLIT=1", launch.Variant.Definitions, StringComparison.Ordinal);
+            Assert.Contains(inClusters ? "SPLIT=2" : "SPLIT=1", launch.Variant.Definitions, StringComparison.Ordinal);
+            Assert.Equal(inClusters, launch.ClusterBlocks > 1);
             for (int run = 0; run < 2; run++)
             {
                 convolution.Reset();

@@ -32,9 +32,9 @@ public sealed class ConvFirstCudaTests
             _weights = [.. Enumerable.Range(0, channels * 27).Select(_ => ElementCode.Round(element, (random.NextDouble() * 2 - 1) / 3))];
             _biases = [.. Enumerable.Range(0, channels).Select(_ => hasBias ? (float)(random.NextDouble() - 0.5) : 0)];
             (_plain, _bias) = (device.UploadFloats(_weights), device.UploadFloats(_biases));
-            _packed = new CudaDeviceVariable<byte>(device.Context, PackWeightsCuda.ElementsOf(WeightOrder.Image, channels, 9, 3) * element.Bytes());
+            _packed = new CudaDeviceVariable<byte>(device.Context, WeightLayout.Image.ElementsOf(channels, 9, 3) * element.Bytes());
             device.Run(PackWeightsCuda.Prepare(
-                device.Kernels, _plain.DevicePointer, _packed.DevicePointer, element, WeightOrder.Image, channels, 9, 3));
+                device.Kernels, _plain.DevicePointer, _packed.DevicePointer, element, WeightLayout.Image, channels, 9, 3));
         }
 
         public DeviceSlice Image { get; }

@@ -45,6 +45,7 @@ internal sealed class DeviceConvolution : IDisposable
     private readonly ConvolutionCase _case;
     private readonly KernelDevice _device;
     private readonly List<IDisposable> _memory = [];
+    private readonly Dictionary<WeightLayout, CudaDeviceVariable<byte>> _packed = [];
     private readonly double[] _biases;
     private readonly Doubles _added;
 
@@ -68,8 +69,7 @@ internal sealed class DeviceConvolution : IDisposable
         var bias = Keep(device.UploadFloats(_biases));
         DeviceSlice? residual = c.Residual ? Slice((c.N, c.OutHeight, c.OutWidth, c.Outputs)) : c.Accumulate ? Y : null;
         _added = residual?.Randomise(random) ?? new Doubles(c.N, c.OutHeight, c.OutWidth, c.Outputs);
-        WeightOrder order = element == CudaElement.Float32 ? WeightOrder.Columns : WeightOrder.Rows;
-        Arguments = new CudaConvolution(X.Map, Y.Map, Pack(element, order), c.Kernel, c.Stride)
+        Arguments = new CudaConvolution(X.Map, Y.Map, layout => Pack(element, layout), c.Kernel, c.Stride)
         {
             Bias = c.Bias ? bias.DevicePointer : default, BorderBias = c.BorderBias, Residual = residual?.Map, Relu = c.Relu,
         };
@@ -138,14 +138,15 @@ internal sealed class DeviceConvolution : IDisposable
         return sum;
     }
 
-    private CUdeviceptr Pack(CudaElement element, WeightOrder order)
+    private CUdeviceptr Pack(CudaElement element, WeightLayout layout)
     {
+        if (_packed.TryGetValue(layout, out CudaDeviceVariable<byte>? packed)) return packed.DevicePointer;
         int taps = _case.Kernel * _case.Kernel;
         CudaDeviceVariable<float> plain = Keep(_device.UploadFloats(Weights));
-        var packed = Keep(new CudaDeviceVariable<byte>(
-            _device.Context, PackWeightsCuda.ElementsOf(order, _case.Outputs, taps, _case.Inputs) * element.Bytes()));
+        packed = Keep(new CudaDeviceVariable<byte>(_device.Context, layout.ElementsOf(_case.Outputs, taps, _case.Inputs) * element.Bytes()));
         _device.Run(PackWeightsCuda.Prepare(
-            _device.Kernels, plain.DevicePointer, packed.DevicePointer, element, order, _case.Outputs, taps, _case.Inputs));
+            _device.Kernels, plain.DevicePointer, packed.DevicePointer, element, layout, _case.Outputs, taps, _case.Inputs));
+        _packed.Add(layout, packed);
         return packed.DevicePointer;
     }
 
