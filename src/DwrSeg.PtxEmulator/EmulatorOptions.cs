@@ -18,6 +18,17 @@ internal sealed record EmulatorOptions
     /// <summary>Looks for races in shared memory and between blocks, and for reads of unwritten memory.</summary>
     public bool Strict { get; init; } = true;
 
+    /// <summary>
+    /// The launch may start before these have ended, and awaits them with <c>griddepcontrol.wait</c>; null where it starts when all before it
+    /// have ended.
+    /// </summary>
+    public IReadOnlyList<PreviousLaunch>? MayStillRun { get; init; }
+
     /// <summary>Basic blocks that the warps of one block may run, all together, before the launch is given up as endless.</summary>
     public long MaxSteps { get; init; } = 2_000_000_000;
 }
+
+/// <summary>An earlier launch.</summary>
+/// <param name="Number">Its number on its memory.</param>
+/// <param name="Kernel">The kernel.</param>
+internal readonly record struct PreviousLaunch(long Number, string Kernel);

@@ -51,6 +51,12 @@ internal enum FailureKind
     /// </summary>
     ClusterLifetime,
 
+    /// <summary>
+    /// In a launch beside the one before it: a thread that writes global memory, or reads what one of the launches before wrote, without having
+    /// executed <c>griddepcontrol.wait</c>; a warp that exits without.
+    /// </summary>
+    PreviousNotAwaited,
+
     /// <summary>Shared memory touched while a <c>cp.async</c> into it is under way.</summary>
     CpAsyncNotAwaited,
 

@@ -37,9 +37,6 @@ internal sealed class DeviceFunction(DeviceModule module, PtxEntry entry, int? r
 
     public EmulatedContext Context => Module.Context;
 
-    /// <summary>It waits itself for the kernel before it, where it is launched beside that one.</summary>
-    public bool AwaitsPrevious { get; } = entry.Instructions.Any(i => i.Opcode == "griddepcontrol" && i.Modifiers.Contains("wait"));
-
     public int MaxThreadsPerBlock => (int)(Entry.MaxThreads == 0 ? DeviceLimits.ThreadsPerBlock : Entry.MaxThreads);
 
     public Index3? RequiredBlock => Entry.RequiredBlock;

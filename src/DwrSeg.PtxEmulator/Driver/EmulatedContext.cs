@@ -89,17 +89,8 @@ internal sealed class EmulatedContext : IDisposable
     /// <summary>Puts work at the end of a stream, in the order that the legacy default stream imposes on it.</summary>
     /// <param name="stream">The stream.</param>
     /// <param name="operation">The work.</param>
-    /// <param name="overlaps">It may run before the kernel that is last on the stream, only after what that comes after.</param>
-    public void Enqueue(DeviceStream stream, Operation operation, bool overlaps = false)
+    public void Enqueue(DeviceStream stream, Operation operation)
     {
-        if (overlaps && stream.Tail is { IsKernel: true } previous)
-        {
-            foreach (Operation before in previous.Predecessors) operation.ComesAfter(before);
-            stream.Tail = new Operation(this, null);
-            stream.Tail.ComesAfter(previous);
-            stream.Tail.ComesAfter(operation);
-            return;
-        }
         operation.ComesAfter(stream.Tail);
         if (stream.IsLegacy)
         {

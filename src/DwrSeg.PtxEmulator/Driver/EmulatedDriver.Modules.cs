@@ -172,8 +172,7 @@ internal sealed unsafe partial class EmulatedDriver
                 new Index3(configuration.GridX, configuration.GridY, configuration.GridZ),
                 new Index3(configuration.BlockX, configuration.BlockY, configuration.BlockZ), configuration.DynamicSharedBytes,
                 LaunchLimits.ClusterOf(configuration, kernel));
-            bool overlaps = configuration.OverlapsPrevious && !kernel.AwaitsPrevious;
-            Submit(on, new KernelWork(kernel, shape, bytes) { OverlapsPrevious = overlaps });
+            Submit(on, new KernelWork(kernel, shape, bytes) { OverlapsPrevious = configuration.OverlapsPrevious });
             return CUresult.Success;
         }
     }

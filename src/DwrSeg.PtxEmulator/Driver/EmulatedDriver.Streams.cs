@@ -243,8 +243,9 @@ internal sealed unsafe partial class EmulatedDriver
             return;
         }
         EmulatedContext context = stream.Context;
-        var operation = new Operation(context, () => work.Run(context)) { IsKernel = work is KernelWork };
-        context.Enqueue(stream, operation, overlaps: work is KernelWork { OverlapsPrevious: true });
+        (Work placed, LaunchChain? chain) = LaunchChain.Place(work, stream.Tail?.Chain);
+        var operation = new Operation(context, () => placed.Run(context)) { Chain = chain };
+        context.Enqueue(stream, operation);
         context.Order?.Add(work.Label, stream, operation);
     }
 }

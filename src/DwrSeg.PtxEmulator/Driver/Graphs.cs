@@ -46,9 +46,10 @@ internal sealed class ExecutableGraph(EmulatedContext context, IReadOnlyList<Gra
         var end = new Operation(context, null);
         end.ComesAfter(start);
         var operations = new Operation[Nodes.Count];
+        IReadOnlyList<Work> works = LaunchChain.Place(Nodes);
         for (int i = 0; i < operations.Length; i++)
         {
-            Work work = Nodes[i].Work;
+            Work work = works[i];
             operations[i] = new Operation(context, () => work.Run(context));
             operations[i].ComesAfter(start);
             foreach (int before in Nodes[i].After) operations[i].ComesAfter(operations[before]);

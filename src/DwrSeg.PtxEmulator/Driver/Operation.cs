@@ -11,7 +11,8 @@ internal sealed class Operation(EmulatedContext context, Action? body)
 
     public bool IsDone { get; private set; }
 
-    public bool IsKernel { get; init; }
+    /// <summary>The chain of launches that ends here; null where no kernel does.</summary>
+    public LaunchChain? Chain { get; init; }
 
     /// <summary>What it comes after; some of them may be done.</summary>
     public IEnumerable<Operation> Predecessors

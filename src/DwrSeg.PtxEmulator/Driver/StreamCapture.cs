@@ -48,14 +48,6 @@ internal sealed class StreamCapture(DeviceStream origin, CUstreamCaptureMode mod
 
     public void Add(DeviceStream stream, Work work)
     {
-        // A kernel that does not await the one before it comes after what that comes after; what follows comes after both.
-        if (work is KernelWork { OverlapsPrevious: true } && stream.Frontier.Count == 1
-            && _nodes[stream.Frontier.First()].Work is KernelWork)
-        {
-            _nodes.Add(new GraphNode(work, _nodes[stream.Frontier.First()].After));
-            stream.Frontier.Add(_nodes.Count - 1);
-            return;
-        }
         _nodes.Add(new GraphNode(work, [.. stream.Frontier.Order()]));
         stream.Frontier = [_nodes.Count - 1];
     }

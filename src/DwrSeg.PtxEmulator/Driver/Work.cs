@@ -102,16 +102,24 @@ internal sealed record KernelWork(DeviceFunction Function, LaunchShape Shape, by
 {
     public override string Label => Function.Entry.Name;
 
-    /// <summary>It may run before the stream's previous kernel: it is launched so, and does not wait for it.</summary>
+    /// <summary>It may start before the stream's previous kernel has ended, and awaits that itself.</summary>
     public bool OverlapsPrevious { get; init; }
+
+    /// <summary>The chain that it runs in; null until it has its place in an order.</summary>
+    public LaunchChain? Chain { get; init; }
 
     public override void Run(EmulatedContext context)
     {
         if (Function.Module.IsUnloaded)
             throw new EmulatorException(FailureKind.InvalidOperation,
                 $"the module of kernel {Function.Entry.Name} was unloaded before the kernel ran");
-        EmulatorOptions options = context.LaunchOptions with { MaxDynamicSharedBytes = Function.MaxDynamicSharedBytes, Seed = SeedOf(context) };
+        EmulatorOptions options = context.LaunchOptions with
+        {
+            MaxDynamicSharedBytes = Function.MaxDynamicSharedBytes, Seed = SeedOf(context),
+            MayStillRun = OverlapsPrevious ? [.. Chain?.Launches ?? []] : null,
+        };
         LaunchStatistics launch = Function.Module.Code.Launch(Function.Entry, Shape, Arguments, options);
+        Chain?.Add(new PreviousLaunch(context.Memory.Launches, Function.Entry.Name));
         context.Log.Add(launch);
         context.Spend(launch);
     }
@@ -149,7 +157,7 @@ internal sealed record ChildGraphWork(IReadOnlyList<GraphNode> Nodes) : Work
 
     public override void Run(EmulatedContext context)
     {
-        foreach (GraphNode node in Nodes) node.Work.Run(context);
+        foreach (Work work in LaunchChain.Place(Nodes)) work.Run(context);
     }
 
     public override bool HasShapeOf(Work other) => other is ChildGraphWork child && GraphShape.AreEqual(Nodes, child.Nodes);

@@ -63,6 +63,7 @@ internal sealed unsafe class GlobalUnit
         for (uint left = mask; left != 0;)
         {
             MemorySpan span = Find(warp, op, addresses, left, access.Bytes, false, out uint here);
+            if ((warp.Early & here) != 0) CheckAwaited(warp, op, access.Bytes, span, addresses, here);
             if (access.NonCoherent && span.WrittenInLaunch == _block.Launch) CheckNotWritten(warp, op, access.Bytes, span, addresses, here);
             CheckRead(warp, op, access.Bytes, span, addresses, here, pointers);
             CountLoad(op, access.Bytes, span.Allocation, addresses, here);
@@ -97,10 +98,12 @@ internal sealed unsafe class GlobalUnit
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Store(Warp warp, Op* op, MemoryAccess access, ulong* addresses, uint mask)
     {
+        if ((warp.Early & mask) != 0) throw NotAwaited(warp, op, mask, addresses);
         byte** pointers = stackalloc byte*[32];
         for (uint left = mask; left != 0;)
         {
             MemorySpan span = Find(warp, op, addresses, left, access.Bytes, true, out uint here);
+            if (access.Strong) span.SharedInLaunch = _block.Launch;
             CheckWrite(warp, op, access.Bytes, access.Strong, span, addresses, here, pointers);
             ref Counters counters = ref _block.Counters[op->Index];
             counters.GlobalStoreRequests++;
@@ -120,6 +123,7 @@ internal sealed unsafe class GlobalUnit
         for (uint left = mask; left != 0;)
         {
             MemorySpan span = Find(warp, op, addresses, left, bytes, false, out uint here, alignment);
+            if ((warp.Early & here) != 0) CheckAwaited(warp, op, bytes, span, addresses, here);
             CheckRead(warp, op, bytes, span, addresses, here, pointers);
             CountLoad(op, bytes, span.Allocation, addresses, here);
             left &= ~here;
@@ -136,10 +140,12 @@ internal sealed unsafe class GlobalUnit
     /// <param name="pointers">Filled in.</param>
     public void Atomic(Warp warp, Op* op, MemoryAccess access, bool returns, ulong* addresses, uint mask, byte** pointers)
     {
+        if ((warp.Early & mask) != 0) throw NotAwaited(warp, op, mask, addresses);
         int bytes = access.Bytes;
         for (uint left = mask; left != 0;)
         {
             MemorySpan span = Find(warp, op, addresses, left, bytes, true, out uint here);
+            span.SharedInLaunch = _block.Launch;
             CheckRead(warp, op, bytes, span, addresses, here, pointers, "changes with an atomic");
             CountLoad(op, bytes, span.Allocation, addresses, here);
             ref Counters counters = ref _block.Counters[op->Index];
@@ -296,6 +302,34 @@ internal sealed unsafe class GlobalUnit
                 $"address 0x{addresses[lane]:x} (byte {addresses[lane] - span.Start} of {span}) was written in this launch, but the load (ld.global.nc, __ldg, a const __restrict__ pointer) promises that it is not",
                 addresses[lane], span.Name);
         }
+    }
+
+    /// <summary>Threads that have not awaited the launches before read nothing that these wrote.</summary>
+    private void CheckAwaited(Warp warp, Op* op, int bytes, MemorySpan span, ulong* addresses, uint mask)
+    {
+        LaunchContext context = _block.Context;
+        for (uint left = mask & warp.Early; left != 0; left &= left - 1)
+        {
+            int lane = BitOperations.TrailingZeroCount(left);
+            ulong address = addresses[lane];
+            uint tag = BlockOwners.TagAmong(context.TagsStillRunning, span.Allocation, address - span.Allocation.Base, (uint)bytes);
+            foreach (PreviousLaunch earlier in context.MayStillRun!)
+            {
+                bool wrote = tag != 0 && BlockOwners.Tag(earlier.Number) == tag && BlockOwners.Round(earlier.Number) == BlockOwners.Round(_block.Launch);
+                if (!wrote && span.SharedInLaunch != earlier.Number) continue;
+                throw warp.Failure(op, FailureKind.PreviousNotAwaited, 1u << lane,
+                    $"address 0x{address:x} (byte {address - span.Start} of {span}) is read before griddepcontrol.wait, but {earlier.Kernel}, which may "
+                    + $"still be running, {(wrote ? "wrote it" : "changes it with atomics")}", address, span.Name);
+            }
+        }
+    }
+
+    private EmulatorException NotAwaited(Warp warp, Op* op, uint mask, ulong* addresses)
+    {
+        int lane = BitOperations.TrailingZeroCount(mask & warp.Early);
+        return warp.Failure(op, FailureKind.PreviousNotAwaited, 1u << lane,
+            $"address 0x{addresses[lane]:x} is written before griddepcontrol.wait, while launches before this one may use it: {_memory.Describe(addresses[lane])}",
+            addresses[lane]);
     }
 
     private static EmulatorException Unwritten(Warp warp, Op* op, int lane, MemorySpan span, ulong offset, int bytes)

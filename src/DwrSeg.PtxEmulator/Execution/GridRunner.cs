@@ -64,10 +64,16 @@ internal static class GridRunner
             allocation.PointedByLaunch = launch;
             span.PointedByLaunch = launch;
         }
+        var tags = new bool[BlockOwners.MaxTag + 1];
+        foreach (PreviousLaunch earlier in options.MayStillRun ?? [])
+        {
+            if (BlockOwners.Round(earlier.Number) == BlockOwners.Round(launch)) tags[BlockOwners.Tag(earlier.Number)] = true;
+        }
         return new LaunchContext
         {
             Memory = memory, Shape = shape, Options = options, Architecture = architecture, Parameters = parameters, Launch = launch,
                 Tag = tag,
+            MayStillRun = options.Strict ? options.MayStillRun : null, TagsStillRunning = tags,
             Published = new bool[Math.Min(shape.Grid.Count, BlockOwners.MaxBlocks)],
             SharedBytes = shape.DynamicSharedBytes > 0 ? code.Entry.DynamicSharedOffset + shape.DynamicSharedBytes
                 : code.Entry.StaticSharedBytes,

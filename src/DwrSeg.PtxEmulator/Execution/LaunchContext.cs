@@ -23,6 +23,12 @@ internal sealed class LaunchContext
 
     public required uint Tag { get; init; }
 
+    /// <summary>Launches that may still be running, until a thread awaits them; null where the launch was not started beside any.</summary>
+    public IReadOnlyList<PreviousLaunch>? MayStillRun { get; init; }
+
+    /// <summary>For each tag of memory whether it is that of a launch that may still be running.</summary>
+    public required bool[] TagsStillRunning { get; init; }
+
     /// <summary>For each block: its last atomic, or other access that tells blocks something, came after a fence behind its writes.</summary>
     public required bool[] Published { get; init; }
 }

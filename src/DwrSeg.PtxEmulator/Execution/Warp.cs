@@ -43,6 +43,9 @@ internal sealed unsafe class Warp : IDisposable
     /// <summary>Lanes that hold a thread.</summary>
     public uint Lanes;
 
+    /// <summary>Lanes that have not executed <c>griddepcontrol.wait</c> in a launch that may have begun before the one before it has ended.</summary>
+    public uint Early;
+
     public bool Finished;
 
     /// <summary>The barrier it waits at; −1 for none.</summary>
@@ -113,6 +116,7 @@ internal sealed unsafe class Warp : IDisposable
         Active = lanes;
         Exited = ~lanes;
         Finished = lanes == 0;
+        Early = Block.Context.MayStillRun is null ? 0 : lanes;
         WaitsAt = -1;
         Array.Fill(Clock, time);
         Array.Fill(AsyncClock, time);
@@ -195,9 +199,13 @@ internal sealed unsafe class Warp : IDisposable
                     uint leaving = op->Guard < 0 ? Active : Active & (*(uint*)(Frame + op->Guard) ^ op->GuardFlip);
                     Exited |= leaving;
                     Active &= ~leaving;
-                    op++;
-                    if (Active == 0 && !Resume(out op)) return;
-                    break;
+                    Op* last = op++;
+                    if (Active != 0 || Resume(out op)) break;
+                    if (Early == Lanes)
+                        throw Failure(last, FailureKind.PreviousNotAwaited, Lanes,
+                            "the warp exits without griddepcontrol.wait: the launch could end before those that it was started beside, and who waits for "
+                            + "it would not have waited for them");
+                    return;
                 }
                 case OpKind.Wait:
                 {

@@ -39,12 +39,12 @@ internal static unsafe class ControlOps
             r.Flag("u32");
             r.Emit(&Nothing, InstructionClass.Other, a: r.Source(0, 32));
         };
-        // Blocks of a launch never overlap those of the launch before, so there is nothing to wait for.
+        // Blocks of a launch never overlap those of the launch before, so there is nothing to wait for; but what may come before is checked.
         table["griddepcontrol"] = r =>
         {
             r.Requires(90);
-            if (r.OneOf("launch_dependents", "wait") is null) throw r.Error("griddepcontrol of what?");
-            r.Emit(&Nothing, InstructionClass.Other);
+            string what = r.OneOf("launch_dependents", "wait") ?? throw r.Error("griddepcontrol of what?");
+            r.Emit(what == "wait" ? &AwaitPrevious : &Nothing, InstructionClass.Other);
         };
         table["setmaxnreg"] = r =>
         {
@@ -65,6 +65,8 @@ internal static unsafe class ControlOps
     }
 
     private static void Trap(Warp warp, Op* op) => throw warp.Failure(op, FailureKind.Trap, warp.Mask, "the kernel executed trap");
+
+    private static void AwaitPrevious(Warp warp, Op* op) => warp.Early &= ~warp.Mask;
 
     private static void Nothing(Warp warp, Op* op)
     {

@@ -16,6 +16,12 @@ internal static unsafe class BlockOwners
     /// <summary>Blocks beyond this are not told apart.</summary>
     public const ulong MaxBlocks = BlockMask - 1;
 
+    /// <summary>A launch's tag, by its number from 1 on.</summary>
+    public static uint Tag(long launch) => (uint)((launch - 1) % MaxTag) + 1;
+
+    /// <summary>Which of the rounds through all tags a launch belongs to; at each round's start all owners are forgotten.</summary>
+    public static long Round(long launch) => (launch - 1) / MaxTag;
+
     public static uint Owner(uint tag, ulong block) => (tag << 24) | (uint)(block + 1);
 
     public static ulong Block(uint owner) => (owner & BlockMask) - 1;
@@ -92,6 +98,17 @@ internal static unsafe class BlockOwners
             else if ((found & BlockMask) != Mixed || allocation.ByteOwners[at] >> 24 == owner >> 24) return true;
         }
         return false;
+    }
+
+    /// <summary>The tag of the launch that last wrote one of the words of an access, where it is among some; 0 where none is.</summary>
+    public static uint TagAmong(bool[] tags, Allocation allocation, ulong offset, uint bytes)
+    {
+        for (ulong word = offset >> 2, last = (offset + bytes - 1) >> 2; word <= last; word++)
+        {
+            uint tag = allocation.Owners[word] >> 24;
+            if (tags[tag]) return tag;
+        }
+        return 0;
     }
 
     private static uint WriteBytes(Allocation allocation, ulong offset, uint bytes, uint owner)

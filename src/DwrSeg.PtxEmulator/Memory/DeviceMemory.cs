@@ -20,7 +20,6 @@ internal sealed unsafe class DeviceMemory : IDisposable
     private Allocation?[] _slots = new Allocation?[1024];
     private int _nextSlot = 1;
     private int _nextNumber;
-    private uint _tag;
 
     /// <param name="device">The device's number: no two devices share an address.</param>
     public DeviceMemory(int device = 0) => _first = LowestAddress + (ulong)device * AddressesPerDevice;
@@ -220,12 +219,9 @@ internal sealed unsafe class DeviceMemory : IDisposable
     internal uint BeginLaunch(out long launch)
     {
         launch = ++Launches;
-        if (++_tag > BlockOwners.MaxTag)
-        {
-            foreach (Allocation allocation in _live.Values) allocation.ClearOwners();
-            _tag = 1;
-        }
-        return _tag;
+        uint tag = BlockOwners.Tag(launch);
+        if (tag == 1 && launch > 1) foreach (Allocation allocation in _live.Values) allocation.ClearOwners();
+        return tag;
     }
 
     /// <summary>Live allocations in the order in which they were made.</summary>

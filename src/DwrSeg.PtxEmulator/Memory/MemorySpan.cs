@@ -17,6 +17,9 @@ internal sealed class MemorySpan(Allocation allocation, ulong start, ulong end, 
     /// <summary>The last launch that wrote this.</summary>
     public long WrittenInLaunch;
 
+    /// <summary>The last launch that changed this by an atomic or a strong store, which leave no owner.</summary>
+    public long SharedInLaunch;
+
     public bool Contains(ulong address) => address >= Start && address < End;
 
     public override string ToString() =>

@@ -244,34 +244,4 @@ public class LaunchTests
         Assert.All(rig.Read(result, 8), x => Assert.Equal(expected, x));
         Assert.Equal(expected, rig.Emulated.Launches.Single().Shape.ClusterX);
     }
-
-    [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void AKernelLaunchedBesideThePreviousOneMustAwaitIt(bool captured)
-    {
-        const string Begin = "ld.param.u64 %rd1, [to];";
-        List<uint> Copied(string ptx) => [.. Enumerable.Range(0, 20).Select(seed =>
-        {
-            using var rig = new DriverRig(seed: seed);
-            CUmodule module = rig.Load(ptx);
-            CUfunction store = rig.Function(module, "store"), copy = rig.Function(module, "copy");
-            CUstream stream = rig.Stream();
-            CUdeviceptr array = rig.Filled(1, 1), result = rig.Filled(1, 0);
-            void Work()
-            {
-                rig.Launch(store, 1, 1, stream, array.Value);
-                rig.Ok(rig.TryLaunch(
-                    copy, new LaunchConfiguration(1, 1, 1, 1, 1, 1, 0, stream, OverlapsPrevious: true), result.Value, array.Value));
-            }
-            if (captured) rig.Ok(rig.Driver.GraphLaunch(rig.Capture(stream, Work), stream));
-            else Work();
-            rig.Synchronize(stream);
-            Assert.Equal(77u, rig.ReadWord(array));
-            return rig.ReadWord(result);
-        })];
-        string plain = TestKernels.Ptx("sm_90", "8.0");
-        Assert.Equal([1u, 77u], Copied(plain).Distinct().Order());
-        Assert.Equal([77u], Copied(plain.Replace(Begin, "griddepcontrol.wait;\n" + Begin, StringComparison.Ordinal)).Distinct());
-    }
 }
