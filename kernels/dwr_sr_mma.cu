@@ -94,7 +94,8 @@ __device__ inline void make_middle(const Arguments &a, i32 first_row, i32 first_
     i32 vectors = (a.shape.inputs + ROW - 1) / ROW * ROW_VECTORS;
     for (i32 item = threadIdx.x; item < vectors * SIDE; item += THREADS)
     {
-        i32 vector = item % vectors, line = item / vectors, row = first_row + line, index = a.count - 1;
+        // A warp takes 64 channels of the tile's four rows: they are of one branch as a rule, and eight lanes store to all banks.
+        i32 vector = item / 32 * ROW_VECTORS + item % ROW_VECTORS, line = item / ROW_VECTORS % SIDE, row = first_row + line, index = a.count - 1;
         while (a.branches[index].first > vector * VECTOR) index--;
         const Branch &b = a.branches[index];
         i32 channel = vector * VECTOR - b.first;
