@@ -14,6 +14,19 @@ __device__ inline void end_meeting()
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
+// The rows of a tile that a block of a cluster ends with, in whole GRANULEs.
+struct Share
+{
+    i32 first, count;
+};
+
+template <int GRANULE>
+__device__ inline Share share_of(i32 rank, i32 blocks, i32 rows)
+{
+    i32 granules = rows / GRANULE, first = rank * granules / blocks * GRANULE;
+    return {first, (rank + 1) * granules / blocks * GRANULE - first};
+}
+
 // Of the four values at this place in each block's shared memory, the sums over the blocks, in the order of their ranks.
 __device__ inline float4 sum_of_cluster(const f32 *place, i32 blocks)
 {
@@ -34,4 +47,16 @@ __device__ inline float4 sum_of_cluster(const f32 *place, i32 blocks)
         sum.w += part.w;
     }
     return sum;
+}
+
+// The cluster's sums of a block's rows of COLUMNS values, in their place in its own shared memory. Rows and their pitch are whole vectors.
+template <int THREADS, int COLUMNS>
+__device__ inline void join_in_cluster(f32 *rows, i32 pitch, i32 count, i32 blocks)
+{
+    constexpr int VECTORS = COLUMNS / 4;
+    for (i32 item = threadIdx.x; item < count * VECTORS; item += THREADS)
+    {
+        f32 *place = rows + item / VECTORS * pitch + item % VECTORS * 4;
+        *(float4 *)place = sum_of_cluster(place, blocks);
+    }
 }

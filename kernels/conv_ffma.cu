@@ -197,7 +197,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS
     }
     begin_meeting();
     end_meeting();
-    Share rows = share_of(split, splits, TILE_M);
+    Share rows = share_of<1>(split, splits, TILE_M);
     for (i32 item = threadIdx.x; item < rows.count * N_VECTORS; item += THREADS)
     {
         i32 row = rows.first + item / N_VECTORS, vector = item % N_VECTORS;

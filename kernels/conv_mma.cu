@@ -311,7 +311,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
 #if SPLIT == CLUSTER_SPLIT
     begin_meeting();
     end_meeting();
-    Share rows = share_of(split, splits, TILE_M);
+    // In eights: eight packed pixels are whole vectors.
+    Share rows = share_of<8>(split, splits, TILE_M);
     // Nobody else reads the sums of these pixels here, so they are joined in their place.
     join_in_cluster<THREADS, TILE_N>(staged + rows.first * PITCH, PITCH, rows.count, splits);
     begin_meeting();

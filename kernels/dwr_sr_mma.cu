@@ -10,25 +10,28 @@
 //
 // Defines   ELEMENT  f16 or bf16
 //           OUTPUTS  outputs that a block makes, 64 or 128
-// Launch    grid (tiles of 4x4 pixels, tiles of outputs, n), block 128
-// Shared    (STAGES * OUTPUTS + 16 * ceil(all c / 64)) * 128 bytes, STAGES = 4, dynamic
-// Requires  sm_80; all maps on 16 bytes with pixel strides of whole 16 bytes; a branch's channels c multiples of 8, k 1 or 2; fp32 vectors on
+//           CLUSTER  blocks that share a tile's sum, 1, 2 or 4; more than 1 from sm_90 on
+// Launch    grid (CLUSTER times tiles of 4x4 pixels, tiles of outputs, n), block 128, in clusters of CLUSTER
+// Shared    (STAGES * OUTPUTS + 16 * the most parts of 64 c of a block) * 128 bytes, STAGES = 4, dynamic
+// Requires  sm_80; at least CLUSTER times 64 c; all maps on 16 bytes with pixel strides of whole 16 bytes; a branch's channels c multiples of 8, k 1 or 2; fp32 vectors on
 //           16 bytes
 //
 // Tiles are small because the maps are: stage 4 of DWRSeg has 512 pixels at 512x1024, and a tile of 16, one fragment's rows, already leaves
 // only 32 blocks. So latency is what counts: the copies of all v that fits are started first, and the depth-wise convolution runs while
 // they arrive. It reads x straight from global memory: 16 pixels share little of a halo of dilation 5, and what they share L1 keeps. A
-// thread makes eight channels of the four pixels of a row: nine taps of 36 independent 16-byte loads.
+// thread makes eight channels of the four pixels of a row: nine taps of 36 independent 16-byte loads. Where even so multiprocessors would be
+// idle, the blocks of a cluster have a part of the channels each and add their sums up (cluster.cuh), and a thread makes fewer pixels.
 //
 // Bytes: x once (from L2 about 9 times, less what L1 keeps), v once a tile from L2; residual and y once. Flops: 2 * (9 + outputs) * all c a
 // pixel.
+#include "cluster.cuh"
 #include "conv.cuh"
 #include "copy_batch.cuh"
 #include "mma.cuh"
 #include "overlap.cuh"
 
 constexpr int VECTOR = 8, ROW = 64, ROW_VECTORS = ROW / VECTOR, THREADS = 128, WARPS = THREADS / 32, STAGES = 4, MAX_BRANCHES = 8;
-constexpr int SIDE = 4, PIXELS = SIDE * SIDE, STAGE_VECTORS = OUTPUTS * ROW_VECTORS;
+constexpr int SIDE = 4, RUN = SIDE / CLUSTER, PIXELS = SIDE * SIDE, STAGE_VECTORS = OUTPUTS * ROW_VECTORS;
 constexpr int WARP_N = OUTPUTS / WARPS, FRAGMENTS = WARP_N / 8, PITCH = OUTPUTS + 8;
 static_assert(PIXELS * PITCH * 4 <= STAGES * STAGE_VECTORS * 16, "the staged sums fit in the weights' place");
 
@@ -53,18 +56,19 @@ struct Arguments
     i32 count, relu, tiles_across, padding;
 };
 
-__device__ inline void begin_weights(const Arguments &a, i32 step, i32 steps, uint4 *stage)
+// `weights` is this thread's first vector of the block's first step.
+__device__ inline void begin_weights(const uint4 *weights, i32 step, uint4 *stage)
 {
     CopyBatch<STAGE_VECTORS / THREADS, true> copies;
-    const uint4 *from = (const uint4 *)a.project + (i64(blockIdx.y) * steps + step) * STAGE_VECTORS + threadIdx.x;
+    const uint4 *from = weights + step * STAGE_VECTORS;
     uint4 *to = stage + threadIdx.x;
 #pragma unroll
     for (int i = 0; i < STAGE_VECTORS / THREADS; i++) copies.begin(i, to + i * THREADS, from + i * THREADS);
 }
 
-// Eight channels, from `channel` of the branch on, of the four pixels of a row: M outputs read one input channel.
+// Eight channels, from `channel` of the branch on, of some neighbouring pixels of a row: M outputs read one input channel.
 template <int M>
-__device__ inline void convolve(const Arguments &a, const Branch &b, i32 channel, i32 row, i32 column, f32 (&sums)[SIDE][VECTOR])
+__device__ inline void convolve(const Arguments &a, const Branch &b, i32 channel, i32 row, i32 column, f32 (&sums)[RUN][VECTOR])
 {
     constexpr int INPUTS = VECTOR / M;
     const ConvShape &s = a.shape;
@@ -77,7 +81,7 @@ __device__ inline void convolve(const Arguments &a, const Branch &b, i32 channel
         f32 weights[VECTOR];
         load(b.weights + tap * b.channels + channel, weights);
 #pragma unroll
-        for (int p = 0; p < SIDE; p++)
+        for (int p = 0; p < RUN; p++)
         {
             i32 x = column + p + (tap % 3 - 1) * b.dilation;
             f32 values[INPUTS] = {};
@@ -88,43 +92,43 @@ __device__ inline void convolve(const Arguments &a, const Branch &b, i32 channel
     }
 }
 
-// All branches' channels of the tile to [part][pixel][64].
-__device__ inline void make_middle(const Arguments &a, i32 first_row, i32 first_column, uint4 *middle)
+// The channels of the block's steps, of all pixels of the tile, to [step][pixel][64].
+__device__ inline void make_middle(const Arguments &a, i32 first_row, i32 first_column, i32 first_step, i32 steps, uint4 *middle)
 {
-    i32 vectors = (a.shape.inputs + ROW - 1) / ROW * ROW_VECTORS;
-    for (i32 item = threadIdx.x; item < vectors * SIDE; item += THREADS)
+    for (i32 item = threadIdx.x; item < steps * ROW_VECTORS * SIDE * CLUSTER; item += THREADS)
     {
         // A warp takes 64 channels of the tile's four rows: they are of one branch as a rule, and eight lanes store to all banks.
-        i32 vector = item / 32 * ROW_VECTORS + item % ROW_VECTORS, line = item / ROW_VECTORS % SIDE, row = first_row + line, index = a.count - 1;
-        while (a.branches[index].first > vector * VECTOR) index--;
+        i32 part = item / (ROW_VECTORS * SIDE * CLUSTER), vector = item % ROW_VECTORS, line = item / ROW_VECTORS % SIDE;
+        i32 first = item / (ROW_VECTORS * SIDE) % CLUSTER * RUN, c = (first_step + part) * ROW + vector * VECTOR, index = a.count - 1;
+        while (a.branches[index].first > c) index--;
         const Branch &b = a.branches[index];
-        i32 channel = vector * VECTOR - b.first;
-        f32 sums[SIDE][VECTOR] = {};
+        i32 channel = c - b.first, row = first_row + line, column = first_column + first;
+        f32 sums[RUN][VECTOR] = {};
         // Behind the last channel there are zeros.
         if (channel < b.channels && row < a.shape.height)
         {
             f32 bias[VECTOR] = {};
             if (b.bias) load(b.bias + channel, bias);
 #pragma unroll
-            for (int p = 0; p < SIDE; p++)
+            for (int p = 0; p < RUN; p++)
             {
 #pragma unroll
                 for (int i = 0; i < VECTOR; i++) sums[p][i] = bias[i];
             }
-            if (b.multiplier == 1) convolve<1>(a, b, channel, row, first_column, sums);
-            else convolve<2>(a, b, channel, row, first_column, sums);
+            if (b.multiplier == 1) convolve<1>(a, b, channel, row, column, sums);
+            else convolve<2>(a, b, channel, row, column, sums);
 #pragma unroll
-            for (int p = 0; p < SIDE; p++)
+            for (int p = 0; p < RUN; p++)
             {
 #pragma unroll
                 for (int i = 0; i < VECTOR; i++) sums[p][i] = a.relu ? rectified(sums[p][i]) : sums[p][i];
             }
         }
 #pragma unroll
-        for (int p = 0; p < SIDE; p++)
+        for (int p = 0; p < RUN; p++)
         {
-            i32 pixel = line * SIDE + p;
-            uint4 *to = middle + (vector / ROW_VECTORS * PIXELS + pixel) * ROW_VECTORS + (vector % ROW_VECTORS ^ row_key<ROW_VECTORS>(pixel));
+            i32 pixel = line * SIDE + first + p;
+            uint4 *to = middle + (part * PIXELS + pixel) * ROW_VECTORS + (vector ^ row_key<ROW_VECTORS>(pixel));
             store((ELEMENT *)to, sums[p]);
         }
     }
@@ -157,17 +161,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENT
     uint4 *weights = shared_memory, *middle = weights + STAGES * STAGE_VECTORS;
     begin_next();
     const ConvShape &s = a.shape;
-    i32 first_row = i32(blockIdx.x) / a.tiles_across * SIDE, first_column = i32(blockIdx.x) % a.tiles_across * SIDE;
-    i32 first_output = i32(blockIdx.y) * OUTPUTS, steps = (s.inputs + ROW - 1) / ROW;
+    i32 tile = i32(blockIdx.x) / CLUSTER, rank = i32(blockIdx.x) % CLUSTER, first_output = i32(blockIdx.y) * OUTPUTS;
+    i32 first_row = tile / a.tiles_across * SIDE, first_column = tile % a.tiles_across * SIDE;
+    i32 all_steps = (s.inputs + ROW - 1) / ROW, first_step = rank * all_steps / CLUSTER, steps = (rank + 1) * all_steps / CLUSTER - first_step;
+    const uint4 *project = (const uint4 *)a.project + (i64(blockIdx.y) * all_steps + first_step) * STAGE_VECTORS + threadIdx.x;
 
 #pragma unroll
     for (int i = 0; i < STAGES; i++)
     {
-        if (i < steps) begin_weights(a, i, steps, weights + i * STAGE_VECTORS);
+        if (i < steps) begin_weights(project, i, weights + i * STAGE_VECTORS);
         close_copies();
     }
     await_previous();
-    make_middle(a, first_row, first_column, middle);
+    make_middle(a, first_row, first_column, first_step, steps, middle);
 
     f32 sums[FRAGMENTS][4] = {};
     for (i32 step = 0; step < steps; step++)
@@ -179,7 +185,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENT
         if (step + STAGES < steps)
         {
             __syncthreads();
-            begin_weights(a, step + STAGES, steps, stage);
+            begin_weights(project, step + STAGES, stage);
         }
         close_copies();
     }
@@ -195,12 +201,22 @@ extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENT
         *(float2 *)to = make_float2(sums[n][0], sums[n][1]);
         *(float2 *)(to + 8 * PITCH) = make_float2(sums[n][2], sums[n][3]);
     }
+#if CLUSTER > 1
+    begin_meeting();
+    end_meeting();
+    Share pixels = share_of<1>(rank, CLUSTER, PIXELS);
+    // Nobody else reads the sums of these pixels here, so they are joined in their place.
+    join_in_cluster<THREADS, OUTPUTS>(staged + pixels.first * PITCH, PITCH, pixels.count, CLUSTER);
+    begin_meeting();
+#else
+    Share pixels = {0, PIXELS};
+#endif
     __syncthreads();
     // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.
     i32 half = threadIdx.x / 4 % 2 * 4;
-    for (i32 item = threadIdx.x; item < PIXELS * (OUTPUTS / VECTOR); item += THREADS)
+    for (i32 item = threadIdx.x; item < pixels.count * (OUTPUTS / VECTOR); item += THREADS)
     {
-        i32 pixel = item / (OUTPUTS / VECTOR), channel = item % (OUTPUTS / VECTOR) * VECTOR;
+        i32 pixel = pixels.first + item / (OUTPUTS / VECTOR), channel = item % (OUTPUTS / VECTOR) * VECTOR;
         i32 row = first_row + pixel / SIDE, column = first_column + pixel % SIDE;
         if (row >= s.height || column >= s.width || first_output + channel >= s.outputs) continue;
         const f32 *from = staged + pixel * PITCH + channel;
@@ -209,4 +225,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENT
         f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
         finish(a.epilogue, s, (i32(blockIdx.z) * s.height + row) * s.width + column, first_output + channel, values);
     }
+#if CLUSTER > 1
+    // The others may still be reading this block's sums.
+    end_meeting();
+#endif
 }

@@ -1,8 +1,8 @@
 // Sums that several blocks share: each makes a part, and the parts are added up always in the same order, so that results do not depend on which
 // block was last. Parts meet in global memory, where the last block to arrive ends with the tile; or, from sm_90 on, in the shared memory of a
-// cluster, each block ending with some of the tile's rows: nothing then leaves the multiprocessors but the output.
+// cluster (cluster.cuh), each block ending with some of the tile's rows: nothing then leaves the multiprocessors but the output.
 #pragma once
-#include "types.cuh"
+#include "cluster.cuh"
 
 // Each block makes its own sums; or parts of them meet.
 #define NO_SPLIT 0
@@ -56,30 +56,3 @@ __device__ inline bool join_in_memory(const SplitWorkspace &w, i32 tile, i32 spl
     return true;
 }
 
-#if SPLIT == CLUSTER_SPLIT
-#include "cluster.cuh"
-
-// The rows that a block of a cluster ends with, in eights: eight packed pixels are whole vectors (store_run).
-struct Share
-{
-    i32 first, count;
-};
-
-__device__ inline Share share_of(i32 rank, i32 blocks, i32 rows)
-{
-    i32 first = rank * (rows / 8) / blocks * 8;
-    return {first, (rank + 1) * (rows / 8) / blocks * 8 - first};
-}
-
-// The cluster's sums of a block's rows of COLUMNS values, in their place in its own shared memory. Rows and their pitch are whole vectors.
-template <int THREADS, int COLUMNS>
-__device__ inline void join_in_cluster(f32 *rows, i32 pitch, i32 count, i32 blocks)
-{
-    constexpr int VECTORS = COLUMNS / 4;
-    for (i32 item = threadIdx.x; item < count * VECTORS; item += THREADS)
-    {
-        f32 *place = rows + item / VECTORS * pitch + item % VECTORS * 4;
-        *(float4 *)place = sum_of_cluster(place, blocks);
-    }
-}
-#endif

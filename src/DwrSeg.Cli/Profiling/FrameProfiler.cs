@@ -219,6 +219,9 @@ internal static class FrameProfiler
         return new LaunchCounts(
             s.LaunchLoadSectors, s.LaunchStoreSectors, s.BlockLoadSectors, s.BlockStoreSectors, s.Total.GlobalStoreBytes,
             s.Total.GlobalStoreSectors, s.Total.SharedAccesses, s.Total.SharedWavefronts, s.Total.SharedConflicts, s.Total.WarpInstructions, mma,
-            s.Total.Flops - mma);
+            s.Total.Flops - mma)
+        {
+            ClusterBytes = s.ClusterBytes,
+        };
     }
 }

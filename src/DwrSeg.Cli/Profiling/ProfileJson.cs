@@ -124,6 +124,7 @@ internal static class ProfileJson
         json.WriteNumber("sharedAccesses", counts.SharedAccesses);
         json.WriteNumber("sharedConflicts", counts.SharedConflicts);
         Number(json, "conflictShare", counts.ConflictShare);
+        json.WriteNumber("clusterBytes", counts.ClusterBytes);
         json.WriteNumber("warpInstructions", counts.WarpInstructions);
         json.WriteNumber("mmaFlops", counts.MmaFlops);
         json.WriteNumber("otherFlops", counts.OtherFlops);

@@ -148,6 +148,9 @@ internal sealed record KernelSum(
         return new LaunchCounts(
             Sum(c => c.LoadSectors), Sum(c => c.StoreSectors), Sum(c => c.BlockLoadSectors), Sum(c => c.BlockStoreSectors), Sum(c => c.StoredBytes),
             Sum(c => c.RequestStoreSectors), Sum(c => c.SharedAccesses), Sum(c => c.SharedPasses), Sum(c => c.SharedConflicts),
-            Sum(c => c.WarpInstructions), Sum(c => c.MmaFlops), Sum(c => c.OtherFlops));
+            Sum(c => c.WarpInstructions), Sum(c => c.MmaFlops), Sum(c => c.OtherFlops))
+        {
+            ClusterBytes = Sum(c => c.ClusterBytes),
+        };
     }
 }

@@ -23,7 +23,7 @@ internal readonly record struct CudaSrBranch(DeviceMap X, CUdeviceptr Weights, C
 /// </summary>
 internal static class DwrSrMmaCuda
 {
-    private const int MaxBranches = 8, Side = 4, Threads = 128, Stages = 4, Row = 64, RowBytes = 128, Vector = 8;
+    private const int MaxBranches = 8, Side = 4, Threads = 128, Stages = 4, Row = 64, RowBytes = 128, Vector = 8, MostBlocks = 4;
 
     private static readonly ComputeCapability FirstArchitecture = new(8, 0);
 
@@ -31,7 +31,8 @@ internal static class DwrSrMmaCuda
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
     public static IEnumerable<KernelVariant> Variants =>
-        from element in new[] { CudaElement.Float16, CudaElement.BFloat16 } from outputs in OutputTiles select Variant(element, outputs);
+        from element in new[] { CudaElement.Float16, CudaElement.BFloat16 } from outputs in OutputTiles
+        from blocks in new[] { 1, 2, MostBlocks } select Variant(element, outputs, blocks);
 
     /// <summary>True where the kernel can run these branches on this device.</summary>
     /// <param name="device">The device.</param>
@@ -40,7 +41,7 @@ internal static class DwrSrMmaCuda
     public static bool Fits(CudaDevice device, ReadOnlySpan<CudaSrBranch> branches, in CudaConvolution projection)
     {
         if (device.ComputeCapability < FirstArchitecture || projection.Y.Element == CudaElement.Float32 || branches.Length is 0 or > MaxBranches) return false;
-        if (projection.Epilogue.IsVector == 0 || SharedBytes(OutputTile(projection.Y.C), projection.X.C) > device.MaxSharedBytesPerBlock) return false;
+        if (projection.Epilogue.IsVector == 0 || SharedBytes(OutputTile(projection.Y.C), projection.X.C, 1) > device.MaxSharedBytesPerBlock) return false;
         foreach (CudaSrBranch b in branches)
         {
             // Half vectors where two outputs read one input.
@@ -85,10 +86,13 @@ internal static class DwrSrMmaCuda
         }
         if (channels != projection.X.C)
             throw new ArgumentException($"dwr_sr_mma: the branches make {channels} channels, the convolution reads {projection.X.C}.");
-        int shared = SharedBytes(outputs, channels);
-        var grid = new Grid(arguments.TilesAcross * Grid.Blocks(y.H, Side), Grid.Blocks(y.C, outputs), y.N);
-        var launch = new CudaLaunch<Arguments>(kernels, Variant(y.Element, outputs), grid, Threads, shared, arguments)
+        CudaDevice device = kernels.Context.Device;
+        long tiles = arguments.TilesAcross * Grid.Blocks(y.H, Side), outputTiles = Grid.Blocks(y.C, outputs);
+        int blocks = ClusterFor(device, tiles * outputTiles * y.N, channels), shared = SharedBytes(outputs, channels, blocks);
+        var grid = new Grid(tiles * blocks, outputTiles, y.N);
+        var launch = new CudaLaunch<Arguments>(kernels, Variant(y.Element, outputs, blocks), grid, Threads, shared, arguments)
         {
+            ClusterBlocks = blocks,
             Bytes = bytes,
             Flops = 2 * y.Pixels * channels * (9 + y.C),
         };
@@ -99,11 +103,21 @@ internal static class DwrSrMmaCuda
     // A block makes as many outputs as it can: another block would convolve all branches again.
     private static int OutputTile(int outputs) => outputs <= OutputTiles[0] ? OutputTiles[0] : OutputTiles[1];
 
-    private static int SharedBytes(int outputs, int channels) => (Stages * outputs + Side * Side * (int)Grid.Blocks(channels, Row)) * RowBytes;
+    // Meeting costs more than it saves unless multiprocessors would be idle.
+    private static int ClusterFor(CudaDevice device, long tiles, int channels)
+    {
+        int blocks = 1;
+        if (!Clusters.AreOn(device)) return blocks;
+        while (blocks < MostBlocks && Grid.Blocks(channels, Row) >= 2 * blocks && 2 * tiles * blocks <= device.MultiprocessorCount) blocks *= 2;
+        return blocks;
+    }
 
-    private static KernelVariant Variant(CudaElement element, int outputs) =>
-        KernelVariant.Of("dwr_sr_mma", $"ELEMENT={element.KernelName()} OUTPUTS={outputs}", element)
-            with { FirstArchitecture = FirstArchitecture, DynamicSharedBytes = null };
+    private static int SharedBytes(int outputs, int channels, int blocks) =>
+        (Stages * outputs + Side * Side * (int)Grid.Blocks(Grid.Blocks(channels, Row), blocks)) * RowBytes;
+
+    private static KernelVariant Variant(CudaElement element, int outputs, int blocks) =>
+        KernelVariant.Of("dwr_sr_mma", $"ELEMENT={element.KernelName()} OUTPUTS={outputs} CLUSTER={blocks}", element)
+            with { FirstArchitecture = blocks > 1 ? Clusters.FirstArchitecture : FirstArchitecture, DynamicSharedBytes = null };
 
     [StructLayout(LayoutKind.Sequential)]
     private struct Branch

@@ -19,6 +19,9 @@ internal sealed record LaunchCounts(
 {
     public const int SectorBytes = 32;
 
+    /// <summary>Bytes that blocks read of others' shared memory.</summary>
+    public long ClusterBytes { get; init; }
+
     public long Sectors => LoadSectors + StoreSectors;
 
     public long BlockSectors => BlockLoadSectors + BlockStoreSectors;
@@ -39,7 +42,7 @@ internal sealed record LaunchCounts(
 /// <param name="Floor">The larger of these.</param>
 /// <param name="L2">What the L2 needs to serve its blocks; null without counts.</param>
 /// <param name="Execution">Its executed operations and instructions, in the warps that it has; null without counts.</param>
-/// <param name="Expected">The largest of all and the launch itself; null without counts.</param>
+/// <param name="Expected">The largest of all, what clusters exchange, and the launch itself; null without counts.</param>
 internal readonly record struct LaunchTime(double Memory, double Arithmetic, double Floor, double? L2, double? Execution, double? Expected)
 {
     /// <summary>The largest term: <c>memory</c>, <c>arithmetic</c>, <c>L2</c> or <c>execution</c>.</summary>
@@ -57,7 +60,7 @@ internal readonly record struct LaunchTime(double Memory, double Arithmetic, dou
 /// <summary>
 /// How long a launch takes on a card, from numbers alone. The floor is what its bytes and flops cost if nothing stands in the way, with whole
 /// blocks on whole multiprocessors; the expected time adds what the L2 must serve, what was executed beyond the necessary, how few warps hide
-/// latency badly, and the launch.
+/// latency badly, what clusters exchange, and the launch.
 /// </summary>
 /// <remarks>
 /// Left out: what a cache keeps from one launch to the next (small maps never reach memory, so a launch can beat its memory term), the
@@ -79,7 +82,7 @@ internal static class LaunchModel
     public static LaunchTime Of(GpuLimits gpu, CudaLaunch launch, int residentBlocks, LaunchCounts? counts) => Of(
         gpu, launch.Bytes, launch.Flops, launch.Variant.UsesTensorCores, (long)launch.Grid.X * launch.Grid.Y * launch.Grid.Z,
         (int)(launch.Block.X * launch.Block.Y * launch.Block.Z), residentBlocks, counts,
-        launch.Variant.IsSpecific);
+        launch.Variant.IsSpecific, launch.ClusterBlocks > 1);
 
     /// <param name="gpu">The card.</param>
     /// <param name="bytes">Compulsory bytes.</param>
@@ -90,9 +93,10 @@ internal static class LaunchModel
     /// <param name="residentBlocks">Blocks that a multiprocessor holds at a time.</param>
     /// <param name="counts">What it did; null where that is not known.</param>
     /// <param name="usesWarpgroups">The tensor cores' products are <c>wgmma</c>.</param>
+    /// <param name="hasClusters">Blocks join sums in clusters, for which they meet.</param>
     public static LaunchTime Of(
         GpuLimits gpu, long bytes, long flops, bool usesTensorCores, long blocks, int threads, int residentBlocks, LaunchCounts? counts,
-        bool usesWarpgroups = false)
+        bool usesWarpgroups = false, bool hasClusters = false)
     {
         double busiest = Math.Ceiling((double)blocks / gpu.Multiprocessors);
         // The busiest multiprocessor decides, and it has whole blocks.
@@ -110,6 +114,8 @@ internal static class LaunchModel
         double other = counts.OtherFlops / gpu.FlopRate(tensorCores: false);
         double issue = counts.WarpInstructions / (IssuesPerCycle * gpu.Multiprocessors * gpu.CyclesPerSecond);
         double execution = unevenness * Math.Max(Math.Max(mma, other), issue) / share;
-        return new LaunchTime(memory, arithmetic, floor, l2, execution, Math.Max(Math.Max(floor, l2), execution) + gpu.LaunchSeconds);
+        double exchange = unevenness * counts.ClusterBytes / (gpu.Multiprocessors * ConvTile.ClusterBytesPerCycle * gpu.CyclesPerSecond)
+            + (hasClusters ? ConvTile.ClusterCycles / gpu.CyclesPerSecond : 0);
+        return new LaunchTime(memory, arithmetic, floor, l2, execution, Math.Max(Math.Max(floor, l2), execution) + exchange + gpu.LaunchSeconds);
     }
 }
