@@ -14,6 +14,14 @@ __device__ inline void end_meeting()
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
+// Where the own block's place in shared memory lies in a block of the cluster.
+__device__ inline u32 address_in(const void *place, i32 rank)
+{
+    u32 address;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(place)), "r"(rank));
+    return address;
+}
+
 // The rows of a tile that a block of a cluster ends with, in whole GRANULEs.
 struct Share
 {
@@ -34,12 +42,10 @@ __device__ inline float4 sum_of_cluster(const f32 *place, i32 blocks)
 #pragma unroll 4
     for (i32 rank = 0; rank < blocks; rank++)
     {
-        u32 address;
         float4 part;
-        asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(place)), "r"(rank));
         asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
                      : "=f"(part.x), "=f"(part.y), "=f"(part.z), "=f"(part.w)
-                     : "r"(address)
+                     : "r"(address_in(place, rank))
                      : "memory");
         sum.x += part.x;
         sum.y += part.y;

@@ -15,8 +15,9 @@
 //           STAGES    tiles of weights in flight
 //           BORDER    1: bias is [16][middle], a row for each set of taps that lie inside the map
 //           WGMMA     1: products of warpgroups, on sm_90a alone; else undefined
-// Launch    grid (tiles of 8x8 pixels of y, 1, n), block 256
-// Shared    (HALOS * HALO + MIDDLE * STAGES + MIDDLE) * 128 bytes with HALO = (8 S + 3 - S)^2, dynamic
+//           CLUSTER   with WGMMA, blocks that fetch weights together, 1 or 2
+// Launch    grid (tiles of 8x8 pixels of y, 1, n), block 256; with WGMMA as many more blocks as make whole clusters
+// Shared    (HALOS * HALO + MIDDLE * STAGES + MIDDLE) * 128 bytes with HALO = (8 S + 3 - S)^2, with WGMMA 16 * STAGES more, dynamic
 // Requires  sm_80; x on 16 bytes with channels and pixel stride of whole 16 bytes
 //
 // A block copies its input with halo 64 channels at a time, and streams weights: a step is a tile of MIDDLE rows of 64 values. For 64 channels
@@ -29,7 +30,10 @@
 // eight times from shared memory instead of twice, and weights are what this kernel mostly reads.
 //
 // With warpgroups (wgmma.cuh) the tensor cores read weights and m from shared memory by themselves, so each of the two groups makes half of m's
-// channels for all pixels. The fragments of x still come by ldmatrix, because a tap's rows begin anywhere in a pattern of eight.
+// channels for all pixels. The fragments of x still come by ldmatrix, because a tap's rows begin anywhere in a pattern of eight. Weights come by
+// bulk copies (bulk_copy.cuh) that one thread starts, each block of a cluster a part of a step's tile for all of them, because they are most of what
+// the kernel asks of the L2. A stage's barriers say that its weights are there, and that all warps of the cluster have done with it; so warps
+// wait for each other only where m or a halo passes between them.
 //
 // Rows of 64 values keep their vectors in the order vector ^ key, the key being the row's number, or, for the input, that of the halo's pixel
 // divided by S: the eight pixels of a fragment's row are S apart.
@@ -44,6 +48,7 @@
 #include "mma.cuh"
 #include "overlap.cuh"
 #if WGMMA
+#include "bulk_copy.cuh"
 #include "wgmma.cuh"
 #endif
 
@@ -78,7 +83,7 @@ struct Arguments
 // The next step to copy. Steps of a pass: 64 inputs and a tap each, then 64 outputs each.
 struct Position
 {
-    i32 pass, step, halo;
+    i32 pass, step;
 };
 
 __device__ inline i32 tap_steps_of(const Arguments &a)
@@ -107,17 +112,21 @@ __device__ inline void begin_halo(const Arguments &a, i32 first_row, i32 first_c
     }
 }
 
-__device__ inline void begin_weights(const Arguments &a, const Position &next, i32 tap_steps, i32 passes, uint4 *stage)
+// Where the weights of a step begin.
+__device__ inline const uint4 *weights_of(const Arguments &a, const Position &next, i32 tap_steps, i32 passes)
 {
-    CopyBatch<W_COPIES, true> copies;
     bool is_tap = next.step < tap_steps;
     // Steps of outputs that do not exist repeat the last ones' weights.
     i32 outputs = OUTPUT_STEPS == 1 ? 0 : min(next.step - tap_steps, (a.shape.outputs - 1) / ROW);
     i32 index = is_tap ? next.pass * tap_steps + next.step : outputs * passes + next.pass;
-    const uint4 *from = (const uint4 *)(is_tap ? a.weights : a.project) + (index * STAGE_VECTORS + i32(threadIdx.x));
-    uint4 *to = stage + threadIdx.x;
+    return (const uint4 *)(is_tap ? a.weights : a.project) + index * STAGE_VECTORS;
+}
+
+__device__ inline void begin_weights(const uint4 *from, uint4 *stage)
+{
+    CopyBatch<W_COPIES, true> copies;
 #pragma unroll
-    for (int i = 0; i < W_COPIES; i++) copies.begin(i, to + i * THREADS, from + i * THREADS);
+    for (int i = 0; i < W_COPIES; i++) copies.begin(i, stage + threadIdx.x + i * THREADS, from + threadIdx.x + i * THREADS);
 }
 
 // The fragments of x at a tap: lanes' rows of the halo, and the keys of their vectors.
@@ -286,6 +295,24 @@ __device__ inline void stage_sums(const f32 (&sums)[OUTPUT_STEPS][FRAGMENTS_M][O
     }
 }
 
+// Whole vectors of a pixel.
+__device__ inline void store_pixels(const Arguments &a, const f32 *staged, i32 first_row, i32 first_column)
+{
+    const ConvShape &s = a.shape;
+    // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.
+    i32 half = threadIdx.x / 4 % 2 * 4;
+    for (i32 item = threadIdx.x; item < PIXELS * (OUTPUTS / VECTOR); item += THREADS)
+    {
+        i32 pixel = item / (OUTPUTS / VECTOR), channel = item % (OUTPUTS / VECTOR) * VECTOR;
+        i32 row = first_row + pixel / SIDE, column = first_column + pixel % SIDE;
+        if (row >= s.out_height || column >= s.out_width || channel >= s.outputs) continue;
+        const f32 *from = staged + pixel * STAGED_PITCH + channel;
+        float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
+        float4 low = half ? second : first, high = half ? first : second;
+        f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+        finish_any(a.epilogue, s, (i32(blockIdx.z) * s.out_height + row) * s.out_width + column, channel, values);
+    }}
+
 // y's sums beside those of m are sixteen registers too many for two blocks of warpgroups: then m is at most MIDDLE channels.
 #if WGMMA
 constexpr bool HAS_PASSES = HALOS > 1;
@@ -310,21 +337,95 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
     i32 passes = HAS_PASSES ? (a.middle + MIDDLE - 1) / MIDDLE : 1;
     i32 tap_steps = tap_steps_of(a), pass_steps = tap_steps + OUTPUT_STEPS, steps = passes * pass_steps;
 
+    f32 sums[FRAGMENTS_M][FRAGMENTS_N][4] = {}, outputs[OUTPUT_STEPS][FRAGMENTS_M][OUTPUT_FRAGMENTS][4] = {};
     Position next = {};
-    auto begin = [&](uint4 *stage, bool is_first) {
-        begin_weights(a, next, tap_steps, passes, stage);
-        if (is_first) await_previous();
-        // A halo's place was last read at least a tap's step before.
-        if (is_first || (HALOS > 1 && next.step < tap_steps && next.step % TAPS == 0))
-        {
-            begin_halo(a, first_row * STRIDE - 1, first_column * STRIDE - 1, next.step / TAPS * ROW, halos + next.halo * HALO_VECTORS);
-            next.halo = HALOS - 1 - next.halo;
-        }
+    auto advance = [&]() {
         if (++next.step == pass_steps && HAS_PASSES)
         {
             next.step = 0;
             next.pass++;
         }
+    };
+    auto copy_halo = [&](i32 chunk, i32 halo) {
+        begin_halo(a, first_row * STRIDE - 1, first_column * STRIDE - 1, chunk * ROW, halos + halo * HALO_VECTORS);
+    };
+    i32 reading = 0, writing = STAGES - 1, halo = 0;
+
+#if WGMMA
+    constexpr u32 PART_VECTORS = STAGE_VECTORS / CLUSTER;
+    u64 *filled = (u64 *)(halos + HALOS * HALO_VECTORS), *freed = filled + STAGES;
+    i32 rank = i32(blockIdx.x) % CLUSTER, lane = threadIdx.x % 32;
+    u32 reading_parity = 0, writing_parity = 1;
+    if (threadIdx.x == 0)
+    {
+#pragma unroll
+        for (int i = 0; i < STAGES; i++)
+        {
+            make_barrier(filled + i, 1);
+            make_barrier(freed + i, CLUSTER * (THREADS / 32));
+        }
+        publish_barriers();
+    }
+    begin_meeting();
+    end_meeting();
+    // By one thread: its block's part of the next step's weights, to all blocks of the cluster.
+    auto fill = [&](i32 stage) {
+        expect_bytes(filled + stage, STAGE_VECTORS * 16);
+        copy_to_cluster<CLUSTER>(
+            weights + stage * STAGE_VECTORS + rank * PART_VECTORS, weights_of(a, next, tap_steps, passes) + rank * PART_VECTORS, PART_VECTORS * 16,
+            filled + stage);
+    };
+#pragma unroll
+    for (int i = 0; i < STAGES - 1; i++)
+    {
+        if (threadIdx.x == 0 && i < steps) fill(i);
+        advance();
+    }
+    await_previous();
+    copy_halo(0, 0);
+    close_copies();
+
+    // Every halo is awaited by all, who have then read the one before.
+    auto open_chunk = [&](i32 chunk, bool is_last) {
+        wait_for_copies<0>();
+        __syncthreads();
+        if (HALOS > 1 && !is_last) copy_halo((chunk + 1) % (tap_steps / TAPS), 1 - halo);
+        close_copies();
+    };
+    auto open_step = [&](i32) {
+        wait_for_phase(filled + reading, reading_parity);
+        return weights + reading * STAGE_VECTORS;
+    };
+    // Beside the products, weights of a later step go to where the step before has read.
+    auto close_step = [&](i32 step) {
+        if (threadIdx.x == 0 && step + STAGES - 1 < steps)
+        {
+            wait_for_phase(freed + writing, writing_parity);
+            fill(writing);
+        }
+        __syncwarp();
+        advance();
+        if (++writing == STAGES) writing = 0, writing_parity ^= 1;
+        wait_for_products<0>();
+        if (lane < CLUSTER) arrive_at(freed + reading, lane);
+        if (++reading == STAGES) reading = 0, reading_parity ^= 1;
+    };
+    auto pass_middle_on = [&]() {
+        publish_to_products();
+        __syncthreads();
+    };
+#else
+    i32 next_halo = 0;
+    auto begin = [&](uint4 *stage, bool is_first) {
+        begin_weights(weights_of(a, next, tap_steps, passes), stage);
+        if (is_first) await_previous();
+        // A halo's place was last read at least a tap's step before.
+        if (is_first || (HALOS > 1 && next.step < tap_steps && next.step % TAPS == 0))
+        {
+            copy_halo(next.step / TAPS, next_halo);
+            next_halo = HALOS - 1 - next_halo;
+        }
+        advance();
     };
 #pragma unroll
     for (int i = 0; i < STAGES - 1; i++)
@@ -333,38 +434,28 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
         close_copies();
     }
 
-    f32 sums[FRAGMENTS_M][FRAGMENTS_N][4] = {}, outputs[OUTPUT_STEPS][FRAGMENTS_M][OUTPUT_FRAGMENTS][4] = {};
-    i32 reading = 0, writing = STAGES - 1, halo = 0;
+    auto open_chunk = [&](i32, bool) {};
     // Copies of a later step go to where the step before has read.
-    auto copy_ahead = [&](i32 step) {
+    auto open_step = [&](i32 step) {
+        wait_for_copies<STAGES - 2>();
+        __syncthreads();
+        const uint4 *stage = weights + reading * STAGE_VECTORS;
         if (step + STAGES - 1 < steps) begin(weights + writing * STAGE_VECTORS, false);
         close_copies();
         reading = reading == STAGES - 1 ? 0 : reading + 1;
         writing = writing == STAGES - 1 ? 0 : writing + 1;
-    };
-    auto open_step = [&](i32 step) {
-        wait_for_copies<STAGES - 2>();
-#if WGMMA
-        publish_to_products();
-#endif
-        __syncthreads();
-        const uint4 *stage = weights + reading * STAGE_VECTORS;
-#if !WGMMA
-        copy_ahead(step);
-#endif
         return stage;
     };
-    auto close_step = [&](i32 step) {
-#if WGMMA
-        // Beside the products.
-        copy_ahead(step);
-        wait_for_products<0>();
+    auto close_step = [&](i32) {};
+    // The next step's barrier does.
+    auto pass_middle_on = [&]() {};
 #endif
-    };
     for (i32 step = 0, pass = 0; pass < passes; pass++)
     {
-        for (i32 end = step + tap_steps; step < end;)
+        i32 chunk = 0;
+        for (i32 end = step + tap_steps; step < end; chunk++)
         {
+            open_chunk(chunk, pass == passes - 1 && step + TAPS == end);
             // Unrolled, the nine taps take twice the registers.
 #pragma unroll 1
             for (i32 tap = 0; tap < TAPS; tap++, step++)
@@ -379,6 +470,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
         hold((f32(&)[FRAGMENTS_N * 4])sums);
 #endif
         store_middle(a, pass, first_row, first_column, sums, middle);
+        pass_middle_on();
 #pragma unroll
         for (int i = 0; i < OUTPUT_STEPS; i++, step++)
         {
@@ -390,6 +482,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
 #endif
         }
     }
+#if WGMMA
+    // What other blocks still do here is free their stages.
+    begin_meeting();
+#endif
     wait_for_copies<0>();
     __syncthreads();
 
@@ -399,25 +495,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
     if (a.epilogue.is_packed && s.out_width % SIDE == 0)
     {
         // A warp stores a row of eight pixels.
-        i32 lane = threadIdx.x % 32, line = threadIdx.x / 32, row = first_row + line;
+        i32 in_row = threadIdx.x % 32, line = threadIdx.x / 32, row = first_row + line;
         ELEMENT *run = (ELEMENT *)(staged + PIXELS * STAGED_PITCH) + line * SIDE * OUTPUTS;
         pack_run(a.epilogue, s.outputs, staged + line * SIDE * STAGED_PITCH, STAGED_PITCH, SIDE, run, 0, 1);
         __syncwarp();
         i64 first_pixel = (i64(blockIdx.z) * s.out_height + row) * s.out_width + first_column;
-        if (row < s.out_height) store_run(a.epilogue, s.outputs, first_pixel, SIDE, run, lane, 32);
-        return;
+        if (row < s.out_height) store_run(a.epilogue, s.outputs, first_pixel, SIDE, run, in_row, 32);
     }
-    // Lanes 4 to 7 of eight read their second half first, so that the eight read from all banks.
-    i32 half = threadIdx.x / 4 % 2 * 4;
-    for (i32 item = threadIdx.x; item < PIXELS * (OUTPUTS / VECTOR); item += THREADS)
+    else
     {
-        i32 pixel = item / (OUTPUTS / VECTOR), channel = item % (OUTPUTS / VECTOR) * VECTOR;
-        i32 row = first_row + pixel / SIDE, column = first_column + pixel % SIDE;
-        if (row >= s.out_height || column >= s.out_width || channel >= s.outputs) continue;
-        const f32 *from = staged + pixel * STAGED_PITCH + channel;
-        float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
-        float4 low = half ? second : first, high = half ? first : second;
-        f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-        finish_any(a.epilogue, s, (i32(blockIdx.z) * s.out_height + row) * s.out_width + column, channel, values);
+        store_pixels(a, staged, first_row, first_column);
     }
+#if WGMMA
+    end_meeting();
+#endif
 }

@@ -49,11 +49,12 @@ internal static class SirMmaCuda
     private static readonly ComputeCapability FirstArchitecture = new(8, 0);
 
     // All of DWRSeg's SIR modules have 64 inputs and outputs; 128 are for wider ones. Two stages are for the 99 KiB of sm_86 and sm_89. The last
-    // is the decoder's: 320 inputs, 128 channels, 19 classes. Where there are warpgroups they come first.
+    // is the decoder's: 320 inputs, 128 channels, 19 classes. Where there are warpgroups they come first, in clusters of two blocks where there are
+    // clusters.
     private static readonly Size[] Sizes =
     [
-        new(64, 192, 64, 1, 3, HasWarpgroups: true), new(64, 192, 64, 2, 3, HasWarpgroups: true), new(128, 192, 128, 1, 3, HasWarpgroups: true),
-        new(512, 128, 64, 1, 3, HasBorder: true, HasWarpgroups: true),
+        .. WithWarpgroups(new(64, 192, 64, 1, 3)), .. WithWarpgroups(new(64, 192, 64, 2, 3)), .. WithWarpgroups(new(128, 192, 128, 1, 3)),
+        .. WithWarpgroups(new(512, 128, 64, 1, 3, HasBorder: true)),
         new(64, 192, 64, 1, 3), new(64, 192, 64, 1, 2), new(64, 192, 64, 2, 3), new(128, 192, 128, 1, 3), new(512, 128, 64, 1, 3, HasBorder: true),
     ];
 
@@ -65,17 +66,21 @@ internal static class SirMmaCuda
     /// <param name="Stages">Tiles of weights in flight.</param>
     /// <param name="HasBorder">For a <see cref="CudaSir.BorderBias"/>.</param>
     /// <param name="HasWarpgroups">Products are <c>wgmma</c>.</param>
+    /// <param name="ClusterBlocks">Blocks that fetch weights together; only where products are <c>wgmma</c>.</param>
     private sealed record Size(
-        int Inputs, int Middle, int Outputs, int Stride, int Stages, bool HasBorder = false, bool HasWarpgroups = false)
+        int Inputs, int Middle, int Outputs, int Stride, int Stages, bool HasBorder = false, bool HasWarpgroups = false, int ClusterBlocks = 1)
     {
+        // Two barriers of 8 bytes.
+        private const int StageBarrierBytes = 16;
+
         // As the assembler reports them.
-        private int Registers => !HasWarpgroups ? 168 : Halos == 1 ? 128 : 232;
+        private int Registers => !HasWarpgroups ? 168 : Halos == 1 ? 128 : 208;
 
         private int Halos => Inputs > Row ? 2 : 1;
 
         private int HaloPixels => (Side * Stride + 3 - Stride) * (Side * Stride + 3 - Stride);
 
-        public int SharedBytes => (Halos * HaloPixels + Middle * (Stages + 1)) * RowBytes;
+        public int SharedBytes => (Halos * HaloPixels + Middle * (Stages + 1)) * RowBytes + (HasWarpgroups ? Stages * StageBarrierBytes : 0);
 
         /// <summary>As a convolution's tile it stands for the first half of the work.</summary>
         public ConvTile Tile => new(Side * Side, Middle, Row, Threads, SharedBytes, Registers)
@@ -89,7 +94,7 @@ internal static class SirMmaCuda
         public KernelVariant Variant(CudaElement element) =>
             KernelVariant.Of(
                 "sir_mma",
-                $"ELEMENT={element.KernelName()} HALOS={Halos} MIDDLE={Middle} OUTPUTS={Outputs} STRIDE={Stride} STAGES={Stages} BORDER={(HasBorder ? 1 : 0)}{(HasWarpgroups ? " WGMMA=1" : "")}",
+                $"ELEMENT={element.KernelName()} HALOS={Halos} MIDDLE={Middle} OUTPUTS={Outputs} STRIDE={Stride} STAGES={Stages} BORDER={(HasBorder ? 1 : 0)}{(HasWarpgroups ? $" WGMMA=1 CLUSTER={ClusterBlocks}" : "")}",
                 element) with
             {
                 FirstArchitecture = HasWarpgroups ? Warpgroups.Architecture : SirMmaCuda.FirstArchitecture, IsSpecific = HasWarpgroups,
@@ -139,10 +144,12 @@ internal static class SirMmaCuda
             Shape = s.Expansion.Shape with { Outputs = s.Y.C },
             Epilogue = s.Projection.Epilogue,
         };
-        var grid = new Grid(arguments.TilesAcross * Grid.Blocks(s.Y.H, Side), 1, s.Y.N);
+        // Blocks without a tile only fetch their part of the weights.
+        var grid = new Grid(Grid.Blocks(arguments.TilesAcross * Grid.Blocks(s.Y.H, Side), size.ClusterBlocks) * size.ClusterBlocks, 1, s.Y.N);
         long weights = (9L * s.X.C + s.Y.C) * s.Middle;
         var launch = new CudaLaunch<Arguments>(kernels, size.Variant(s.X.Element), grid, Threads, size.SharedBytes, arguments)
         {
+            ClusterBlocks = size.ClusterBlocks,
             Bytes = s.X.Bytes + s.Y.Bytes + (s.Residual is { } r && r.Data != s.X.Data ? r.Bytes : 0) + weights * s.X.Element.Bytes()
                 + 4L * s.Middle * (s.BorderBias ? Conv2d.BorderCases : 1),
             Flops = 2 * s.Y.Pixels * weights,
@@ -151,14 +158,17 @@ internal static class SirMmaCuda
         return launch;
     }
 
+    private static Size[] WithWarpgroups(Size size) =>
+        [size with { HasWarpgroups = true, ClusterBlocks = 2 }, size with { HasWarpgroups = true }];
+
     private static Size? Choose(CudaDevice device, CudaSir s)
     {
         if (device.ComputeCapability < FirstArchitecture || s.X.Element == CudaElement.Float32 || !s.X.IsVector) return null;
         // Single values are stored well enough only where there are few; the decoder's logits have rows.
         if (s.Projection.Epilogue.IsVector == 0 && !s.BorderBias) return null;
-        bool hasWarpgroups = Warpgroups.AreOn(device);
+        bool hasWarpgroups = Warpgroups.AreOn(device), hasClusters = Clusters.AreOn(device);
         return Array.Find(Sizes, size =>
-            (hasWarpgroups || !size.HasWarpgroups) && size.Takes(s.Middle) && s.X.C <= size.Inputs && s.Y.C <= size.Outputs && s.Stride == size.Stride && s.BorderBias == size.HasBorder
+            (hasWarpgroups || !size.HasWarpgroups) && (hasClusters || size.ClusterBlocks == 1) && size.Takes(s.Middle) && s.X.C <= size.Inputs && s.Y.C <= size.Outputs && s.Stride == size.Stride && s.BorderBias == size.HasBorder
                 && size.SharedBytes <= device.MaxSharedBytesPerBlock);
     }
 
