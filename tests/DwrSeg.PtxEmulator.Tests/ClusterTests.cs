@@ -138,6 +138,28 @@ public sealed class ClusterTests
     }
 
     [Fact]
+    public void VariablesCanBeNamedWhereAddressesGo()
+    {
+        using TestDevice device = Device(
+            $"""
+            .shared .align 16 .b8 tile[64];
+            st.shared::cluster.u32 [tile+16], %cta;
+            {Barrier}
+            mapa.shared::cluster.u32 %r0, tile, 1;
+            ld.shared::cluster.u32 %r1, [%r0+16];
+            ld.shared::cluster.u32 %r2, [tile+16];
+            mad.lo.u32 %r1, %r1, 10, %r2;
+            {Barrier}
+            mul.wide.u32 %a0, %cta, 4;
+            add.u64 %a0, %p0, %a0;
+            st.global.u32 [%a0], %r1;
+            """);
+        ulong result = device.Upload(new uint[4].AsSpan(), "result");
+        Assert.Equal(4, device.Launch("kernel", Shape(4, 4, 1), result).ClusterBytes / 3);
+        Assert.Equal([10u, 11, 12, 13], device.Download<uint>(result, 4));
+    }
+
+    [Fact]
     public void SpecialRegistersTellTheCluster()
     {
         string[] names =
