@@ -62,7 +62,8 @@ public sealed class ClusterTests
         {
             foreach (int threads in (int[])[1, 3])
             {
-                using TestDevice device = Device("and.b32 %r0, %tid, 7;\nmul.wide.u32 %a0, %r0, 32;\nadd.u64 %a1, %p0, %a0;\nld.global.u32 %r1, [%a1];");
+                using TestDevice device = Device(
+                    "and.b32 %r0, %tid, 7;\nmul.wide.u32 %a0, %r0, 32;\nadd.u64 %a1, %p0, %a0;\nld.global.u32 %r1, [%a1];");
                 device.Options = device.Options with { Threads = threads };
                 LaunchStatistics s = device.Launch("kernel", Shape(size, 8, 64), device.Upload(new uint[64].AsSpan(), "x"));
                 seen.Add((s.Total.GlobalLoadSectors, s.BlockLoadSectors, s.LaunchLoadSectors, s.Total.WarpInstructions));
@@ -137,9 +138,35 @@ public sealed class ClusterTests
     }
 
     [Fact]
+    public void VariablesCanBeNamedWhereAddressesGo()
+    {
+        using TestDevice device = Device(
+            $"""
+            .shared .align 16 .b8 tile[64];
+            st.shared::cluster.u32 [tile+16], %cta;
+            {Barrier}
+            mapa.shared::cluster.u32 %r0, tile, 1;
+            ld.shared::cluster.u32 %r1, [%r0+16];
+            ld.shared::cluster.u32 %r2, [tile+16];
+            mad.lo.u32 %r1, %r1, 10, %r2;
+            {Barrier}
+            mul.wide.u32 %a0, %cta, 4;
+            add.u64 %a0, %p0, %a0;
+            st.global.u32 [%a0], %r1;
+            """);
+        ulong result = device.Upload(new uint[4].AsSpan(), "result");
+        Assert.Equal(4, device.Launch("kernel", Shape(4, 4, 1), result).ClusterBytes / 3);
+        Assert.Equal([10u, 11, 12, 13], device.Download<uint>(result, 4));
+    }
+
+    [Fact]
     public void SpecialRegistersTellTheCluster()
     {
-        string[] names = ["%cluster_ctaid.x", "%cluster_nctaid.x", "%cluster_ctarank", "%cluster_nctarank", "%clusterid.x", "%nclusterid.x", "%clusterid.y", "%nclusterid.y"];
+        string[] names =
+        [
+            "%cluster_ctaid.x", "%cluster_nctaid.x", "%cluster_ctarank", "%cluster_nctarank", "%clusterid.x", "%nclusterid.x", "%clusterid.y",
+            "%nclusterid.y",
+        ];
         string body = "mad.lo.u32 %r9, %ctaid.y, 6, %cta;\nmul.wide.u32 %a0, %r9, 32;\nadd.u64 %a0, %p0, %a0;\n"
             + string.Concat(names.Select((n, i) => $"mov.u32 %r0, {n};\nst.global.u32 [%a0+{i * 4}], %r0;\n"));
         using TestDevice device = Device(body);
@@ -200,7 +227,8 @@ public sealed class ClusterTests
         Passes(Exchanging(Barrier + Again + Barrier, Barrier));
         Fails(FailureKind.SharedRace, Exchanging(Barrier + Again, Barrier), "no cluster barrier lies between");
         // A barrier of the block alone orders nothing that others do.
-        foreach (string between in (string[])["", "bar.sync 0;", "bar.sync 0;\nbar.sync 0;", "barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;"])
+        const string Relaxed = "barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;";
+        foreach (string between in (string[])["", "bar.sync 0;", "bar.sync 0;\nbar.sync 0;", Relaxed])
             Fails(FailureKind.SharedRace, Body(between), "no cluster barrier lies between");
     }
 
@@ -300,7 +328,8 @@ public sealed class ClusterTests
         Fails(FailureKind.OutOfBounds, fine.With("ld.shared::cluster.u32 %r8, [%r7]", "ld.shared::cluster.u32 %r8, [%r7+1024]"));
         Fails(FailureKind.OutOfBounds, fine.With("ld.shared::cluster.u32 %r8, [%r7]", "ld.shared::cluster.u32 %r8, [%r7+67108864]"));
         Fails(FailureKind.Misaligned, fine.With("ld.shared::cluster.u32 %r8, [%r7]", "ld.shared::cluster.u32 %r8, [%r7+2]"));
-        Fails(FailureKind.InvalidOperation, fine.With("mapa.shared::cluster.u32 %r7, %r6, %r5;", "mapa.shared::cluster.u32 %r7, %r6, %r5;\nmapa.shared::cluster.u32 %r7, %r7, %r5;"));
+        const string Map = "mapa.shared::cluster.u32 %r7, %r6, %r5;";
+        Fails(FailureKind.InvalidOperation, fine.With(Map, Map + "\nmapa.shared::cluster.u32 %r7, %r7, %r5;"));
         // The mapped address is no address of the block's own memory.
         Fails(FailureKind.OutOfBounds, fine.With("ld.shared::cluster.u32", "ld.shared.u32"));
     }
@@ -330,8 +359,9 @@ public sealed class ClusterTests
     [Fact]
     public void ThreadsThatHaveExitedCountAsArrived()
     {
-        Passes("mov.u32 %r0, %cluster_ctarank;\nsetp.eq.u32 %q0, %r0, 1;\n@%q0 exit;\n" + Barrier + Barrier);
-        Passes("mov.u32 %r0, %cluster_ctarank;\nsetp.eq.u32 %q0, %r0, 1;\n@%q0 bra LATER;\n" + Barrier + "bra OVER;\nLATER:\nbarrier.cluster.arrive;\nOVER:");
+        const string Second = "mov.u32 %r0, %cluster_ctarank;\nsetp.eq.u32 %q0, %r0, 1;\n@%q0 ";
+        Passes(Second + "exit;\n" + Barrier + Barrier);
+        Passes(Second + "bra LATER;\n" + Barrier + "bra OVER;\nLATER:\nbarrier.cluster.arrive;\nOVER:");
         // But what they wrote is not ordered, and their memory is gone.
         Fails(FailureKind.ClusterLifetime, Exchanging("setp.eq.u32 %q0, %r2, 1;\n@%q0 exit;\n" + Barrier, Barrier), "which has ended");
     }
@@ -414,7 +444,8 @@ public sealed class ClusterTests
     public void AClusterIsLaunchedWithinItsLimits()
     {
         void Refused(TestDevice device, LaunchShape shape) =>
-            Assert.Equal(FailureKind.LaunchLimit, Assert.Throws<EmulatorException>(() => device.Launch("kernel", shape, device.Upload<uint>([0], "x"))).Kind);
+            Assert.Equal(FailureKind.LaunchLimit,
+                Assert.Throws<EmulatorException>(() => device.Launch("kernel", shape, device.Upload<uint>([0], "x"))).Kind);
         using (TestDevice device = Device(""))
         {
             Refused(device, Shape(3, 8, 32));
@@ -435,7 +466,8 @@ public sealed class ClusterTests
         }
         using TestDevice old = new(PtxSnippet.Kernel("", target: "sm_80"), 80);
         Refused(old, Shape(2, 8, 32));
-        Assert.Contains("in y or z", Assert.Throws<PtxLoadException>(() => Device("", directives: ".reqnctapercluster 1, 2, 1")).Message, StringComparison.Ordinal);
+        Assert.Contains("in y or z",
+            Assert.Throws<PtxLoadException>(() => Device("", directives: ".reqnctapercluster 1, 2, 1")).Message, StringComparison.Ordinal);
     }
 
     private static string Exchanging(string first, string last) =>

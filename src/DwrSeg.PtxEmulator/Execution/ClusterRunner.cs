@@ -42,8 +42,6 @@ internal sealed unsafe class ClusterRunner : IDisposable
     /// <summary>The present time.</summary>
     public uint Time { get; private set; } = 1;
 
-    public BlockRunner Block(int rank) => _blocks[rank];
-
     /// <summary>The warp of a number in the cluster.</summary>
     public Warp WarpAt(int index) => _warps[index];
 

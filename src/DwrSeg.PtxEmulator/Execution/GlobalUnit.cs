@@ -315,11 +315,11 @@ internal sealed unsafe class GlobalUnit
             uint tag = BlockOwners.TagAmong(context.TagsStillRunning, span.Allocation, address - span.Allocation.Base, (uint)bytes);
             foreach (PreviousLaunch earlier in context.MayStillRun!)
             {
-                bool wrote = tag != 0 && BlockOwners.Tag(earlier.Number) == tag && BlockOwners.Round(earlier.Number) == BlockOwners.Round(_block.Launch);
+                bool wrote = tag == BlockOwners.Tag(earlier.Number) && BlockOwners.Round(earlier.Number) == BlockOwners.Round(_block.Launch);
                 if (!wrote && span.SharedInLaunch != earlier.Number) continue;
                 throw warp.Failure(op, FailureKind.PreviousNotAwaited, 1u << lane,
-                    $"address 0x{address:x} (byte {address - span.Start} of {span}) is read before griddepcontrol.wait, but {earlier.Kernel}, which may "
-                    + $"still be running, {(wrote ? "wrote it" : "changes it with atomics")}", address, span.Name);
+                    $"address 0x{address:x} (byte {address - span.Start} of {span}) is read before griddepcontrol.wait, but {earlier.Kernel}, which "
+                    + $"may still be running, {(wrote ? "wrote it" : "changes it with atomics")}", address, span.Name);
             }
         }
     }
@@ -328,8 +328,8 @@ internal sealed unsafe class GlobalUnit
     {
         int lane = BitOperations.TrailingZeroCount(mask & warp.Early);
         return warp.Failure(op, FailureKind.PreviousNotAwaited, 1u << lane,
-            $"address 0x{addresses[lane]:x} is written before griddepcontrol.wait, while launches before this one may use it: {_memory.Describe(addresses[lane])}",
-            addresses[lane]);
+            $"address 0x{addresses[lane]:x} ({_memory.Describe(addresses[lane])}) is written before griddepcontrol.wait, while launches before this "
+            + "one may still use it", addresses[lane]);
     }
 
     private static EmulatorException Unwritten(Warp warp, Op* op, int lane, MemorySpan span, ulong offset, int bytes)

@@ -6,11 +6,11 @@ namespace DwrSeg.PtxEmulator.Execution;
 
 /// <summary>Launches a kernel: checks the launch, runs its blocks on worker threads, and sums up what they counted.</summary>
 /// <remarks>
-/// Clusters, which are single blocks in most launches, start in an order that the seed decides. They run one after the other where their results could depend on their order: when the
-/// kernel has atomics that return a value or add floating-point numbers, and once it has read and written one region, in the first block or
-/// in an earlier launch. Otherwise several workers take the next block each, and everything that is counted or reported is the same for any
-/// number of them: of several failures the one of the earliest block in the order counts, and a conflict between blocks is looked for again
-/// with the blocks in order.
+/// Clusters, single blocks where the launch has none, start in an order that the seed decides. They run one after the other where their results
+/// could depend on their order: when the kernel has atomics that return a value or add floating-point numbers, and once it has read and written
+/// one region, in the first cluster or in an earlier launch. Otherwise several workers take the next cluster each, and everything that is counted
+/// or reported is the same for any number of them: of several failures the one of the earliest cluster in the order counts, and a conflict
+/// between blocks is looked for again with the clusters in order.
 /// </remarks>
 internal static class GridRunner
 {
@@ -94,7 +94,7 @@ internal static class GridRunner
             throw Limit($"{threads} threads a block; the kernel was compiled for {entry.MaxThreads} (__launch_bounds__)");
         if (shape.ClusterX != 1 && architecture < 90) throw Limit($"sm_{architecture} has no clusters");
         if (shape.ClusterX is 0 or > DeviceLimits.BlocksPerCluster || shape.Grid.X % shape.ClusterX != 0)
-            throw Limit($"clusters of {shape.ClusterX} in a grid of {shape.Grid} blocks; they have 1 to {DeviceLimits.BlocksPerCluster} blocks and fill the grid");
+            throw Limit($"clusters of {shape.ClusterX} in a grid of {shape.Grid} blocks; one has 1 to {DeviceLimits.BlocksPerCluster}, and they fill it");
         if (entry.ClusterProblem(shape.ClusterX) is { } problem) throw Limit(problem);
         if (entry.RequiredBlock is { } required && required != shape.Block)
             throw Limit($"block {shape.Block}; the kernel requires {required}");

@@ -11,9 +11,9 @@ namespace DwrSeg.PtxEmulator.Execution;
 /// and when each warp of the cluster read it last.
 /// </summary>
 /// <remarks>
-/// Time is the cluster's counter, which moves on at every barrier and warp synchronisation. An access at time t by warp r is ordered before warp w's next
-/// one where t ≤ w's clock of r; clocks are joined at barriers. All accesses up to <see cref="_full"/>, when the whole block last met, are
-/// ordered before everything that the block's warps do, which decides nearly every check with one comparison. Times are never reset between
+/// Time is the cluster's counter, which moves on at every barrier and warp synchronisation. An access at time t by warp r is ordered before warp
+/// w's next one where t ≤ w's clock of r; clocks are joined at barriers. All accesses up to <see cref="_full"/>, when the whole block last met,
+/// are ordered before everything that the block's warps do, which decides nearly every check with one comparison. Times are never reset between
 /// blocks: what is not newer than the block's start was not written by it. An entry holds the time above 6 bits for the lane.
 /// </remarks>
 internal sealed unsafe class SharedUnit : IDisposable
@@ -195,12 +195,10 @@ internal sealed unsafe class SharedUnit : IDisposable
         _block.Counters[op->Index].ClusterBytes += BitOperations.PopCount(mask) * bytes;
         if (_strict)
         {
-            if (!warp.KnowsPeers)
-                throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
-                    $"shared memory of block {_block.Position}, which may not have begun: a cluster barrier has to come first", offsets[BitOperations.TrailingZeroCount(mask)]);
-            if (_block.HasEnded)
-                throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
-                    $"shared memory of block {_block.Position}, which has ended: it has to wait at a cluster barrier that this block arrives at later");
+            string? problem = !warp.KnowsPeers ? "which may not have begun: a cluster barrier has to come first"
+                : _block.HasEnded ? "which has ended: it has to wait at a cluster barrier that this block arrives at later" : null;
+            if (problem is not null)
+                throw warp.Failure(op, FailureKind.ClusterLifetime, mask, $"shared memory of block {_block.Position}, {problem}");
             _peers[warp.Index] = new PeerAccess { Time = Time, Lanes = mask, Op = op };
             ref uint* readBy = ref _readBy[warp.Index];
             if (readBy == null) readBy = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
@@ -555,7 +553,8 @@ internal sealed unsafe class SharedUnit : IDisposable
         {
             if (_readBy[reader] == null) continue;
             uint read = _readBy[reader][g];
-            if (read >> 6 <= _full || read >> 6 <= warp.Clock[reader] || (reader == warp.Index && (read & 63) is var by && (by == (uint)lane || by == ProductLane))) continue;
+            if (read >> 6 <= _full || read >> 6 <= warp.Clock[reader]) continue;
+            if (reader == warp.Index && ((read & 63) == (uint)lane || (read & 63) == ProductLane)) continue;
             throw Race(warp, op, blamed, g, reader, read & 63, "written", "read");
         }
     }

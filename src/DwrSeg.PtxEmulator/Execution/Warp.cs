@@ -203,8 +203,8 @@ internal sealed unsafe class Warp : IDisposable
                     if (Active != 0 || Resume(out op)) break;
                     if (Early == Lanes)
                         throw Failure(last, FailureKind.PreviousNotAwaited, Lanes,
-                            "the warp exits without griddepcontrol.wait: the launch could end before those that it was started beside, and who waits for "
-                            + "it would not have waited for them");
+                            "the warp exits without griddepcontrol.wait: the launch could end before those that it was started beside, and who "
+                            + "waits for it would not have waited for them");
                     return;
                 }
                 case OpKind.Wait:

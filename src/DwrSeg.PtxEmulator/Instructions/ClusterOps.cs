@@ -72,7 +72,7 @@ internal static unsafe class ClusterOps
             if (place > (uint)warp.Block.Cluster.Size)
                 throw warp.Failure(op, FailureKind.OutOfBounds, 1u << first,
                     $"0x{addresses[first]:x} is no address in the shared memory of a cluster of {warp.Block.Cluster.Size}", addresses[first]);
-            BlockRunner owner = place == 0 ? warp.Block : warp.Block.Cluster.Block((int)place - 1);
+            BlockRunner owner = place == 0 ? warp.Block : warp.Block.Cluster.Blocks[(int)place - 1];
             if (owner != warp.Block) owner.Shared.AccessByPeer(warp, op, access, offsets, here);
             else if (access.Store) owner.Shared.Store(warp, op, access, offsets, here);
             else owner.Shared.Load(warp, op, access, offsets, here);

@@ -20,9 +20,10 @@ internal sealed class PtxEntry
 
     public uint MinBlocksPerMultiprocessor { get; init; }
 
-    /// <summary>The cluster that the kernel insists on (<c>.reqnctapercluster</c>), and the largest it takes (<c>.maxclusterrank</c>); 0 for none.</summary>
+    /// <summary>The blocks of a cluster that the kernel insists on (<c>.reqnctapercluster</c>); 0 where it does not.</summary>
     public uint RequiredCluster { get; init; }
 
+    /// <summary>The most blocks of a cluster that it takes (<c>.maxclusterrank</c>); 0 where it sets no bound.</summary>
     public uint MaxCluster { get; init; }
 
     /// <summary>It can only be launched in clusters (<c>.explicitcluster</c>).</summary>
@@ -53,8 +54,10 @@ internal sealed class PtxEntry
     /// <summary>Why the kernel does not take clusters of that many blocks; null where it does.</summary>
     public string? ClusterProblem(uint blocks)
     {
-        if (RequiredCluster > 0 && blocks != RequiredCluster) return $"clusters of {blocks}; the kernel is compiled for {RequiredCluster} (.reqnctapercluster)";
+        if (RequiredCluster > 0 && blocks != RequiredCluster)
+            return $"clusters of {blocks}; the kernel is compiled for {RequiredCluster} (.reqnctapercluster)";
         if (MaxCluster > 0 && blocks > MaxCluster) return $"clusters of {blocks}; the kernel takes at most {MaxCluster} (.maxclusterrank)";
-        return NeedsCluster && RequiredCluster == 0 && blocks == 1 ? "the kernel is compiled for clusters (.explicitcluster), and the launch has none" : null;
+        bool missing = NeedsCluster && RequiredCluster == 0 && blocks == 1;
+        return missing ? "the kernel is compiled for clusters (.explicitcluster), and the launch has none" : null;
     }
 }

@@ -233,7 +233,8 @@ public class LaunchTests
     {
         using var rig = new DriverRig();
         CUfunction function = rig.Function(rig.Load(PtxSnippet.Kernel(
-            "mov.u32 %r0, %cluster_nctarank;\nmul.wide.u32 %a0, %cta, 4;\nadd.u64 %a0, %p0, %a0;\nst.global.u32 [%a0], %r0;", directives: directives)), "kernel");
+            "mov.u32 %r0, %cluster_nctarank;\nmul.wide.u32 %a0, %cta, 4;\nadd.u64 %a0, %p0, %a0;\nst.global.u32 [%a0], %r0;",
+            directives: directives)), "kernel");
         CUstream stream = rig.Stream();
         CUdeviceptr result = rig.Filled(8, 0);
         void Work() => rig.Ok(rig.TryLaunch(function, new LaunchConfiguration(8, 1, 1, 1, 1, 1, 0, stream, ClusterX: blocks), result.Value));
