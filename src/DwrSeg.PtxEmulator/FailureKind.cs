@@ -61,6 +61,18 @@ internal enum FailureKind
     CpAsyncNotAwaited,
 
     /// <summary>
+    /// Shared memory touched while a bulk copy into it is under way, or after that by a warp that has not waited for its mbarrier; a block that ends with
+    /// one under way into its memory.
+    /// </summary>
+    BulkNotAwaited,
+
+    /// <summary>
+    /// An mbarrier used where there is none or with no order behind its initialisation, initialised again, given more arrivals or bytes than it takes, or
+    /// touched by an ordinary access.
+    /// </summary>
+    Mbarrier,
+
+    /// <summary>
     /// A <c>wgmma</c> instruction that the four warps of a warpgroup do not execute alike: other instructions, descriptors or scales.
     /// </summary>
     WarpgroupDivergence,
@@ -71,7 +83,9 @@ internal enum FailureKind
     /// <summary>A <c>wgmma</c> that uses registers touched since the last <c>wgmma.fence</c>.</summary>
     WgmmaFence,
 
-    /// <summary>A <c>wgmma</c> that reads shared memory whose writes no <c>fence.proxy.async</c> has made visible to it.</summary>
+    /// <summary>
+    /// A <c>wgmma</c> that reads shared memory, or a bulk copy that overwrites it, whose writes no <c>fence.proxy.async</c> has made visible to it.
+    /// </summary>
     ProxyFence,
 
     /// <summary>A launch that the emulated architecture, or the kernel's own bounds, do not allow.</summary>

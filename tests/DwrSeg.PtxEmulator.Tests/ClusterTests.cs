@@ -514,13 +514,3 @@ public sealed class ClusterTests
         return messages;
     }
 }
-
-file static class Edits
-{
-    /// <summary>Replaces text that has to be there.</summary>
-    public static string With(this string text, string old, string now)
-    {
-        Assert.Contains(old, text, StringComparison.Ordinal);
-        return text.Replace(old, now, StringComparison.Ordinal);
-    }
-}

@@ -10,9 +10,10 @@ internal sealed unsafe class BlockRunner : IDisposable
     /// <summary>Named barriers of a block: the first places where a warp can wait.</summary>
     public const int BarrierCount = 16;
 
-    /// <summary>The place of the cluster's barrier; those from <see cref="FirstGroup"/> on are warpgroups.</summary>
+    /// <summary>The places of the cluster's barrier and of all mbarriers; those from <see cref="FirstGroup"/> on are warpgroups.</summary>
     public const int ClusterPlace = BarrierCount;
-    public const int FirstGroup = ClusterPlace + 1;
+    public const int MbarrierPlace = ClusterPlace + 1;
+    public const int FirstGroup = MbarrierPlace + 1;
 
     private readonly Warp[] _warps;
     private readonly WarpGroup[] _groups;
@@ -125,6 +126,13 @@ internal sealed unsafe class BlockRunner : IDisposable
         foreach (WarpGroup group in _groups) group.Begin();
     }
 
+    /// <summary>Gives every clock an entry for one more mbarrier of the cluster.</summary>
+    public void AddClock()
+    {
+        foreach (BarrierState barrier in _barriers) barrier.AddEntry();
+        Shared.AddClock();
+    }
+
     /// <summary>One of its warps has exited.</summary>
     public void EndWarp()
     {
@@ -163,6 +171,7 @@ internal sealed unsafe class BlockRunner : IDisposable
         warp.Clock[warp.Index] = time;
         barrier.Join(warp.Clock, warp.AsyncClock);
         barrier.Arrived++;
+        Cluster.Progress++;
         barrier.True += BitOperations.PopCount(predicate);
         barrier.Threads += BitOperations.PopCount(warp.Mask);
         if (waits)
@@ -181,6 +190,13 @@ internal sealed unsafe class BlockRunner : IDisposable
     /// <summary>Why nothing in the cluster can run on; a warp of this block waits elsewhere than at the cluster's barrier.</summary>
     public EmulatorException Stuck()
     {
+        if (Array.Find(_warps, w => w.WaitsFor is not null) is { } suspended)
+        {
+            IEnumerable<string> also = Cluster.Warps.Where(w => !w.Finished && w != suspended)
+                .Select(w => $"warp {w.Number}{(w.Block == this ? "" : $" of block {w.Block.Position}")} at {Place(w)}");
+            return suspended.Failure(suspended.WaitOp, FailureKind.Deadlock, suspended.Lanes,
+                $"{Shared.Describe(suspended.WaitsFor!)}, and no warp can run on ({string.Join(", ", also)})");
+        }
         if (Array.Find(_warps, w => !w.Finished && w.WaitsAt >= FirstGroup) is { } apart)
         {
             int group = apart.WaitsAt - FirstGroup;
@@ -221,5 +237,11 @@ internal sealed unsafe class BlockRunner : IDisposable
         barrier.Reset();
     }
 
-    private static string Place(Warp warp) => warp.WaitsAt == ClusterPlace ? "the cluster's barrier" : $"barrier {warp.WaitsAt}";
+    private static string Place(Warp warp) => warp.WaitsAt switch
+    {
+        ClusterPlace => "the cluster's barrier",
+        MbarrierPlace => $"the mbarrier at 0x{warp.WaitsFor!.Offset:x}",
+        >= FirstGroup => $"a wgmma of warpgroup {warp.WaitsAt - FirstGroup}",
+        _ => $"barrier {warp.WaitsAt}",
+    };
 }

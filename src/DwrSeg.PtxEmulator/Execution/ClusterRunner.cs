@@ -24,6 +24,9 @@ internal sealed unsafe class ClusterRunner : IDisposable
     private BarrierState _opened;
     private int _running;
 
+    // What the count of progress was when warps that wait for mbarriers were last let go on without.
+    private long _progressWhenStuck;
+
     public ClusterRunner(KernelCode code, LaunchContext launch, int worker)
     {
         _seed = (ulong)(uint)launch.Options.Seed;
@@ -33,6 +36,7 @@ internal sealed unsafe class ClusterRunner : IDisposable
         for (int rank = 0; rank < size; rank++) _blocks[rank] = new BlockRunner(code, launch, this, rank, worker * size + rank);
         _warps = [.. _blocks.SelectMany(b => Enumerable.Range(0, warps).Select(b.WarpAt))];
         _order = [.. Enumerable.Range(0, _warps.Length)];
+        Clocks = _warps.Length;
     }
 
     public IReadOnlyList<BlockRunner> Blocks => _blocks;
@@ -41,6 +45,16 @@ internal sealed unsafe class ClusterRunner : IDisposable
 
     /// <summary>The present time.</summary>
     public uint Time { get; private set; } = 1;
+
+    /// <summary>Counts what may let waiting warps run on: who comes to a barrier or exits, and what changes an mbarrier.</summary>
+    public long Progress { get; set; }
+
+    /// <summary>Warps and mbarriers that clocks have entries for.</summary>
+    public int Clocks { get; private set; }
+
+    public IReadOnlyList<Warp> Warps => _warps;
+
+    public BlockRunner Block(int rank) => _blocks[rank];
 
     /// <summary>The warp of a number in the cluster.</summary>
     public Warp WarpAt(int index) => _warps[index];
@@ -52,6 +66,23 @@ internal sealed unsafe class ClusterRunner : IDisposable
         if (Time >= (1u << 26) - 2)
             throw new EmulatorException(FailureKind.LaunchLimit, "a block synchronises more often than the race detector can count");
         return Time++;
+    }
+
+    /// <summary>Gives every clock an entry for one more mbarrier.</summary>
+    /// <returns>Its number.</returns>
+    public int AddClock()
+    {
+        foreach (Warp warp in _warps) warp.AddClock();
+        foreach (BlockRunner block in _blocks) block.AddClock();
+        _arriving.AddEntry();
+        _opened.AddEntry();
+        return Clocks++;
+    }
+
+    /// <summary>A phase of an mbarrier is complete: who waits for it runs on.</summary>
+    public void Wake(Mbarrier barrier)
+    {
+        foreach (Warp warp in _warps) if (warp.WaitsFor == barrier) GoOn(warp);
     }
 
     /// <summary>Runs one cluster to its end.</summary>
@@ -66,6 +97,7 @@ internal sealed unsafe class ClusterRunner : IDisposable
         Time++;
         _running = _warps.Length;
         _arriving.Reset();
+        _progressWhenStuck = -1;
         var random = new Shuffle(_seed * 0x9e3779b97f4a7c15 + index);
         for (int i = _order.Length - 1; i > 0; i--)
         {
@@ -83,9 +115,25 @@ internal sealed unsafe class ClusterRunner : IDisposable
                 warp.Run();
                 if (warp.Finished) End(warp);
             }
-            if (!ran) throw Array.Find(_warps, w => !w.Finished && w.WaitsAt != BlockRunner.ClusterPlace)!.Block.Stuck();
+            if (!ran) GoOnWithout();
         }
         Array.Sort(_order);
+    }
+
+    /// <summary>Nothing can run: a wait for an mbarrier may end without its phase, but not again before something has changed.</summary>
+    private void GoOnWithout()
+    {
+        Warp? waiting = Array.Find(_warps, w => w.WaitsFor is not null);
+        if (waiting is null || _progressWhenStuck == Progress)
+            throw (waiting ?? Array.Find(_warps, w => !w.Finished && w.WaitsAt != BlockRunner.ClusterPlace)!).Block.Stuck();
+        _progressWhenStuck = Progress;
+        foreach (Warp warp in _warps) if (warp.WaitsFor is not null) GoOn(warp);
+    }
+
+    private static void GoOn(Warp warp)
+    {
+        warp.WaitsFor = null;
+        warp.WaitsAt = -1;
     }
 
     /// <summary>A warp comes to the cluster's barrier, without waiting there.</summary>
@@ -99,6 +147,7 @@ internal sealed unsafe class ClusterRunner : IDisposable
                 "the warp arrives at the cluster's barrier for a second time, with no barrier.cluster.wait between");
         warp.AtCluster = ClusterPhase.Arrived;
         _arriving.Arrived++;
+        Progress++;
         if (releases)
         {
             _arriving.Join(warp.Clock, warp.AsyncClock);
@@ -143,6 +192,7 @@ internal sealed unsafe class ClusterRunner : IDisposable
     private void End(Warp warp)
     {
         _running--;
+        Progress++;
         warp.Block.EndWarp();
         if (warp.AtCluster == ClusterPhase.Arrived) _arriving.Arrived--;
         OpenIfComplete();

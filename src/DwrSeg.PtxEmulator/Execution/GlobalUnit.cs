@@ -130,6 +130,38 @@ internal sealed unsafe class GlobalUnit
         }
     }
 
+    /// <summary>The source of one lane's bulk copy, checked and counted.</summary>
+    public byte* ReadBulk(Warp warp, Op* op, int lane, ulong address, int bytes)
+    {
+        ulong* addresses = stackalloc ulong[32];
+        addresses[lane] = address;
+        MemorySpan span = Find(warp, op, addresses, 1u << lane, bytes, false, out _, alignment: 16);
+        if ((warp.Early >> lane & 1) != 0) CheckAwaited(warp, op, bytes, span, addresses, 1u << lane);
+        Allocation allocation = span.Allocation;
+        ulong offset = address - allocation.Base;
+        if (_strict)
+        {
+            if (!WrittenMap.All(allocation.Written, offset, (ulong)bytes)) throw Unwritten(warp, op, lane, span, offset, bytes);
+            if (span.WrittenInLaunch == _block.Launch) CheckOthers(warp, op, lane, address, bytes, span, "reads");
+        }
+        ref Counters counters = ref _block.Counters[op->Index];
+        counters.GlobalLoadRequests++;
+        counters.GlobalLoadBytes += bytes;
+        const int Sector = 32;
+        ulong first = address / Sector * Sector, end = address + (ulong)bytes;
+        while (first < end)
+        {
+            uint mask = 0;
+            for (int i = 0; i < 32 && first < end; i++, first += Sector)
+            {
+                addresses[i] = first;
+                mask |= 1u << i;
+            }
+            counters.GlobalLoadSectors += Sectors(allocation, addresses, mask, Sector, false);
+        }
+        return allocation.Data + offset;
+    }
+
     /// <summary>Pointers to what an atomic changes, checked and counted.</summary>
     /// <param name="warp">The warp.</param>
     /// <param name="op">The operation.</param>
@@ -283,11 +315,17 @@ internal sealed unsafe class GlobalUnit
         for (uint left = mask; left != 0; left &= left - 1)
         {
             int lane = BitOperations.TrailingZeroCount(left);
-            uint other = BlockOwners.Other(allocation, addresses[lane] - origin, (uint)bytes, _block.Owner);
-            if (other == 0 || (_acquired && _block.Context.Published[BlockOwners.Block(other)])) continue;
-            string wrote = _acquired ? "wrote in this launch with no fence between that and its last atomic" : "wrote in this launch";
-            throw Conflict(warp, op, lane, addresses[lane], span, other, does, wrote);
+            CheckOthers(warp, op, lane, addresses[lane], bytes, span, does);
         }
+    }
+
+    /// <summary>Nothing that a read takes was written by another block in this launch, but for what was handed over.</summary>
+    private void CheckOthers(Warp warp, Op* op, int lane, ulong address, int bytes, MemorySpan span, string does)
+    {
+        uint other = BlockOwners.Other(span.Allocation, address - span.Allocation.Base, (uint)bytes, _block.Owner);
+        if (other == 0 || (_acquired && _block.Context.Published[BlockOwners.Block(other)])) return;
+        string wrote = _acquired ? "wrote in this launch with no fence between that and its last atomic" : "wrote in this launch";
+        throw Conflict(warp, op, lane, address, span, other, does, wrote);
     }
 
     private void CheckNotWritten(Warp warp, Op* op, int bytes, MemorySpan span, ulong* addresses, uint mask)

@@ -22,6 +22,11 @@ internal sealed class MemoryAccess
     /// <summary>Bits of each register of the data: 16, 32 or 64.</summary>
     public int DataBits { get; init; } = 32;
 
+    /// <summary>What is added to the address of a copy's target, and to that of its mbarrier.</summary>
+    public long TargetAdded { get; init; }
+
+    public long BarrierAdded { get; init; }
+
     /// <summary>Volatile, relaxed, acquiring or releasing: allowed to meet accesses of other blocks of that kind.</summary>
     public bool Strong { get; init; }
 

@@ -14,9 +14,10 @@ namespace DwrSeg.PtxEmulator.Execution;
 /// Time is the cluster's counter, which moves on at every barrier and warp synchronisation. An access at time t by warp r is ordered before warp
 /// w's next one where t ≤ w's clock of r; clocks are joined at barriers. All accesses up to <see cref="_full"/>, when the whole block last met,
 /// are ordered before everything that the block's warps do, which decides nearly every check with one comparison. Times are never reset between
-/// blocks: what is not newer than the block's start was not written by it. An entry holds the time above 6 bits for the lane.
+/// blocks: what is not newer than the block's start was not written by it. An entry holds the time above 6 bits for the lane. What a bulk copy
+/// wrote has the number of its mbarrier, behind those of the warps, in place of a warp's.
 /// </remarks>
-internal sealed unsafe class SharedUnit : IDisposable
+internal sealed unsafe partial class SharedUnit : IDisposable
 {
     /// <summary>Lane of entries that stand for atomics, and for several lanes.</summary>
     private const uint AtomicLane = 62;
@@ -37,7 +38,7 @@ internal sealed unsafe class SharedUnit : IDisposable
     private readonly int _granule;
     private readonly nuint _granules;
     private readonly uint* _writeTime;
-    private readonly byte* _writeWarp;
+    private readonly ushort* _writeWarp;
     private readonly uint* _readTime;
     private readonly uint*[] _readBy;
     private readonly uint* _wordStamps;
@@ -54,6 +55,7 @@ internal sealed unsafe class SharedUnit : IDisposable
     {
         (_block, _cluster) = (block, block.Cluster);
         _peers = new PeerAccess[warps * _cluster.Size];
+        _arrivals = new PeerAccess[_peers.Length];
         _granule = granule;
         _strict = strict;
         Bytes = bytes;
@@ -63,7 +65,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         NativeMemory.Clear(Data, padded);
         _writeTime = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
         _readTime = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
-        _writeWarp = (byte*)NativeMemory.AllocZeroed(_granules);
+        _writeWarp = (ushort*)NativeMemory.AllocZeroed(_granules, sizeof(ushort));
         _readBy = new uint*[_peers.Length];
         for (int w = 0; w < warps; w++) _readBy[block.FirstWarp + w] = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
         _wordStamps = (uint*)NativeMemory.AllocZeroed(padded / 4, sizeof(uint));
@@ -75,6 +77,9 @@ internal sealed unsafe class SharedUnit : IDisposable
         public uint Time;
         public uint Lanes;
         public Op* Op;
+
+        /// <summary>For an arrival at an mbarrier, its entry in clocks.</summary>
+        public int Entry;
     }
 
     private uint Time => _cluster.Time;
@@ -86,6 +91,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         NativeMemory.Clear(_readTime, _granules * sizeof(uint));
         foreach (uint* times in _readBy) if (times != null) NativeMemory.Clear(times, _granules * sizeof(uint));
         Array.Clear(_peers);
+        Array.Clear(_arrivals);
     }
 
     public void BeginBlock()
@@ -93,6 +99,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         // Copies that the last block never waited for must not look as if they were under way.
         bool left = _block.LeftCopies;
         for (nuint g = 0; left && g < _granules; g++) if (_writeTime[g] == Pending) _writeTime[g] = 0;
+        BeginBulk();
         _start = _full = _fullAsync = Time;
     }
 
@@ -107,23 +114,36 @@ internal sealed unsafe class SharedUnit : IDisposable
             if (_peers[w].Time > barrier.Clock[w]) return;
             if (_readBy[w] != null) asyncTime = Math.Min(asyncTime, barrier.AsyncClock[w]);
         }
+        if (!KnowsBulk(barrier)) return;
         (_full, _fullAsync) = (time, Math.Max(_fullAsync, asyncTime));
     }
 
     /// <summary>All the block's warps have exited: none of its peers' accesses may be without an order before that.</summary>
     public void EndBlock()
     {
+        EndBulk();
         if (!_strict || _cluster.Size == 1) return;
-        for (int w = 0; w < _peers.Length; w++)
+        CheckEnded(_peers);
+        CheckEnded(_arrivals);
+    }
+
+    private void CheckEnded(PeerAccess[] accesses)
+    {
+        for (int w = 0; w < accesses.Length; w++)
         {
-            PeerAccess access = _peers[w];
+            PeerAccess access = accesses[w];
             if (access.Time <= _start) continue;
             bool ordered = false;
-            for (int own = 0; own < _block.Warps && !ordered; own++) ordered = _block.WarpAt(own).Clock[w] >= access.Time;
+            for (int own = 0; own < _block.Warps && !ordered; own++)
+            {
+                uint[] clock = _block.WarpAt(own).Clock;
+                // Who knows of a phase that was completed after an arrival knows of the arrival.
+                ordered = clock[w] >= access.Time || (access.Entry > 0 && clock[access.Entry] >= access.Time);
+            }
             if (ordered) continue;
             throw _cluster.WarpAt(w).Failure(access.Op, FailureKind.ClusterLifetime, access.Lanes,
                 $"block {_block.Position}, whose shared memory is touched here, ends with no cluster barrier between that this block arrives at with "
-                + "release and that one waits at");
+                + $"release and that one waits at{(access.Entry > 0 ? ", and without having waited for the phase that this arrival belongs to" : "")}");
         }
     }
 
@@ -195,10 +215,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         _block.Counters[op->Index].ClusterBytes += BitOperations.PopCount(mask) * bytes;
         if (_strict)
         {
-            string? problem = !warp.KnowsPeers ? "which may not have begun: a cluster barrier has to come first"
-                : _block.HasEnded ? "which has ended: it has to wait at a cluster barrier that this block arrives at later" : null;
-            if (problem is not null)
-                throw warp.Failure(op, FailureKind.ClusterLifetime, mask, $"shared memory of block {_block.Position}, {problem}");
+            CheckPeer(warp, op, mask, offsets[BitOperations.TrailingZeroCount(mask)]);
             _peers[warp.Index] = new PeerAccess { Time = Time, Lanes = mask, Op = op };
             ref uint* readBy = ref _readBy[warp.Index];
             if (readBy == null) readBy = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
@@ -217,6 +234,17 @@ internal sealed unsafe class SharedUnit : IDisposable
         for (int lane = 0; lane < 32; lane++) pointers[lane] = Data + (mask >> lane & 1) * offsets[lane];
         if (access.Store) LaneData.Store(warp, op, access, pointers, mask);
         else LaneData.Load(warp, op, access, pointers, mask);
+    }
+
+    /// <summary>A warp of another block may touch this one's memory: it has begun, and has not ended.</summary>
+    private void CheckPeer(Warp warp, Op* op, uint mask, uint offset)
+    {
+        if (!warp.KnowsPeers)
+            throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
+                $"shared memory of block {_block.Position}, which may not have begun: a cluster barrier has to come first", offset);
+        if (_block.HasEnded)
+            throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
+                $"shared memory of block {_block.Position}, which has ended: it has to wait at a cluster barrier that this block arrives at later", offset);
     }
 
     /// <summary>Bounds and alignment of an access; gives the pointer for one lane's atomic and orders it.</summary>
@@ -267,7 +295,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         for (nuint g = first; g <= end; g++)
         {
             _writeTime[g] = Time << 6 | (uint)copy->Lane;
-            _writeWarp[g] = (byte)warp.Index;
+            _writeWarp[g] = (ushort)warp.Index;
         }
     }
 
@@ -329,7 +357,8 @@ internal sealed unsafe class SharedUnit : IDisposable
                     $"{Named(reader, offset)} is read but nothing in the block has written it", offset, Variable(offset));
             }
             if (time > reader.Clock[writer]) throw Race(reader, op, uint.MaxValue, g, writer, written & 63, "read", "wrote");
-            if (time <= reader.AsyncClock[writer]) continue;
+            // A bulk copy writes by the way that wgmma reads by.
+            if (writer >= _peers.Length || time <= reader.AsyncClock[writer]) continue;
             throw reader.Failure(op, FailureKind.ProxyFence, uint.MaxValue,
                 $"{Named(reader, offset)} was written by warp {_cluster.WarpAt(writer).Number}, and no fence.proxy.async of the whole warp has made "
                 + "that visible to wgmma: it belongs between the write (or the wait for the copy) and the barrier", offset, Variable(offset));
@@ -431,7 +460,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         Vector512<uint> entry = Vector512.Create(Time << 6) | Vector512<uint>.Indices;
         entry.Store(_writeTime + g);
         (entry + Vector512.Create(16u)).Store(_writeTime + g + 16);
-        Unsafe.InitBlockUnaligned(_writeWarp + g, (byte)warp.Index, 32);
+        Vector512.Create((ushort)warp.Index).Store(_writeWarp + g);
         return true;
     }
 
@@ -477,11 +506,19 @@ internal sealed unsafe class SharedUnit : IDisposable
         }
         for (nuint g = first; g <= end; g++)
         {
-            if ((_writeTime[g] >> 6) - _start - 1 >= span) CheckReadSlowly(warp, op, lane, g);
+            if ((_writeTime[g] >> 6) - _start - 1 >= span && !IsKnown(warp, g)) CheckReadSlowly(warp, op, lane, g);
             _readTime[g] = Math.Max(_readTime[g], now);
             uint old = by[g];
             by[g] = old >= now && old != entry ? now | ManyLanes : entry;
         }
+    }
+
+    /// <summary>The last write is of this block's time, and ordered before what the warp does.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool IsKnown(Warp warp, nuint g)
+    {
+        uint time = _writeTime[g] >> 6;
+        return time > _start && time <= warp.Clock[_writeWarp[g]];
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -517,7 +554,7 @@ internal sealed unsafe class SharedUnit : IDisposable
         if (written >> 6 > _full || _readTime[g] >> 6 > _full || requireWritten)
             CheckWriteSlowly(warp, op, entryLane, g, lane, requireWritten);
         _writeTime[g] = Time << 6 | entryLane;
-        _writeWarp[g] = (byte)warp.Index;
+        _writeWarp[g] = (ushort)warp.Index;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
@@ -525,13 +562,7 @@ internal sealed unsafe class SharedUnit : IDisposable
     {
         uint written = _writeTime[g], time = written >> 6, blamed = 1u << lane;
         if (written == Pending) throw NotAwaited(warp, op, blamed, g);
-        if (_productReads[g] != 0)
-        {
-            uint offset = (uint)(g << _granule);
-            throw warp.Failure(op, FailureKind.WgmmaNotAwaited, blamed,
-                $"{Named(warp, offset)} is written while a wgmma reads it: its warpgroup has to wait for it "
-                + "(wgmma.wait_group), and a barrier has to follow", offset, Variable(offset));
-        }
+        if (_productReads[g] != 0) throw ReadByProduct(warp, op, blamed, (uint)(g << _granule));
         if (requireWritten && time <= _start)
         {
             uint offset = (uint)(g << _granule);
@@ -559,9 +590,21 @@ internal sealed unsafe class SharedUnit : IDisposable
         }
     }
 
+    private EmulatorException ReadByProduct(Warp warp, Op* op, uint lanes, uint offset) =>
+        warp.Failure(op, FailureKind.WgmmaNotAwaited, lanes,
+            $"{Named(warp, offset)} is written while a wgmma reads it: its warpgroup has to wait for it (wgmma.wait_group), and a barrier has to follow",
+            offset, Variable(offset));
+
     private EmulatorException NotAwaited(Warp warp, Op* op, uint lanes, nuint g)
     {
         uint offset = (uint)(g << _granule);
+        if (MbarrierAt(offset) is not null)
+            return warp.Failure(op, FailureKind.Mbarrier, lanes,
+                $"{Named(warp, offset)} is touched by another instruction than those of mbarriers, but an mbarrier lies there", offset, Variable(offset));
+        if (CopyInto(offset) is { } copy)
+            return warp.Failure(op, FailureKind.BulkNotAwaited, lanes,
+                $"{Named(warp, offset)} is touched while the bulk copy of line {copy.Issuer.Code.Instructions[copy.Op->Index]?.Line} into it is under way: "
+                + $"the mbarrier at 0x{copy.Barrier.Offset:x} has to be waited for", offset, Variable(offset));
         return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes,
             $"{Named(warp, offset)} is touched while a cp.async into it is under way: the thread that issued it has to "
             + "wait for its group, and a barrier has to follow", offset, Variable(offset));
@@ -570,6 +613,10 @@ internal sealed unsafe class SharedUnit : IDisposable
     private EmulatorException Race(Warp warp, Op* op, uint lanes, nuint g, int otherWarp, uint otherLane, string now, string before)
     {
         uint offset = (uint)(g << _granule);
+        if (otherWarp >= _peers.Length)
+            return warp.Failure(op, FailureKind.BulkNotAwaited, lanes,
+                $"{Named(warp, offset)} is {now} here; a bulk copy wrote it, and the warp has neither waited for the phase of the mbarrier at "
+                + $"0x{MbarrierOf(otherWarp).Offset:x} that this completed, nor is it ordered behind a warp that has", offset, Variable(offset));
         bool same = otherWarp == warp.Index;
         Warp from = _cluster.WarpAt(otherWarp);
         bool foreign = from.Block != warp.Block;
@@ -577,7 +624,8 @@ internal sealed unsafe class SharedUnit : IDisposable
             : otherLane == AtomicLane ? $"an atomic of warp {from.Number}" : $"several threads of warp {from.Number}";
         if (foreign) other += $" of block {from.Block.Position}";
         string remedy = same ? "no bar.warp.sync or barrier lies between" : foreign
-            ? "no cluster barrier lies between that it arrives at with release and this block waits at" : "no barrier lies between";
+            ? $"no cluster barrier lies between that it arrives at with release and this block waits at{OrMbarrier(", and no mbarrier that the two use with .cluster")}"
+            : $"no barrier lies between{OrMbarrier(", and no mbarrier that it arrives at and this warp waits for")}";
         return warp.Failure(
             op, same ? FailureKind.WarpRace : FailureKind.SharedRace, lanes,
             $"{Named(warp, offset)} is {now} here; {other} {before} it, and {remedy}", offset, Variable(offset));

@@ -54,15 +54,21 @@ internal sealed unsafe class Warp : IDisposable
     /// <summary>The operation that made it wait.</summary>
     public Op* WaitOp;
 
-    /// <summary>For each warp of the cluster the time up to which its accesses to shared memory are ordered before this warp's next one.</summary>
-    public readonly uint[] Clock;
+    /// <summary>The mbarrier it waits for.</summary>
+    public Mbarrier? WaitsFor;
 
-    /// <summary>For each warp of the cluster the time up to which its writes to shared memory are visible to this warp's <c>wgmma</c>.</summary>
-    public readonly uint[] AsyncClock;
+    /// <summary>
+    /// For each warp of the cluster the time up to which its accesses to shared memory are ordered before this warp's next one; behind these for each
+    /// mbarrier the time up to which this warp knows of its initialisation and of the bulk copies that completed its phases.
+    /// </summary>
+    public uint[] Clock;
+
+    /// <summary>The same times for what this warp's <c>wgmma</c> and bulk copies see of writes, and of initialisations.</summary>
+    public uint[] AsyncClock;
 
     /// <summary>Both clocks as they were at the last fence of the cluster's scope or a wider one.</summary>
-    public readonly uint[] Fenced;
-    public readonly uint[] AsyncFenced;
+    public uint[] Fenced;
+    public uint[] AsyncFenced;
 
     /// <summary>How far it is with the cluster's barrier.</summary>
     public ClusterPhase AtCluster;
@@ -107,6 +113,16 @@ internal sealed unsafe class Warp : IDisposable
         LocalWritten = (byte*)NativeMemory.AlignedAlloc(LocalBytes * 32, 64);
     }
 
+    /// <summary>Makes room for the clock of one more mbarrier.</summary>
+    public void AddClock()
+    {
+        int entries = Clock.Length + 1;
+        Array.Resize(ref Clock, entries);
+        Array.Resize(ref AsyncClock, entries);
+        Array.Resize(ref Fenced, entries);
+        Array.Resize(ref AsyncFenced, entries);
+    }
+
     private readonly record struct Level(int Block, int Join, uint Mask);
 
     /// <summary>Makes it the given warp of a new block.</summary>
@@ -118,6 +134,7 @@ internal sealed unsafe class Warp : IDisposable
         Finished = lanes == 0;
         Early = Block.Context.MayStillRun is null ? 0 : lanes;
         WaitsAt = -1;
+        WaitsFor = null;
         Array.Fill(Clock, time);
         Array.Fill(AsyncClock, time);
         Array.Fill(Fenced, time);
@@ -134,7 +151,7 @@ internal sealed unsafe class Warp : IDisposable
         if (LocalBytes > 0) NativeMemory.Clear(LocalWritten, LocalBytes * 32);
     }
 
-    /// <summary>Runs until it waits at a barrier or has finished.</summary>
+    /// <summary>Runs until it has to wait or has finished.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Run()
     {

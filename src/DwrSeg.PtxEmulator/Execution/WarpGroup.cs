@@ -79,6 +79,7 @@ internal sealed unsafe class WarpGroup
                 $"descriptors 0x{signature.A:x}, 0x{signature.B:x} and scale-d {signature.Adds}; another warp of the warpgroup has "
                 + $"0x{_signature.A:x}, 0x{_signature.B:x} and {_signature.Adds}");
         }
+        _block.Cluster.Progress++;
         if (++_arrived == Size)
         {
             _arrived = 0;

@@ -17,7 +17,12 @@ internal static unsafe class AsyncCopyOps
     private static void Decode(InstructionReader r)
     {
         if (!r.Flag("async")) throw r.Error("this copy is not known to the emulator");
-        if (r.Left.Any(m => m is "bulk" or "mbarrier" or "reduce")) throw r.Error("bulk copies and mbarriers are not emulated");
+        if (r.Flag("bulk"))
+        {
+            BulkCopyOps.Decode(r);
+            return;
+        }
+        if (r.Left.Any(m => m is "mbarrier" or "reduce")) throw r.Error("only cp.async and bulk copies from global memory are emulated");
         r.Requires(80);
         if (r.Flag("commit_group"))
         {
@@ -62,7 +67,7 @@ internal static unsafe class AsyncCopyOps
         if (targetAdded is > int.MaxValue or < int.MinValue) throw r.Error("an offset that large is not possible");
         r.Operation.E = ignore;
         r.Operation.Access = new MemoryAccess { Space = StateSpace.Shared, ElementBytes = bytes, WideAddress = wideSource,
-            DataBits = (int)targetAdded };
+            TargetAdded = targetAdded };
         r.Emit(&Copy, InstructionClass.CpAsync, a: target, b: source, c: size, small: (wideTarget ? 1 : 0) | negated << 1);
     }
 
@@ -79,7 +84,7 @@ internal static unsafe class AsyncCopyOps
         ulong* addresses = stackalloc ulong[32];
         byte** pointers = stackalloc byte*[32];
         int* sizes = stackalloc int[32];
-        MemoryOps.Offsets(warp, op->A, (op->Small & 1) != 0, access.DataBits, offsets);
+        MemoryOps.Offsets(warp, op->A, (op->Small & 1) != 0, access.TargetAdded, offsets);
         MemoryOps.Addresses(warp, op->B, access.WideAddress, op->Immediate, addresses);
         uint whole = 0;
         uint ignored = op->E >= 0 ? *(uint*)(warp.Frame + op->E) ^ ((op->Small & 2) != 0 ? uint.MaxValue : 0) : 0;

@@ -61,7 +61,8 @@ internal static unsafe class ClusterOps
         for (uint left = mask; left != 0;)
         {
             int first = BitOperations.TrailingZeroCount(left);
-            uint place = addresses[first] >> OffsetBits, here = 0;
+            uint here = 0, place = addresses[first] >> OffsetBits;
+            BlockRunner owner = Owner(warp, op, first, addresses[first], out _);
             for (int lane = first; lane < 32; lane++)
             {
                 if ((left >> lane & 1) == 0 || addresses[lane] >> OffsetBits != place) continue;
@@ -69,14 +70,21 @@ internal static unsafe class ClusterOps
             }
             for (int lane = 0; lane < 32; lane++) offsets[lane] = addresses[lane] & ((1u << OffsetBits) - 1);
             left &= ~here;
-            if (place > (uint)warp.Block.Cluster.Size)
-                throw warp.Failure(op, FailureKind.OutOfBounds, 1u << first,
-                    $"0x{addresses[first]:x} is no address in the shared memory of a cluster of {warp.Block.Cluster.Size}", addresses[first]);
-            BlockRunner owner = place == 0 ? warp.Block : warp.Block.Cluster.Blocks[(int)place - 1];
             if (owner != warp.Block) owner.Shared.AccessByPeer(warp, op, access, offsets, here);
             else if (access.Store) owner.Shared.Store(warp, op, access, offsets, here);
             else owner.Shared.Load(warp, op, access, offsets, here);
         }
+    }
+
+    /// <summary>The block whose shared memory an address of the cluster's is in.</summary>
+    public static BlockRunner Owner(Warp warp, Op* op, int lane, uint address, out uint offset)
+    {
+        uint place = address >> OffsetBits;
+        offset = address & ((1u << OffsetBits) - 1);
+        if (place > (uint)warp.Block.Cluster.Size)
+            throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane,
+                $"0x{address:x} is no address in the shared memory of a cluster of {warp.Block.Cluster.Size}", address);
+        return place == 0 ? warp.Block : warp.Block.Cluster.Block((int)place - 1);
     }
 
     private static void Map<T>(Warp warp, Op* op)

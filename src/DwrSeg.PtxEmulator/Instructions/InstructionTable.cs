@@ -21,6 +21,7 @@ internal static class InstructionTable
         ControlOps.Register(table);
         BarrierOps.Register(table);
         ClusterOps.Register(table);
+        MbarrierOps.Register(table);
         WarpOps.Register(table);
         MatrixOps.Register(table);
         WgmmaOps.Register(table);

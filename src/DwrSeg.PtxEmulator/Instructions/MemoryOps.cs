@@ -37,8 +37,15 @@ internal static unsafe class MemoryOps
             {
                 r.Requires(90);
                 if (!r.Flag("async")) throw r.Error("only the asynchronous proxy is emulated");
-                r.OneOf("shared::cta", "global");
-                r.Emit(&ProxyFence, InstructionClass.Fence);
+                bool shared = r.OneOf("shared::cta", "shared::cluster", "global") != "global";
+                r.Emit(shared ? &ProxyFence : &Nothing, InstructionClass.Fence);
+                return;
+            }
+            if (r.Flag("mbarrier_init"))
+            {
+                r.Requires(90);
+                if (!r.Flag("release") | !r.Flag("cluster")) throw r.Error("this fence is .release.cluster");
+                r.Emit(&MbarrierOps.FenceInit, InstructionClass.Fence);
                 return;
             }
             r.OneOf("sc", "acq_rel");
@@ -202,9 +209,10 @@ internal static unsafe class MemoryOps
         if ((op->Small & FencesCluster) != 0 && warp.Mask == (warp.Lanes & ~warp.Exited)) warp.Block.Cluster.Fence(warp);
     }
 
-    /// <summary>What the warp has written, and what it knows that others have, becomes visible to <c>wgmma</c>.</summary>
+    /// <summary>What the warp has written, and what it knows that others have, becomes visible to <c>wgmma</c> and bulk copies.</summary>
     private static void ProxyFence(Warp warp, Op* op)
     {
+        warp.Block.Shared.ShowMbarriers(warp);
         // Of a part of the lanes it says nothing about what the others wrote.
         if (warp.Mask != (warp.Lanes & ~warp.Exited)) return;
         uint ended = warp.Block.Cluster.Tick();
