@@ -407,6 +407,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
         advance();
         if (++writing == STAGES) writing = 0, writing_parity ^= 1;
         wait_for_products<0>();
+        __syncwarp();
         if (lane < CLUSTER) arrive_at(freed + reading, lane);
         if (++reading == STAGES) reading = 0, reading_parity ^= 1;
     };

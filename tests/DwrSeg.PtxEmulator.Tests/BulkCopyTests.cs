@@ -338,8 +338,6 @@ public sealed class BulkCopyTests
     }
 
     [Theory]
-    [InlineData("mbarrier.arrive.shared::cluster.b64 _, [%r1];", "only the scope .cluster")]
-    [InlineData("mbarrier.arrive.release.cta.shared::cluster.b64 _, [%r1];", "only the scope .cluster")]
     [InlineData("mbarrier.arrive.release.cluster.shared::cluster.b64 %a0, [%r1];", "gives no state")]
     [InlineData("mbarrier.try_wait.parity.acquire.cluster.shared::cluster.b64 %q0, [%r1], 0;", "not possible on another block's")]
     [InlineData("mbarrier.arrive.b64 %a0, [%a1];", "shared addresses only")]

@@ -11,7 +11,7 @@ internal sealed class Mbarrier(uint offset, int entry, int clocks)
     /// <summary>The most arrivals, and the most bytes under way.</summary>
     public const uint Most = (1 << 20) - 1;
 
-    // What arrivals released, those of the block's own warps and all of them: so far, and up to the last complete phase.
+    // What arrivals released, to waits of the block's scope and of the cluster's: so far, and up to the last complete phase.
     private readonly JoinedClocks _arriving = new(clocks);
     private readonly JoinedClocks _arrivingAll = new(clocks);
     private readonly JoinedClocks _complete = new(clocks);
@@ -62,12 +62,12 @@ internal sealed class Mbarrier(uint offset, int entry, int clocks)
     /// <summary>Adds what a warp of this or another block of the cluster knows when it arrives.</summary>
     /// <param name="warp">Who.</param>
     /// <param name="own">Up to when its own accesses are released.</param>
-    /// <param name="byPeer">It is another block's.</param>
-    public void Release(Warp warp, uint own, bool byPeer)
+    /// <param name="needsCluster">Only waits whose scope is the cluster see it.</param>
+    public void Release(Warp warp, uint own, bool needsCluster)
     {
         _arrivingAll.Join(warp.Clock, warp.AsyncClock);
         _arrivingAll.Clock[warp.Index] = Math.Max(_arrivingAll.Clock[warp.Index], own);
-        if (byPeer) return;
+        if (needsCluster) return;
         _arriving.Join(warp.Clock, warp.AsyncClock);
         _arriving.Clock[warp.Index] = Math.Max(_arriving.Clock[warp.Index], own);
     }

@@ -79,8 +79,9 @@ internal sealed unsafe partial class SharedUnit
     /// <param name="offset">Where the mbarrier is.</param>
     /// <param name="count">For how many it stands.</param>
     /// <param name="bytes">Bytes that the phase waits for from now on.</param>
+    /// <param name="inCluster">The arrival's scope is the cluster.</param>
     /// <returns>The phase.</returns>
-    public uint ArriveAtMbarrier(Warp warp, Op* op, int lane, uint offset, uint count, uint bytes)
+    public uint ArriveAtMbarrier(Warp warp, Op* op, int lane, uint offset, uint count, uint bytes, bool inCluster)
     {
         bool isPeer = warp.Block != _block;
         if (isPeer && _strict) CheckPeer(warp, op, 1u << lane, offset);
@@ -89,9 +90,12 @@ internal sealed unsafe partial class SharedUnit
             throw Misused(warp, op, lane, offset,
                 $"takes {count} more arrivals, but its phase {barrier.Phase} waits for {barrier.Pending} of {barrier.Count}");
         if (isPeer) _arrivals[warp.Index] = new PeerAccess { Time = Time, Lanes = 1u << lane, Op = op, Entry = barrier.Entry };
+        // PTX orders nothing between blocks where the scope is less than the cluster. Devices do with what was read, which has come by then, and the
+        // pipelines of CUTLASS tell each other so of free places: that is taken for an order that waits of any scope see.
+        bool needsCluster = isPeer && inCluster;
         // Of a part of the lanes it says nothing about what the others did since they last met.
         bool isWhole = warp.Mask == (warp.Lanes & ~warp.Exited);
-        barrier.Release(warp, isWhole ? _cluster.Tick() : warp.Clock[warp.Index], isPeer);
+        barrier.Release(warp, isWhole ? _cluster.Tick() : warp.Clock[warp.Index], needsCluster);
         if (bytes > 0) ExpectBytes(warp, op, lane, offset, bytes);
         _cluster.Progress++;
         uint phase = barrier.Phase;

@@ -33,7 +33,6 @@ internal static unsafe class MbarrierOps
         if (!r.Flag("b64")) throw r.Error("mbarriers have the type b64");
         bool inCluster = space == "shared::cluster";
         if (inCluster && what is not ("arrive" or "expect_tx")) throw r.Error("this is not possible on another block's mbarrier");
-        if (inCluster && !clusterScope) throw r.Error("on another block's mbarrier only the scope .cluster is possible");
 
         int address = what is "arrive" || waits ? 1 : 0;
         int small = (MemoryOps.Address(r, address, out int a) ? WideAddress : 0) | (inCluster ? InCluster : 0) | (clusterScope ? AcquiresCluster : 0)
@@ -107,7 +106,8 @@ internal static unsafe class MbarrierOps
         {
             int lane = BitOperations.TrailingZeroCount(left);
             SharedUnit shared = Memory(warp, op, lane, ref offsets[lane]);
-            uint phase = shared.ArriveAtMbarrier(warp, op, lane, offsets[lane], expects ? 1 : counts[lane], expects ? counts[lane] : 0);
+            uint phase = shared.ArriveAtMbarrier(
+                warp, op, lane, offsets[lane], expects ? 1 : counts[lane], expects ? counts[lane] : 0, (op->Small & AcquiresCluster) != 0);
             if (op->D >= 0) ((ulong*)(warp.Frame + op->D))[lane] = phase;
         }
     }
