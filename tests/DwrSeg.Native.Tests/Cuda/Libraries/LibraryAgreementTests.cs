@@ -142,9 +142,8 @@ public sealed unsafe class LibraryAgreementTests
         {
             using DeviceConvolution convolution = new(libraries.Device, random, element, c, onVectors: true);
             if (!CublasLtProduct.CanExpress(convolution.Arguments)) continue;
-            compared += Compare(libraries, element, convolution, c, copiesAdded: false, call => Enumerable
-                .Range(0, CublasLtProduct.AlgorithmsFor(libraries.CublasLt, call))
-                .Select(rank => (CudaWork)new CublasLtProduct(libraries.CublasLt, libraries.Workspace, call, rank)));
+            compared += Compare(libraries, element, convolution, c, copiesAdded: false, call => CublasLtProduct.AlgorithmsFor(libraries.CublasLt, call)
+                .Select(a => (CudaWork)new CublasLtProduct(libraries.CublasLt, libraries.Workspace, call, a)));
         }
         libraries.AssertCompared(compared, cases.Length);
     }
