@@ -141,7 +141,9 @@ internal sealed class ConvolutionLibraries : IDisposable
     {
         lock (_lock) _leftOut.Add(maker);
         (string name, string location) = LibraryOf(maker)!.Value;
-        Notices.Tell($"{name} {location}", $"convolutions are computed without {name}: {failure.Message}");
+        // A call of its own names it with its file.
+        string file = MakerOf(failure) == maker ? "" : $", which is {location}";
+        Notices.Tell($"{name} {location}", $"convolutions are computed without {name}{file}: {failure.Message}");
     }
 
     private (string Name, string Location)? LibraryOf(ConvMaker maker) => maker switch
