@@ -19,7 +19,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     private readonly CudaContext _context;
     private readonly CudaStream _stream = null!;
     private readonly MemoryPlan _memory = null!;
-    private readonly CudaDeviceVariable<byte> _arena = null!;
+    private readonly CudaDeviceVariable<byte>? _arena;
     private readonly CudaDeviceVariable<uint>? _workspaceMemory;
     private readonly CudaStep[] _constantSteps = [];
     private readonly CudaStep[] _steps = [];
@@ -46,6 +46,11 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             _memory = PlanMemory(covers);
             _stream = new CudaStream(_context);
             binder = new CudaBinder(graph, this, kernels, _stream, element, libraries);
+            foreach (var cover in covers)
+            {
+                (long bytes, int tiles) = CudaLowerings.WorkspaceFor(binder, cover.Nodes);
+                largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
+            }
             _arena = new CudaDeviceVariable<byte>(_context, Math.Max(_memory.Bytes, 1));
             _imageInput = new ImageInput(kernels, _stream);
             _classMaps = new ClassMapOutput(kernels, _stream);
@@ -54,12 +59,6 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
                 if (!IsPassing(tensor)) Mark(place, tensor.Name);
             }
             foreach (Tensor input in graph.Inputs) Clear(input);
-
-            foreach (var cover in covers)
-            {
-                (long bytes, int tiles) = CudaLowerings.WorkspaceFor(binder, cover.Nodes);
-                largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
-            }
             if (largest.Tiles > 0) (_workspaceMemory, Workspace) = SplitWorkspace.Allocate(_stream, largest.Bytes, largest.Tiles);
             _constantSteps = BindConstants(binder, [.. covers.Where(c => c.IsConstant)]);
             _steps = [.. covers.Where(c => !c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
@@ -120,7 +119,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     public CUdeviceptr AddressOf(Tensor tensor)
     {
         if (tensor.IsStored) return _store.AddressOf((tensor.Alias ?? tensor).Name);
-        return _arena.DevicePointer + (ulong)PlaceOf(tensor).Offset;
+        return (_arena?.DevicePointer ?? new CUdeviceptr(CudaCover.AnyAddress)) + (ulong)PlaceOf(tensor).Offset;
     }
 
     /// <summary>A tensor as a map; vectors and weights are maps of fp32.</summary>
@@ -273,12 +272,12 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     }
 
     private void Mark(MemoryPlan.Place place, string? name) =>
-        _stream.MarkRegion(_arena.DevicePointer + (ulong)place.Offset, (ulong)place.Bytes, name);
+        _stream.MarkRegion(_arena!.DevicePointer + (ulong)place.Offset, (ulong)place.Bytes, name);
 
     private void Clear(Tensor input) => Part(input).MemsetAsync(0, _stream);
 
     private CudaDeviceVariable<byte> Part(Tensor tensor) => tensor.IsStored
-        ? new CudaDeviceVariable<byte>(_context, AddressOf(tensor), BytesOf(tensor)) : _arena.Slice(PlaceOf(tensor).Offset, BytesOf(tensor));
+        ? new CudaDeviceVariable<byte>(_context, AddressOf(tensor), BytesOf(tensor)) : _arena!.Slice(PlaceOf(tensor).Offset, BytesOf(tensor));
 
     private DeviceMap ImageOf(Tensor tensor, int index)
     {
