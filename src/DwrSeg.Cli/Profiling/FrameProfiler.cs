@@ -135,7 +135,8 @@ internal static class FrameProfiler
             settings, backend.Name, backend.Description, CommonOptions.NameOf(backend.Precision),
             isEmulated ? "the emulator's host, no hardware" : "events on the device, each launch replayed back to back with warm caches", rows)
         {
-            Gpu = gpu, Convolutions = ((CudaPlan)network.Plan).Convolutions, FrameSeconds = frameSeconds, CopyRate = copyRate, TraceSource = traceSource, TracedSeconds = trace?.FrameSeconds,
+            Gpu = gpu, Convolutions = ((CudaPlan)network.Plan).Convolutions, FrameSeconds = frameSeconds, CopyRate = copyRate,
+            TraceSource = traceSource, TracedSeconds = trace?.FrameSeconds,
         };
     }
 

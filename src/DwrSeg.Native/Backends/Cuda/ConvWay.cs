@@ -46,7 +46,7 @@ internal sealed record ConvWay(ConvMaker Maker)
             ["cudnn", var name] when TryParse(name, out CudnnAlgorithm algorithm) => new ConvWay(ConvMaker.Cudnn) { Algorithm = algorithm },
             ["cudnn", var name, _] when packed && TryParse(name, out CudnnAlgorithm algorithm) =>
                 new ConvWay(ConvMaker.Cudnn) { Algorithm = algorithm, IsPacked = true },
-            ["cublasLt", var product] when TryParse(product, out CublasLtAlgorithm algorithm) => new ConvWay(ConvMaker.CublasLt) { Product = algorithm },
+            ["cublasLt", var hex] when TryParse(hex, out CublasLtAlgorithm product) => new ConvWay(ConvMaker.CublasLt) { Product = product },
             _ => null,
         };
     }

@@ -83,8 +83,12 @@ internal sealed class ConvolutionLibraries : IDisposable
     /// </summary>
     /// <param name="maker">Whose way it was.</param>
     /// <param name="failure">How it failed.</param>
-    public bool CanDoWithout(ConvMaker maker, CudaException failure) => maker != ConvMaker.Native
-        && (IsRefusal(failure) || IsOfCapture(failure) || (Choice == ConvolutionChoice.Auto && (MakerOf(failure) == maker || MemoryShortage.Is(failure))));
+    public bool CanDoWithout(ConvMaker maker, CudaException failure)
+    {
+        if (maker == ConvMaker.Native) return false;
+        if (IsRefusal(failure) || IsOfCapture(failure)) return true;
+        return Choice == ConvolutionChoice.Auto && (MakerOf(failure) == maker || MemoryShortage.Is(failure));
+    }
 
     /// <summary>Goes on without a way that failed so; where the choice is by time, and it is no mere refusal, without its library.</summary>
     public void DoWithout(ConvMaker maker, CudaException failure)

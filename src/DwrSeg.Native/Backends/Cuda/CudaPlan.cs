@@ -41,7 +41,8 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         try
         {
             foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
-            IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CoverChooser(kernels, element, libraries, choices).Choose(graph, options.Fuse);
+            var chooser = new CoverChooser(kernels, element, libraries, choices);
+            IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = chooser.Choose(graph, options.Fuse);
             _lasting = LastingOf(covers);
             _memory = PlanMemory(covers);
             _stream = new CudaStream(_context);
@@ -151,8 +152,8 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         catch (CudaException e) when (LibraryCalls().Length > 0)
         {
             // What is captured can't be done without any more.
-            throw new CudaException(
-                $"{e.Message} The plan was captured with {LibraryCalls()} in it; `--conv native` does without.", e.Call, e.Status, e.StatusName, e.IsSticky, e);
+            string message = $"{e.Message} The plan was captured with {LibraryCalls()} in it; `--conv native` does without.";
+            throw new CudaException(message, e.Call, e.Status, e.StatusName, e.IsSticky, e);
         }
     }
 

@@ -28,7 +28,8 @@ internal sealed class LibraryLowering : IDisposable
     {
         Func<LibraryConvolution, CudaWork>? make = way.Maker switch
         {
-            ConvMaker.Cudnn when binder.Libraries.Cudnn is { } cudnn => call => new CudnnConvolution(cudnn, binder.LibraryWorkspace, call, way.Algorithm),
+            ConvMaker.Cudnn when binder.Libraries.Cudnn is { } cudnn =>
+                call => new CudnnConvolution(cudnn, binder.LibraryWorkspace, call, way.Algorithm),
             ConvMaker.CublasLt when binder.Libraries.CublasLt is { } cublasLt =>
                 call => new CublasLtProduct(cublasLt, binder.LibraryWorkspace, call, way.Product),
             _ => null,

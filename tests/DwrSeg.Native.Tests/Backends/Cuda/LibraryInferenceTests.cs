@@ -44,7 +44,8 @@ public sealed class LibraryInferenceTests
         public CublasLtDouble CublasLt { get; }
 
         public CudaBackend Open(CudaElement element, ConvolutionChoice choice = ConvolutionChoice.Cudnn) => new(
-            "emulated", _faulty.Driver, 0, element, wantsPtx: true, choice, new ConvolutionLibraries.Found(Cudnn, "", CublasLt, ""), new TimedChoices(null));
+            "emulated", _faulty.Driver, 0, element, wantsPtx: true, choice, new ConvolutionLibraries.Found(Cudnn, "", CublasLt, ""),
+            new TimedChoices(null));
 
         public void Dispose() => _driver.Dispose();
     }
@@ -244,7 +245,7 @@ public sealed class LibraryInferenceTests
         machine.Faults.FailEvery("GraphLaunch", CUresult.Unknown);
         var error = Assert.Throws<DwrSeg.Native.Cuda.CudaException>(plan.Run);
         Assert.StartsWith("cuGraphLaunch failed: CUDA_ERROR_UNKNOWN", error.Message, StringComparison.Ordinal);
-        Assert.EndsWith($"captured with {FusedCall} and cublasLtMatmul in it; `--conv native` does without.", error.Message, StringComparison.Ordinal);
+        Assert.EndsWith($"with {FusedCall} and cublasLtMatmul in it; `--conv native` does without.", error.Message, StringComparison.Ordinal);
         machine.Faults.Reset();
         plan.Run();
     }

@@ -23,7 +23,9 @@ public sealed partial class PlanMemoryTests
 
     public PlanMemoryTests() => TestNvrtc.Require();
 
-    [GeneratedRegex(@"needs about ([\d.]+) MiB \(([\d.]+) MiB of maps, ([\d.]+) MiB of workspaces, ([\d.]+) MiB of packed weights\); ([\d.]+) MiB are free without it\.")]
+    [GeneratedRegex(
+        @"needs about ([\d.]+) MiB \(([\d.]+) MiB of maps, ([\d.]+) MiB of workspaces, ([\d.]+) MiB of packed weights\); "
+        + @"([\d.]+) MiB are free without it\.")]
     private static partial Regex Needs();
 
     [Theory]
@@ -69,7 +71,10 @@ public sealed partial class PlanMemoryTests
         var builder = new GraphBuilder();
         Tensor y = builder.Input("x", new Shape(1, 4, 4, 64));
         foreach (int kernel in new[] { 3, 1 })
-            y = builder.Add($"conv{kernel}", new Conv2d(kernel), y, builder.Parameter($"w{kernel}", new Shape(64, kernel, kernel, 64), ParameterLayout.Dense));
+        {
+            Tensor w = builder.Parameter($"w{kernel}", new Shape(64, kernel, kernel, 64), ParameterLayout.Dense);
+            y = builder.Add($"conv{kernel}", new Conv2d(kernel), y, w);
+        }
         LayerGraph graph = builder.Build(y);
         using var device = new Device(64 * MiB, CudaElement.Float16);
         device.Compile(graph);

@@ -23,6 +23,11 @@ public sealed class TimedChoiceTests : IDisposable
     // Shared memory of conv_mma's 128x128 tile on sm_80, which no model takes for a handful of pixels.
     private const uint LargestTile = 98304;
 
+    // Of an algorithm's 64 bytes.
+    private const string SixtyThree =
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+        + "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e";
+
     private readonly TemporaryFolder _folder = new();
 
     /// <summary>A device whose kernels and libraries take planted times, in milliseconds.</summary>
@@ -84,7 +89,8 @@ public sealed class TimedChoiceTests : IDisposable
         {
             var cudnn = new CudnnDouble(_driver, Slices)
             {
-                Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks, LoadsAtFirst = LoadsAtFirst, Location = Location,
+                Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks, LoadsAtFirst = LoadsAtFirst,
+                Location = Location,
             };
             if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
             var cublasLt = new CublasLtDouble(_driver, LeastAlignment)
@@ -159,7 +165,10 @@ public sealed class TimedChoiceTests : IDisposable
     [InlineData("RefusedLate")]
     public void RefusedCallsAreNotWarnedOf(string slices)
     {
-        using var machine = new Machine(_ => 2) { CudnnMilliseconds = 1, CublasLtMilliseconds = 1, LeastAlignment = 512, Slices = Enum.Parse<SliceSupport>(slices) };
+        using var machine = new Machine(_ => 2)
+        {
+            CudnnMilliseconds = 1, CublasLtMilliseconds = 1, LeastAlignment = 512, Slices = Enum.Parse<SliceSupport>(slices),
+        };
         machine.Works(Sliced());
         machine.Works(Convolution(1));
         Assert.Contains("cuDNN 9.1.0, cuBLASLt 12.4.5", machine.Description, StringComparison.Ordinal);
@@ -311,7 +320,10 @@ public sealed class TimedChoiceTests : IDisposable
     [Fact]
     public void BothLibrariesMayFail()
     {
-        using var broken = new Machine(_ => 2) { CudnnMilliseconds = 1, CublasLtMilliseconds = 1, Broken = "ConvolutionBiasActivationForward", BrokenProduct = "Matmul" };
+        using var broken = new Machine(_ => 2)
+        {
+            CudnnMilliseconds = 1, CublasLtMilliseconds = 1, Broken = "ConvolutionBiasActivationForward", BrokenProduct = "Matmul",
+        };
         Assert.Equal(ConvMaker.Native, Assert.Single(broken.Works(Convolution(1))).Maker);
         Assert.Equal(2, Warnings.With(broken.Location).Count);
         Assert.EndsWith("f16", broken.Description, StringComparison.Ordinal);
@@ -461,7 +473,7 @@ public sealed class TimedChoiceTests : IDisposable
     [InlineData("native 64x128")]
     [InlineData("cudnn ImplicitPrecompGemm")]
     [InlineData("cudnn ImplicitGemm packed")]
-    [InlineData("cublasLt 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3eff")]
+    [InlineData($"cublasLt {SixtyThree}ff")]
     public void WayComesBackFromItsText(string text) => Assert.Equal(text, ConvWay.Parse(text)!.ToString());
 
     [Theory]
@@ -470,9 +482,9 @@ public sealed class TimedChoiceTests : IDisposable
     [InlineData("cudnn 99")]
     [InlineData("cudnn ImplicitGemm folded")]
     [InlineData("cublasLt 4")]
-    [InlineData("cublasLt 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e")]
-    [InlineData("cublasLt 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f40")]
-    [InlineData("cublasLt 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3exx")]
+    [InlineData($"cublasLt {SixtyThree}")]
+    [InlineData($"cublasLt {SixtyThree}3f40")]
+    [InlineData($"cublasLt {SixtyThree}xx")]
     [InlineData("native 64x64 packed")]
     public void OtherTextsAreNoWay(string text) => Assert.Null(ConvWay.Parse(text));
 
@@ -518,7 +530,10 @@ public sealed class TimedChoiceTests : IDisposable
         var builder = new GraphBuilder();
         Tensor x = builder.Input("x", new Shape(1, 4, 4, 16));
         for (int i = 1; i <= 4; i++)
-            x = builder.Add($"conv{i}", new Conv2d(1), x, builder.Parameter($"weight{i}", new Shape(16 + 8 * i, 1, 1, x.Shape.C), ParameterLayout.Dense));
+        {
+            Tensor w = builder.Parameter($"weight{i}", new Shape(16 + 8 * i, 1, 1, x.Shape.C), ParameterLayout.Dense);
+            x = builder.Add($"conv{i}", new Conv2d(1), x, w);
+        }
         return builder.Build(x);
     }
 

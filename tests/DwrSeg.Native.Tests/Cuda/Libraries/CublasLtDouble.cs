@@ -208,8 +208,8 @@ internal sealed unsafe class CublasLtDouble(EmulatedDriver driver, uint leastAli
 
     private static nuint WorkspaceOf(int rank) => rank == 0 ? 0 : SecondsWorkspace;
 
-    private bool IsOffered(CublasLtAlgorithm* algorithm, ulong mark) => algorithm is not null && algorithm->Data0 < Offered && algorithm->Data1 == mark
-        && (!KnowsOwnAlone || algorithm->Data7 == Own);
+    private bool IsOffered(CublasLtAlgorithm* algorithm, ulong mark) =>
+        algorithm is not null && algorithm->Data0 < Offered && algorithm->Data1 == mark && (!KnowsOwnAlone || algorithm->Data7 == Own);
 
     private ulong Own => (ulong)RuntimeHelpers.GetHashCode(this);
 
