@@ -34,11 +34,24 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         using var stream = new CudaStream(kernels.Context);
         Lock turn = Turns.GetValue(_device.Driver, _ => new()).GetOrAdd(_device.Handle, _ => new Lock());
         var chosen = new List<StepCover<CudaBinder, CudaStep>>();
-        foreach (var cover in covers)
+        string available;
+        do
         {
-            // Who waited may find the choice made.
-            lock (turn) chosen.AddRange(cover.IsConstant || !cover.Nodes.Any(n => n.Layer is Conv2d) ? [cover] : ChooseFor(graph, cover, stream));
+            available = libraries.Description;
+            chosen.Clear();
+            foreach (var cover in covers)
+            {
+                if (cover.IsConstant || !cover.Nodes.Any(n => n.Layer is Conv2d))
+                {
+                    chosen.Add(cover);
+                    continue;
+                }
+                // Who waited may find the choice made.
+                lock (turn) chosen.AddRange(ChooseFor(graph, cover, stream));
+            }
         }
+        // A library that failed at one piece is taken from the pieces before, too.
+        while (available != libraries.Description);
         return chosen;
     }
 

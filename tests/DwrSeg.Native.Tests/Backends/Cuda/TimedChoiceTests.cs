@@ -57,6 +57,12 @@ public sealed class TimedChoiceTests : IDisposable
 
         public string? BrokenProduct { get; init; }
 
+        /// <summary>The number of the call of cuDNN's that fails.</summary>
+        public int? BreaksAt { get; init; }
+
+        /// <summary>What cuDNN was called for in the last opening.</summary>
+        public IReadOnlyList<string> CudnnCalls { get; private set; } = [];
+
         /// <summary>Whether cuBLASLt takes no algorithm that another opening offered.</summary>
         public bool IsUpdated { get; init; }
 
@@ -92,6 +98,8 @@ public sealed class TimedChoiceTests : IDisposable
                 Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks, LoadsAtFirst = LoadsAtFirst,
                 Location = Location,
             };
+            if (BreaksAt is { } number) cudnn.Objects.FailCall(number, 5000);
+            CudnnCalls = cudnn.Objects.Calls;
             if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
             var cublasLt = new CublasLtDouble(_driver, LeastAlignment)
             {
@@ -327,6 +335,24 @@ public sealed class TimedChoiceTests : IDisposable
         Assert.Equal(ConvMaker.Native, Assert.Single(broken.Works(Convolution(1))).Maker);
         Assert.Equal(2, Warnings.With(broken.Location).Count);
         Assert.EndsWith("f16", broken.Description, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ALibraryThatFailsLateIsTakenFromThePiecesBeforeToo()
+    {
+        Machine New(int? breaksAt) => new(l => l.Shape.DynamicSharedBytes == LargestTile ? 1 : 2) { CudnnMilliseconds = 0.5, BreaksAt = breaksAt };
+        var builder = new GraphBuilder();
+        Tensor x = builder.Input("x", new Shape(1, 4, 4, 16));
+        Tensor y = builder.Add("first", new Conv2d(3), x, builder.Parameter("w1", new Shape(16, 3, 3, 16), ParameterLayout.Dense));
+        LayerGraph graph = builder.Build(
+            builder.Add("second", new Conv2d(3), y, builder.Parameter("w2", new Shape(24, 3, 3, 16), ParameterLayout.Dense)));
+        using Machine sound = New(null);
+        Assert.All(sound.Works(graph), w => Assert.Equal(ConvMaker.Cudnn, w.Maker));
+        int last = sound.CudnnCalls.Index().Last(c => c.Item == "GetConvolutionForwardAlgorithm").Index;
+        using Machine broken = New(last);
+        // Not what the model takes.
+        Assert.All(broken.Works(graph), w => Assert.Contains("TILE_M=128 TILE_N=128", w.Name, StringComparison.Ordinal));
+        Assert.Equal("2 native", broken.Counts);
     }
 
     [Fact]
