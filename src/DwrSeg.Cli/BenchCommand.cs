@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
+using DwrSeg.Cli.Profiling;
 using DwrSeg.Native;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Formats;
@@ -90,6 +91,7 @@ internal static class BenchCommand
             string times = Text($"median {onDevice.MedianMs:F3} ms, min {onDevice.MinMs:F3} ms, p90 {onDevice.P90Ms:F3} ms, p99 {onDevice.P99Ms:F3} ms");
             rows.Add(["network alone", $"{times} by the device's events"]);
         }
+        if (result.Convolutions is { } convolutions) rows.Add(["convolutions", convolutions.ToString()]);
         if (result.FmaPeakGflops is { } peak)
             rows.Add(["FMA peak", Text($"{peak:F1} GFLOP/s, of which the fastest run reaches {100 * result.Gflops / peak:F1} %")]);
         rows.Add(["activations", Text($"{result.Plan.ArenaBytes / 1e6:F1} MB, {result.Plan.UnsharedBytes / 1e6:F1} MB without sharing")]);
@@ -165,6 +167,7 @@ internal static class BenchCommand
             json.WriteNumber("fmaPeakFraction", Math.Round(result.Gflops / peak, 4));
             json.WriteNumber("medianFmaPeakFraction", Math.Round(result.MedianGflops / peak, 4));
         }
+        if (result.Convolutions is { } convolutions) ProfileJson.WriteConvolutions(json, convolutions);
         json.WriteNumber("arenaBytes", result.Plan.ArenaBytes);
         json.WriteNumber("unsharedBytes", result.Plan.UnsharedBytes);
         if (result.StepTimes.Count > 0) WriteSteps(json, result.StepTimes);

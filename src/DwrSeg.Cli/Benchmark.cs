@@ -31,10 +31,11 @@ internal sealed record BenchmarkSettings(
 /// <param name="ArenaBytes">Activation memory.</param>
 /// <param name="Threads">Threads that computed.</param>
 /// <param name="FmaPeakGflops">The best FMA rate seen, where the device is this machine's processor.</param>
+/// <param name="Convolutions">Who computes dense convolutions, on a CUDA device.</param>
 /// <param name="StepTimes">Each step's time, slowest first; empty unless asked for.</param>
 internal sealed record BenchmarkResult(
     int Iterations, double MedianMs, double MinMs, double P90Ms, double P99Ms, DeviceTimes? Device, long Multiplies, int Batch, PlanSummary Plan,
-    int Threads, double? FmaPeakGflops, IReadOnlyList<StepTime> StepTimes)
+    int Threads, double? FmaPeakGflops, ConvolutionCounts? Convolutions, IReadOnlyList<StepTime> StepTimes)
 {
     public double Fps => 1000 / MedianMs;
 
@@ -87,6 +88,7 @@ internal static class Benchmark
             times.Count, perImage * Statistics.Median(times), perImage * times[0], perImage * Percentile(times, 0.90), perImage * Percentile(times, 0.99),
             device,
             subject.Multiplies, settings.Batch, subject.Plan.Summary, cpu?.Pool.Workers ?? 1, cpu is null ? null : peak / 1e9,
+            (subject.Plan as CudaPlan)?.Convolutions,
             settings.Steps ? [.. StepTime.Measure(subject.Plan, times.Count).OrderByDescending(t => t.Milliseconds)] : []);
 
         double Once()

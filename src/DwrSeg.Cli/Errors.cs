@@ -1,5 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.Diagnostics;
+using System.Globalization;
 using DwrSeg.Native;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
@@ -80,6 +82,32 @@ internal static class Errors
         if (empty < 0) return null;
         string name = empty > 0 && parsed.Tokens[empty - 1].Type == TokenType.Option ? parsed.Tokens[empty - 1].Value : "An argument";
         return new UsageException($"{name} is empty; give a value or leave it out.");
+    }
+
+    /// <summary>Lets what the library warns of be written to stderr too.</summary>
+    public static void ShowWarnings()
+    {
+        // The default one writes to a debugger, and on some systems to their log.
+        Trace.Listeners.Clear();
+        Trace.Listeners.Add(new WarningLines());
+    }
+
+    private sealed class WarningLines : TraceListener
+    {
+        public override void Write(string? message)
+        {
+        }
+
+        public override void WriteLine(string? message)
+        {
+        }
+
+        public override void TraceEvent(TraceEventCache? eventCache, string source, TraceEventType eventType, int id, string? message) =>
+            Errors.WriteLine(message ?? "");
+
+        public override void TraceEvent(
+            TraceEventCache? eventCache, string source, TraceEventType eventType, int id, string? format, params object?[]? arguments) =>
+            TraceEvent(eventCache, source, eventType, id, string.Format(CultureInfo.InvariantCulture, format ?? "", arguments ?? []));
     }
 
     private static void WriteLine(string message) => Console.Error.WriteLine($"dwrseg: {message.ReplaceLineEndings(" ")}");

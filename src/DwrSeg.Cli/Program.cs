@@ -18,6 +18,7 @@ RootCommand root = new(
 };
 ExampleHelp.Install(root);
 EmulatedDevice.Register();
+Errors.ShowWarnings();
 
 // No "did you mean" dump with the whole help: one line on stderr, like every other error.
 ParseResult parsed;

@@ -30,16 +30,17 @@ public sealed class Segmenter : IDisposable
 
     private readonly Lock _gate = new();
     private readonly IBackend _backend;
+    private readonly string _note;
     private readonly ITensorStore _store;
     private readonly DwrSegConfig _config;
     private readonly Normalization _normalization;
     private readonly PlanCache _plans;
     private volatile bool _disposed;
 
-    private Segmenter(IBackend backend, SafetensorsFile file, SegmenterOptions options)
+    private Segmenter(IBackend backend, SafetensorsFile file, SegmenterOptions options, string note)
     {
         ModelMetadata metadata = ModelMetadata.Read(file);
-        (_backend, _config, _normalization) = (backend, metadata.Config, metadata.Normalization);
+        (_backend, _note, _config, _normalization) = (backend, note, metadata.Config, metadata.Normalization);
         Classes = metadata.Classes ?? new ClassList(Enumerable.Range(0, _config.Classes).Select(i => $"class {i}"));
         InputSize = options.InputSize ?? (options.SizePolicy == SizePolicy.Trained ? metadata.InputSize : null);
         _store = backend.CreateStore();
@@ -66,7 +67,7 @@ public sealed class Segmenter : IDisposable
     public string Device => _backend.Name;
 
     /// <summary>The device in one line for people, with what was passed over on the way where it was chosen automatically.</summary>
-    public string DeviceDescription { get; private init; } = "";
+    public string DeviceDescription => _note.Length == 0 ? _backend.Description : $"{_backend.Description} ({_note})";
 
     /// <summary>The network's input size in pixels; null: each image's own.</summary>
     public (int Height, int Width)? InputSize { get; }
@@ -95,15 +96,19 @@ public sealed class Segmenter : IDisposable
         options ??= new SegmenterOptions();
         options.Validate();
         IBackend backend = Devices.Open(options.Device, options.Threads, out string note, options.Precision, convolutions: options.Convolutions);
-        return Load(file, options, backend, note.Length == 0 ? backend.Description : $"{backend.Description} ({note})");
+        return Load(file, options, backend, note);
     }
 
     /// <summary>Loads a model onto an open device, which the segmenter then owns.</summary>
-    internal static Segmenter Load(SafetensorsFile file, SegmenterOptions options, IBackend backend, string description)
+    /// <param name="file">The model.</param>
+    /// <param name="options">How it works.</param>
+    /// <param name="backend">The device.</param>
+    /// <param name="note">What was passed over on the way to it.</param>
+    internal static Segmenter Load(SafetensorsFile file, SegmenterOptions options, IBackend backend, string note = "")
     {
         try
         {
-            return new Segmenter(backend, file, options) { DeviceDescription = description };
+            return new Segmenter(backend, file, options, note);
         }
         catch
         {

@@ -1,3 +1,4 @@
+using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;
 
 namespace DwrSeg.Cli.Profiling;
@@ -21,6 +22,9 @@ internal sealed record FrameProfile(
 {
     /// <summary>The card that times are held against or expected on; null on the CPU.</summary>
     public GpuLimits? Gpu { get; init; }
+
+    /// <summary>Who computes dense convolutions; null on the CPU.</summary>
+    public ConvolutionCounts? Convolutions { get; init; }
 
     /// <summary>Seconds of a whole frame, measured as one.</summary>
     public double? FrameSeconds { get; init; }

@@ -74,7 +74,10 @@ internal static class FrameProfiler
                 Resources = known, Occupancy = occupancy, Counts = counts, Model = LaunchModel.Of(gpu, launch.Launch, occupancy.Blocks, counts),
             };
         })];
-        return new FrameProfile(settings, backend.Name, backend.Description, CommonOptions.NameOf(backend.Precision), "", rows) { Gpu = gpu };
+        return new FrameProfile(settings, backend.Name, backend.Description, CommonOptions.NameOf(backend.Precision), "", rows)
+        {
+            Gpu = gpu, Convolutions = ((CudaPlan)network.Plan).Convolutions,
+        };
     }
 
     /// <summary>Times every launch of a frame on the device, each replayed alone, then whole frames, and a copy of memory.</summary>
@@ -132,7 +135,8 @@ internal static class FrameProfiler
             settings, backend.Name, backend.Description, CommonOptions.NameOf(backend.Precision),
             isEmulated ? "the emulator's host, no hardware" : "events on the device, each launch replayed back to back with warm caches", rows)
         {
-            Gpu = gpu, FrameSeconds = frameSeconds, CopyRate = copyRate, TraceSource = traceSource, TracedSeconds = trace?.FrameSeconds,
+            Gpu = gpu, Convolutions = ((CudaPlan)network.Plan).Convolutions, FrameSeconds = frameSeconds, CopyRate = copyRate,
+            TraceSource = traceSource, TracedSeconds = trace?.FrameSeconds,
         };
     }
 

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
@@ -24,6 +25,7 @@ internal static class ProfileJson
         if (profile.TimeSource.Length > 0) json.WriteString("timeSource", profile.TimeSource);
         if (profile.TraceSource.Length > 0) json.WriteString("traceSource", profile.TraceSource);
         if (profile.Gpu is { } gpu) WriteGpu(json, gpu);
+        if (profile.Convolutions is { } convolutions) WriteConvolutions(json, convolutions);
         Number(json, "copyGBs", profile.CopyRate / 1e9);
         Number(json, "fmaPeakGflops", profile.FmaPeak / 1e9);
         json.WriteStartArray("launches");
@@ -47,6 +49,16 @@ internal static class ProfileJson
         json.WriteNumber("blocksPerMultiprocessor", known.Blocks);
         json.WriteNumber("warpsPerMultiprocessor", known.Warps);
         json.WriteString("occupancyLimit", known.Limit.ToString());
+    }
+
+    /// <summary>Who computes dense convolutions.</summary>
+    public static void WriteConvolutions(Utf8JsonWriter json, ConvolutionCounts counts)
+    {
+        json.WriteStartObject("convolutions");
+        json.WriteNumber("native", counts.Native);
+        json.WriteNumber("cudnn", counts.Cudnn);
+        json.WriteNumber("cublasLt", counts.CublasLt);
+        json.WriteEndObject();
     }
 
     private static void WriteGpu(Utf8JsonWriter json, GpuLimits gpu)

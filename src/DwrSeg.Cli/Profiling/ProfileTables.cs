@@ -15,6 +15,7 @@ internal static class ProfileTables
             new[] { "network", $"{s.Model.Name}, {s.Height}x{s.Width}, {profile.Precision}" },
             new[] { "device", $"{profile.Device}: {profile.Description}" },
         };
+        if (profile.Convolutions is { } convolutions) rows.Add(["convolutions", convolutions.ToString()]);
         if (profile.TimeSource.Length > 0) rows.Add(["times", profile.TimeSource]);
         if (profile.TraceSource.Length > 0) rows.Add(["times in a frame", profile.TraceSource]);
         if (profile.Gpu is { } gpu)

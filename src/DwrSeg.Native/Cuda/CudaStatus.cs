@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.CompilerServices;
 using DwrSeg.Native.Cuda.Driver;
 
@@ -138,7 +139,8 @@ internal static class CudaStatus
             : needed;
     }
 
-    private static string MiB(ulong bytes) => $"{bytes / 1048576.0:0.#} MiB";
+    /// <summary>An amount of memory for people.</summary>
+    public static string MiB(ulong bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1048576.0:0.#} MiB");
 
     // "_driver.MemAlloc(out address, bytes)" → "cuMemAlloc"
     private static string CallName(string expression)

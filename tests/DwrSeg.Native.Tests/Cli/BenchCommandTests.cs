@@ -36,6 +36,19 @@ public sealed class BenchCommandTests : IDisposable
         static void AssertClose(double expected, double found) => Assert.InRange(found, 0.98 * expected - 0.001, 1.02 * expected + 0.001);
     }
 
+    [Fact]
+    public void AFolderThatKeepsNoKernelsIsWarnedOfOnce()
+    {
+        string model = SmallModel.Save(_folder.File("model.safetensors")), blocked = _folder.File("blocked");
+        File.WriteAllText(blocked, "no folder");
+        DwrsegResult result = DwrsegProcess.RunWith(
+            [new("DWRSEG_KERNEL_CACHE", blocked)],
+            "bench", "--model", model, "--size", "8x8", "--iterations", "1", "--device", "emulated", "--precision", "fp32");
+        Assert.Equal(0, result.ExitCode);
+        string line = Assert.Single(result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.StartsWith("dwrseg: compiled kernels are not kept: ", line, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(1, "fp16")]
     [InlineData(8, "fp32")]
@@ -55,6 +68,12 @@ public sealed class BenchCommandTests : IDisposable
         Assert.True(Number("deviceMinMs") <= Number("minMs"));
         Assert.Contains(result.Lines, l => l.StartsWith("network alone", StringComparison.Ordinal));
         Assert.False(json.RootElement.TryGetProperty("fmaPeakGflops", out _));
+        JsonElement convolutions = json.RootElement.GetProperty("convolutions");
+        int native = convolutions.GetProperty("native").GetInt32();
+        Assert.True(native > 10);
+        Assert.Equal((0, 0), (convolutions.GetProperty("cudnn").GetInt32(), convolutions.GetProperty("cublasLt").GetInt32()));
+        string line = Assert.Single(result.Lines, l => l.StartsWith("convolutions", StringComparison.Ordinal));
+        Assert.EndsWith($" {native} native", line.TrimEnd(), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -56,6 +56,8 @@ public sealed class ProfileCommandTests : IDisposable
         JsonElement json = Read(_json);
         JsonElement[] launches = Launches(json);
         Assert.Equal(("fp16", "emulated"), (json.GetProperty("precision").GetString(), json.GetProperty("device").GetString()));
+        Assert.True(json.GetProperty("convolutions").GetProperty("native").GetInt32() > 10);
+        Assert.Contains(result.Lines, l => l.StartsWith("convolutions", StringComparison.Ordinal) && l.Contains(" native", StringComparison.Ordinal));
         JsonElement gpu = json.GetProperty("gpu");
         Assert.Equal(("a100", "sm_80"), (gpu.GetProperty("name").GetString(), gpu.GetProperty("architecture").GetString()));
         Assert.All(launches, CheckCounts);
@@ -63,7 +65,7 @@ public sealed class ProfileCommandTests : IDisposable
         CheckSums(json, launches, "expectedUs", "expectedUs");
         Assert.False(launches[0].TryGetProperty("us", out _));
         CheckTrace(trace, launches, "expectedUs");
-        Assert.Contains(result.Lines, l => l.StartsWith("expected on  A100", StringComparison.Ordinal));
+        Assert.Contains(result.Lines, l => l.StartsWith("expected on   A100", StringComparison.Ordinal));
         // Kernels and launches of one table: the same frame by the other command, summed by kernel.
         string counts = _folder.File("kernels.json");
         DwrsegProcess.Run("kernels", "--model", _model, "--device", "emulated", "--gpu", "a100", "--size", "24x40", "--json", counts).Succeeded();

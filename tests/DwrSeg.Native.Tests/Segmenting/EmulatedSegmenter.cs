@@ -12,6 +12,6 @@ internal static class EmulatedSegmenter
     {
         TestNvrtc.Require();
         using SafetensorsFile file = SafetensorsFile.Open(model);
-        return Segmenter.Load(file, options ?? new SegmenterOptions(), new CudaBackend("emulated", driver, 0, element, wantsPtx: true), "emulated");
+        return Segmenter.Load(file, options ?? new SegmenterOptions(), new CudaBackend("emulated", driver, 0, element, wantsPtx: true));
     }
 }

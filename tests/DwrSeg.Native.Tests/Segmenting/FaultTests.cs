@@ -35,6 +35,29 @@ public sealed class FaultTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
+    /// <summary>Whether every call is to fail, not a sample.</summary>
+    internal static bool IsExhaustive => Environment.GetEnvironmentVariable("DWRSEG_TEST_FAULTS") == "all";
+
+    /// <summary>Whether nobody is told that a call failed.</summary>
+    internal static bool IsSilent(string method) => Silent.Contains(method);
+
+    /// <summary>Whether something stays with the driver where a call fails.</summary>
+    internal static bool IsKept(string method) => Keeping.Contains(method);
+
+    /// <summary>How a call fails.</summary>
+    internal static CUresult StatusFor(string method) => Allocating.Contains(method) ? CUresult.OutOfMemory : CUresult.Unknown;
+
+    /// <summary>
+    /// Numbers of calls to let fail: the first and last of each kind and a seeded sample of the rest, or all.
+    /// </summary>
+    internal static IReadOnlyList<int> Chosen(string[] calls, int seed, bool withAllocations = false)
+    {
+        var random = new Random(seed);
+        double sampled = IsExhaustive ? 1 : 0.01;
+        return [.. Enumerable.Range(0, calls.Length).Where(k => (withAllocations && Allocating.Contains(calls[k]))
+            || Array.IndexOf(calls, calls[k]) == k || Array.LastIndexOf(calls, calls[k]) == k || random.NextDouble() < sampled)];
+    }
+
     public static TheoryData<int> Parts => [0, 1, 2, 3];
 
     /// <summary>
@@ -55,10 +78,7 @@ public sealed class FaultTests : IDisposable
             calls = [.. faulty.Calls];
         }
         Assert.Equal(default, emulator.Live);
-        var random = new Random(7);
-        double sampled = Environment.GetEnvironmentVariable("DWRSEG_TEST_FAULTS") == "all" ? 1 : 0.01;
-        List<int> chosen = [.. Enumerable.Range(0, calls.Length).Where(k =>
-            Allocating.Contains(calls[k]) || Array.IndexOf(calls, calls[k]) == k || Array.LastIndexOf(calls, calls[k]) == k || random.NextDouble() < sampled)];
+        IReadOnlyList<int> chosen = Chosen(calls, seed: 7, withAllocations: true);
         Assert.True(chosen.Count(k => Allocating.Contains(calls[k])) > 50);
         foreach (int k in chosen.Where((_, i) => i % Parts.Count == part))
         {
@@ -66,7 +86,7 @@ public sealed class FaultTests : IDisposable
             faulty.Reset();
             // As at first: with another context current, there are calls that put it back.
             emulator.CtxSetCurrent(default);
-            faulty.FailCall(k, Allocating.Contains(method) ? CUresult.OutOfMemory : CUresult.Unknown);
+            faulty.FailCall(k, StatusFor(method));
             CudaException? error = null;
             Segmenter? segmenter = null;
             try

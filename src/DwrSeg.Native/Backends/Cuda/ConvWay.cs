@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Runtime.InteropServices;
 using DwrSeg.Native.Cuda.Libraries;
 
 namespace DwrSeg.Native.Backends.Cuda;
@@ -26,8 +28,8 @@ internal sealed record ConvWay(ConvMaker Maker)
     /// <summary>Of cuDNN's.</summary>
     public CudnnAlgorithm Algorithm { get; init; }
 
-    /// <summary>Of cuBLASLt's algorithms, which.</summary>
-    public int Rank { get; init; }
+    /// <summary>Of cuBLASLt's.</summary>
+    public CublasLtAlgorithm Product { get; init; }
 
     /// <summary>Slices are copied to maps without gaps before and after, for a cuDNN that does not take their strides.</summary>
     public bool IsPacked { get; init; }
@@ -44,8 +46,7 @@ internal sealed record ConvWay(ConvMaker Maker)
             ["cudnn", var name] when TryParse(name, out CudnnAlgorithm algorithm) => new ConvWay(ConvMaker.Cudnn) { Algorithm = algorithm },
             ["cudnn", var name, _] when packed && TryParse(name, out CudnnAlgorithm algorithm) =>
                 new ConvWay(ConvMaker.Cudnn) { Algorithm = algorithm, IsPacked = true },
-            ["cublasLt", var rank] when int.TryParse(rank, out int number) && number is >= 0 and < CublasLtProduct.MostAlgorithms =>
-                new ConvWay(ConvMaker.CublasLt) { Rank = number },
+            ["cublasLt", var hex] when TryParse(hex, out CublasLtAlgorithm product) => new ConvWay(ConvMaker.CublasLt) { Product = product },
             _ => null,
         };
     }
@@ -54,8 +55,15 @@ internal sealed record ConvWay(ConvMaker Maker)
     {
         ConvMaker.Native => Tile is null ? "native" : $"native {Tile}",
         ConvMaker.Cudnn => $"cudnn {Algorithm}{(IsPacked ? $" {PackedWord}" : "")}",
-        _ => $"cublasLt {Rank}",
+        _ => $"cublasLt {Convert.ToHexStringLower(MemoryMarshal.AsBytes([Product]))}",
     };
 
     private static bool TryParse(string name, out CudnnAlgorithm algorithm) => Enum.TryParse(name, out algorithm) && Enum.IsDefined(algorithm);
+
+    private static bool TryParse(string hex, out CublasLtAlgorithm algorithm)
+    {
+        algorithm = default;
+        return Convert.FromHexString(hex, MemoryMarshal.AsBytes(new Span<CublasLtAlgorithm>(ref algorithm)), out _, out int written)
+            == OperationStatus.Done && written == Marshal.SizeOf<CublasLtAlgorithm>();
+    }
 }

@@ -1,4 +1,6 @@
+using System.Collections.Concurrent;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Runtime.ExceptionServices;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
@@ -16,6 +18,9 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
 {
     private const string Fused = "fused", Parts = "parts";
 
+    // A device's measurements take turns: side by side they would time each other.
+    private static readonly ConditionalWeakTable<ICudaDriver, ConcurrentDictionary<CUdevice, Lock>> Turns = [];
+
     private readonly CudaDevice _device = kernels.Context.Device;
 
     private bool IsTimed => _device.Driver.HasClock;
@@ -27,14 +32,36 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_device, element).Of(graph, fuse, withModules);
         if (!IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) return covers;
         using var stream = new CudaStream(kernels.Context);
-        return [.. covers.SelectMany(c => c.IsConstant || !c.Nodes.Any(n => n.Layer is Conv2d) ? [c] : ChooseFor(graph, c, stream))];
+        Lock turn = Turns.GetValue(_device.Driver, _ => new()).GetOrAdd(_device.Handle, _ => new Lock());
+        var chosen = new List<StepCover<CudaBinder, CudaStep>>();
+        string available;
+        do
+        {
+            available = libraries.Description;
+            chosen.Clear();
+            foreach (var cover in covers)
+            {
+                if (cover.IsConstant || !cover.Nodes.Any(n => n.Layer is Conv2d))
+                {
+                    chosen.Add(cover);
+                    continue;
+                }
+                // Who waited may find the choice made.
+                lock (turn) chosen.AddRange(ChooseFor(graph, cover, stream));
+            }
+        }
+        // A library that failed at one piece is taken from the pieces before, too.
+        while (available != libraries.Description);
+        return chosen;
     }
 
     private IReadOnlyList<StepCover<CudaBinder, CudaStep>> ChooseFor(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
     {
         if (CudaCover.PartsOf(cover) is not { } parts) return [ChooseWay(graph, cover, stream)];
+        if (choices.Find(KeyOf(graph, cover)) == Fused) return [cover];
         IReadOnlyList<StepCover<CudaBinder, CudaStep>> chosen =
             [.. parts.Select(p => p.Nodes.Any(n => n.Layer is Conv2d) ? ChooseWay(graph, p, stream) : p)];
+        // Only now, for a library that failed meanwhile is no part of it.
         string key = KeyOf(graph, cover);
         string? name = choices.Find(key);
         if (name is not (Fused or Parts))
@@ -52,23 +79,32 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     // The same cover, bound in the best way.
     private StepCover<CudaBinder, CudaStep> ChooseWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
     {
-        if (!IsTimed) return WithWay(cover, BestWay(graph, cover, stream, out _));
-        string key = KeyOf(graph, cover);
-        ConvWay? way = choices.Find(key) is { } name ? ConvWay.Parse(name) : null;
-        // A library that took part in the choice may be there and yet not open today.
-        bool isLost = way is { Maker: ConvMaker.Cudnn } ? libraries.Cudnn is null : way is { Maker: ConvMaker.CublasLt } && libraries.CublasLt is null;
-        if (way is null || isLost)
-        {
-            way = BestWay(graph, cover, stream, out bool isFaultless);
-            // What a passing fault left over is not the best there is.
-            if (isFaultless && !isLost) choices.Remember(key, way.ToString());
-        }
+        if (!IsTimed) return WithWay(cover, BestWay(graph, cover, stream));
+        if (Remembered(graph, cover, stream) is { } known) return WithWay(cover, known);
+        ConvWay way = BestWay(graph, cover, stream);
+        choices.Remember(KeyOf(graph, cover), way.ToString());
         return WithWay(cover, way);
     }
 
-    private ConvWay BestWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream, out bool isFaultless)
+    // The remembered way, if it still works: a library of the same version may have lost a file, or the device memory.
+    private ConvWay? Remembered(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
     {
-        isFaultless = true;
+        string key;
+        do
+        {
+            key = KeyOf(graph, cover);
+            if (choices.Find(key) is not { } name || ConvWay.Parse(name) is not { } way) return null;
+            if (way.Maker == ConvMaker.Native) return way;
+            using var trial = new Trial(graph, kernels, element, libraries, stream);
+            if (Works(trial, cover, way)) return way;
+        }
+        // Without a library that failed it is another question, which may have been answered too.
+        while (key != KeyOf(graph, cover));
+        return null;
+    }
+
+    private ConvWay BestWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
+    {
         using var trial = new Trial(graph, kernels, element, libraries, stream);
         using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
         IReadOnlyList<ConvWay> offered = trial.WaysFor(cover);
@@ -78,29 +114,36 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
             var ways = new List<ConvWay>();
             foreach (ConvWay way in equals)
             {
-                try
-                {
-                    // The first run tells what a library does not take after all, and keeps what it loads then out of the capture.
-                    IReadOnlyList<CudaWork> works = trial.Bind([WithWay(cover, way)]);
-                    trial.Run(works);
-                    if (!IsTimed) return way;
-                    timer.Add(works);
-                    ways.Add(way);
-                }
-                catch (CudaException e) when (libraries.CanDoWithout(e) || (way.Maker != ConvMaker.Native && IsOfCapture(e)))
-                {
-                    // Another way will do.
-                    isFaultless &= libraries.IsRefusal(e) || IsOfCapture(e);
-                }
+                if (!libraries.Has(way.Maker) || !Works(trial, cover, way, IsTimed ? timer : null)) continue;
+                if (!IsTimed) return way;
+                ways.Add(way);
             }
-            if (ways.Count > 0) return ways[timer.Milliseconds().Index().MinBy(t => t.Item).Index];
+            if (ways.Count == 0) continue;
+            IReadOnlyList<double> times = timer.Milliseconds();
+            // Of a library that failed later none is taken.
+            return ways.Zip(times).Where(w => libraries.Has(w.First.Maker)).MinBy(w => w.Second).First;
         }
         return ConvWay.ByModel;
     }
 
-    // A library may also break a capture without a word, which its end then tells.
-    private static bool IsOfCapture(CudaException failure) =>
-        (CUresult)failure.Status is >= CUresult.StreamCaptureUnsupported and <= CUresult.StreamCaptureWrongThread;
+    // Whether a way can be run, and timed where there is a timer. The first run tells what a library does not take after all, and keeps what it loads
+    // then out of a capture.
+    private bool Works(Trial trial, StepCover<CudaBinder, CudaStep> cover, ConvWay way, WorkTimer? timer = null)
+    {
+        try
+        {
+            IReadOnlyList<CudaWork> works = trial.Bind([WithWay(cover, way)]);
+            trial.Run(works);
+            if (!libraries.Has(way.Maker)) return false;
+            timer?.Add(works);
+            return true;
+        }
+        catch (CudaException e) when (libraries.CanDoWithout(way.Maker, e))
+        {
+            libraries.DoWithout(way.Maker, e);
+            return false;
+        }
+    }
 
     /// <summary>
     /// What may be chosen; the later only where nothing of the earlier works. With cuDNN asked for these are the libraries, first cuBLASLt for what it
@@ -115,7 +158,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     /// <summary>All that a choice depends on: the device, who compiled what, the libraries, and the piece with its sizes, types and strides.</summary>
     private string KeyOf(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover)
     {
-        _device.Driver.DriverGetVersion(out int driver);
+        CudaStatus.Check(_device.Driver, _device.Driver.DriverGetVersion(out int driver));
         return string.Create(
             CultureInfo.InvariantCulture,
             $"{_device.Name}|{_device.ComputeCapability}|driver {driver}|NVRTC {kernels.CompilerVersion}|{kernels.Target.Option}"

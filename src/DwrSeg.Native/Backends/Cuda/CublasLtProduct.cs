@@ -12,8 +12,8 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// </summary>
 internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
 {
-    /// <summary>Algorithms that are asked for.</summary>
-    public const int MostAlgorithms = 4;
+    // Algorithms that are asked for.
+    private const int MostAlgorithms = 4;
 
     // What NVIDIA recommends for sm_90; older devices need less and then ask for less.
     private const ulong MostWorkspaceBytes = 32ul << 20;
@@ -21,29 +21,25 @@ internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
     private readonly CublasLtHandle _handle;
     private readonly LibraryWorkspace _workspace;
     private readonly LibraryConvolution _c;
-    private readonly int _rank;
+    private readonly CublasLtAlgorithm _algorithm;
     private readonly Descriptors _descriptors;
-    private readonly CublasLtHeuristic _algorithm;
+    private readonly nuint _workspaceBytes;
 
     /// <param name="handle">cuBLASLt on the device.</param>
     /// <param name="workspace">Where the call finds scratch memory.</param>
     /// <param name="c">The convolution, 1x1 and of stride 1.</param>
-    /// <param name="rank">Which of the library's algorithms, from 0, below <see cref="AlgorithmsFor"/>.</param>
-    /// <exception cref="CudaException">cuBLASLt does not take these sizes, or has fewer algorithms for them.</exception>
-    public CublasLtProduct(CublasLtHandle handle, LibraryWorkspace workspace, in LibraryConvolution c, int rank)
+    /// <param name="algorithm">One of <see cref="AlgorithmsFor"/>, perhaps of an earlier process.</param>
+    /// <exception cref="CudaException">cuBLASLt does not take these sizes, or not with this algorithm.</exception>
+    public CublasLtProduct(CublasLtHandle handle, LibraryWorkspace workspace, in LibraryConvolution c, CublasLtAlgorithm algorithm)
     {
-        (_handle, _workspace, _c, _rank) = (handle, workspace, c, rank);
+        (_handle, _workspace, _c, _algorithm) = (handle, workspace, c, algorithm);
         (Bytes, Flops) = (c.Bytes, c.Flops);
         using ContextScope scope = handle.Context.Enter();
         _descriptors = new Descriptors(handle.Cublas, c);
         try
         {
-            CublasLtHeuristic* results = stackalloc CublasLtHeuristic[MostAlgorithms];
-            int returned = _descriptors.Algorithms(handle, results);
-            if (rank >= returned)
-                throw CublasLtStatus.Failure(handle.Cublas, NotSupported, "cublasLtMatmulAlgoGetHeuristic", $"algorithm {rank} of {returned}, {c}");
-            _algorithm = results[rank];
-            workspace.Reserve((long)_algorithm.WorkspaceBytes);
+            _workspaceBytes = _descriptors.Check(handle, algorithm);
+            workspace.Reserve((long)_workspaceBytes);
         }
         catch
         {
@@ -54,35 +50,35 @@ internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
 
     public override string Call => "cublasLtMatmul";
 
-    public override string Name => $"{Call} {_rank}, {_c}";
+    // The library's own first word, which tells its algorithms for a product apart.
+    public override string Name => $"{Call} {_algorithm.Data0:x}, {_c}";
+
+    public override ConvMaker Maker => ConvMaker.CublasLt;
 
     public override bool UsesTensorCores => _c.X.Element != CudaElement.Float32;
-
-    private const int NotSupported = 15;
 
     /// <summary>Whether the library's call can give this.</summary>
     public static bool CanExpress(in CudaConvolution c) =>
         c is { Kernel: 1, Stride: 1 } && LibraryConvolution.CanExpress(c);
 
-    /// <summary>How many algorithms the library offers, best guess first; none where it does not take the sizes, strides or alignments.</summary>
-    public static int AlgorithmsFor(CublasLtHandle handle, in LibraryConvolution c)
+    /// <summary>The algorithms that the library offers, best guess first; none where it does not take the sizes, strides or alignments.</summary>
+    public static IReadOnlyList<CublasLtAlgorithm> AlgorithmsFor(CublasLtHandle handle, in LibraryConvolution c)
     {
         using ContextScope scope = handle.Context.Enter();
         using var descriptors = new Descriptors(handle.Cublas, c);
-        CublasLtHeuristic* results = stackalloc CublasLtHeuristic[MostAlgorithms];
-        return descriptors.Algorithms(handle, results);
+        return descriptors.Algorithms(handle);
     }
 
     public override void Launch(CudaStream stream, bool overlapsPrevious = false)
     {
         float one = 1, zero = 0;
-        CublasLtAlgorithm algorithm = _algorithm.Algorithm;
+        CublasLtAlgorithm algorithm = _algorithm;
         Descriptors d = _descriptors;
         DeviceMap added = _c.Added ?? _c.Y;
         using ContextScope scope = _handle.Context.Enter();
         int status = _handle.Cublas.Matmul(
             _handle.Value, d.Product.Value, &one, _c.Weights, d.Weights.Value, _c.X.Data, d.X.Value, _c.Added is null ? &zero : &one, added.Data,
-            d.Added.Value, _c.Y.Data, d.Y.Value, &algorithm, _workspace.Address, _algorithm.WorkspaceBytes, stream.Stream);
+            d.Added.Value, _c.Y.Data, d.Y.Value, &algorithm, _workspace.Address, _workspaceBytes, stream.Stream);
         if (status != 0) throw CublasLtStatus.Failure(_handle.Cublas, status, Call, Name);
     }
 
@@ -132,20 +128,33 @@ internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
 
         public CublasLtDescriptor Preference { get; }
 
-        /// <summary>Fills in the algorithms that can do it and gives their number.</summary>
-        public int Algorithms(CublasLtHandle handle, CublasLtHeuristic* results)
+        /// <summary>The algorithms that can do it.</summary>
+        public IReadOnlyList<CublasLtAlgorithm> Algorithms(CublasLtHandle handle)
         {
             ICublasLt cublas = handle.Cublas;
+            CublasLtHeuristic* results = stackalloc CublasLtHeuristic[MostAlgorithms];
             int status = cublas.MatmulAlgoGetHeuristic(
                 handle.Value, Product.Value, Weights.Value, X.Value, Added.Value, Y.Value, Preference.Value, MostAlgorithms, results, out int returned);
-            if (CublasLtStatus.IsRefusal(status)) return 0;
+            if (CublasLtStatus.IsRefusal(status)) return [];
             CublasLtStatus.Check(cublas, status, "MatmulAlgoGetHeuristic");
-            int usable = 0;
+            var usable = new List<CublasLtAlgorithm>();
             for (int i = 0; i < returned; i++)
             {
-                if (results[i].State == 0) results[usable++] = results[i];
+                if (results[i].State == 0) usable.Add(results[i].Algorithm);
             }
             return usable;
+        }
+
+        /// <summary>The workspace that an algorithm needs.</summary>
+        /// <exception cref="CudaException">It can't do this.</exception>
+        public nuint Check(CublasLtHandle handle, CublasLtAlgorithm algorithm)
+        {
+            ICublasLt cublas = handle.Cublas;
+            CublasLtHeuristic result = default;
+            CublasLtStatus.Check(cublas, cublas.MatmulAlgoCheck(
+                handle.Value, Product.Value, Weights.Value, X.Value, Added.Value, Y.Value, &algorithm, &result));
+            CublasLtStatus.Check(cublas, result.State, "MatmulAlgoCheck");
+            return result.WorkspaceBytes;
         }
 
         public void Dispose()

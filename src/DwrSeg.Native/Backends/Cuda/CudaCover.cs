@@ -8,8 +8,8 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// <summary>The steps that the CUDA backend covers a graph with, for one device and type.</summary>
 internal sealed class CudaCover(CudaDevice device, CudaElement element)
 {
-    // Stands for an address that is not known before memory is planned; places in the arena are aligned like it.
-    private const ulong AnyAddress = 1 << 20;
+    /// <summary>Stands for an address that is not known before there is memory; places in the arena are aligned like it.</summary>
+    public const ulong AnyAddress = 1 << 20;
 
     // Those that take several convolutions.
     private GraphCover.Rule<CudaBinder, CudaStep>[] Modules =>

@@ -86,7 +86,7 @@ internal static class CudaLowerings
     public static CudaStep BindConvolution(CudaBinder binder, ImmutableArray<Node> nodes, ConvWay way)
     {
         CudaConvolution c = ConvolutionOf(binder, nodes);
-        if (way.Maker != ConvMaker.Native) return LibraryLowering.Bind(binder, nodes, c, way);
+        if (way.Maker != ConvMaker.Native && LibraryLowering.Bind(binder, nodes, c, way) is { } step) return step;
         if (IsOfImage(binder, nodes, c)) return BindImageConvolutions(binder, nodes);
         bool exact = binder.Element == CudaElement.Float32;
         var weights = new PackedWeights(binder, nodes[0]);

@@ -17,16 +17,16 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     private readonly CudaStore _store;
     private readonly CudaContext _context;
-    private readonly CudaStream _stream;
-    private readonly MemoryPlan _memory;
-    private readonly CudaDeviceVariable<byte> _arena;
+    private readonly CudaStream _stream = null!;
+    private readonly MemoryPlan _memory = null!;
+    private readonly CudaDeviceVariable<byte>? _arena;
     private readonly CudaDeviceVariable<uint>? _workspaceMemory;
     private readonly CudaStep[] _constantSteps = [];
     private readonly CudaStep[] _steps = [];
-    private readonly HashSet<Tensor> _lasting;
+    private readonly HashSet<Tensor> _lasting = [];
     private readonly int[] _positions = [];
-    private readonly ImageInput _imageInput;
-    private readonly ClassMapOutput _classMaps;
+    private readonly ImageInput _imageInput = null!;
+    private readonly ClassMapOutput _classMaps = null!;
     private readonly bool _guarded;
     private CudaGraphExec? _captured;
 
@@ -36,17 +36,22 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     {
         (Graph, _store, _context, Element, _guarded) = (graph, store, kernels.Context, element, options.Guarded);
         LibraryWorkspace = new LibraryWorkspace(_context);
-        foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
-        IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CoverChooser(kernels, element, libraries, choices).Choose(graph, options.Fuse);
-        IEnumerable<NodeOutput> folded = covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs);
-        _lasting = [.. graph.Inputs, .. folded.Select(o => o.View.Tensor), .. graph.Outputs];
-        List<IReadOnlyCollection<Tensor>> touched = [.. covers.Select(c => c.Touched())];
-        touched.Insert(0, [.. graph.Inputs]);
-        _memory = MemoryPlan.Create(touched, BytesOf, _lasting.Contains, _guarded ? GuardBytes : 0);
-        _stream = new CudaStream(_context);
-        var binder = new CudaBinder(graph, this, kernels, _stream, element, libraries);
+        CudaBinder? binder = null;
+        (long Bytes, int Tiles) largest = default;
         try
         {
+            foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
+            var chooser = new CoverChooser(kernels, element, libraries, choices);
+            IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = chooser.Choose(graph, options.Fuse);
+            _lasting = LastingOf(covers);
+            _memory = PlanMemory(covers);
+            _stream = new CudaStream(_context);
+            binder = new CudaBinder(graph, this, kernels, _stream, element, libraries);
+            foreach (var cover in covers)
+            {
+                (long bytes, int tiles) = CudaLowerings.WorkspaceFor(binder, cover.Nodes);
+                largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
+            }
             _arena = new CudaDeviceVariable<byte>(_context, Math.Max(_memory.Bytes, 1));
             _imageInput = new ImageInput(kernels, _stream);
             _classMaps = new ClassMapOutput(kernels, _stream);
@@ -55,13 +60,6 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
                 if (!IsPassing(tensor)) Mark(place, tensor.Name);
             }
             foreach (Tensor input in graph.Inputs) Clear(input);
-
-            (long Bytes, int Tiles) largest = default;
-            foreach (var cover in covers)
-            {
-                (long bytes, int tiles) = CudaLowerings.WorkspaceFor(binder, cover.Nodes);
-                largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
-            }
             if (largest.Tiles > 0) (_workspaceMemory, Workspace) = SplitWorkspace.Allocate(_stream, largest.Bytes, largest.Tiles);
             _constantSteps = BindConstants(binder, [.. covers.Where(c => c.IsConstant)]);
             _steps = [.. covers.Where(c => !c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
@@ -72,13 +70,27 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             Summary = new PlanSummary(
                 [.. covers.Where(c => !c.IsConstant).Select(c => c.Summarize(element.Bytes()))], _memory.Bytes, _memory.UnsharedBytes,
                 graph.Stored.Sum(t => t.Shape.Elements * sizeof(float)));
+            Convolutions = ConvolutionCounts.Of(Summary.Steps.Zip(_steps, (summary, step) => (summary.Nodes, step.Launches)));
             Prepare();
+        }
+        catch (CudaException e) when (MemoryShortage.Is(e))
+        {
+            Release();
+            // Before the choice by time, what the models choose.
+            MemoryPlan memory = _memory ?? PlanMemory(new CudaCover(_context.Device, element).Of(graph, options.Fuse));
+            long packed = graph.Parameters.Sum(p => p.Shape.Elements) * element.Bytes();
+            throw MemoryShortage.OfPlan(_context, e, element, memory.Bytes, largest.Bytes + LibraryWorkspace.Needed, packed);
         }
         catch
         {
-            Dispose();
-            binder.Release();
+            Release();
             throw;
+        }
+
+        void Release()
+        {
+            Dispose();
+            binder?.Release();
         }
     }
 
@@ -98,6 +110,9 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     /// <summary>Memory for library calls.</summary>
     public LibraryWorkspace LibraryWorkspace { get; }
 
+    /// <summary>Who computes the convolutions.</summary>
+    public ConvolutionCounts Convolutions { get; }
+
     /// <summary>The launches and library calls of each step.</summary>
     public IReadOnlyList<(string Name, IReadOnlyList<CudaWork> Launches)> Covers { get; } = [];
 
@@ -105,7 +120,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     public CUdeviceptr AddressOf(Tensor tensor)
     {
         if (tensor.IsStored) return _store.AddressOf((tensor.Alias ?? tensor).Name);
-        return _arena.DevicePointer + (ulong)PlaceOf(tensor).Offset;
+        return (_arena?.DevicePointer ?? new CUdeviceptr(CudaCover.AnyAddress)) + (ulong)PlaceOf(tensor).Offset;
     }
 
     /// <summary>A tensor as a map; vectors and weights are maps of fp32.</summary>
@@ -117,7 +132,8 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         foreach (CudaStep step in _steps) Launch(step.Preparations);
         _stream.Synchronize();
         if (_captured is not null) return;
-        // Libraries load and allocate in their first calls, which a capture forbids. Where a choice was remembered nothing has called them yet.
+        // Libraries load and allocate in their first calls, which a capture forbids. They were called in memory that stood in for the plan's; another
+        // address may lead them to another kernel.
         if (_steps.Any(s => s.Launches.Any(w => w is not CudaLaunch)))
         {
             LaunchSteps();
@@ -129,7 +145,16 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     public void Run()
     {
         using NvtxRange range = Nvtx.Instance.Begin("dwrseg frame"u8);
-        _captured!.Launch(_stream);
+        try
+        {
+            _captured!.Launch(_stream);
+        }
+        catch (CudaException e) when (LibraryCalls().Length > 0)
+        {
+            // What is captured can't be done without any more.
+            string message = $"{e.Message} The plan was captured with {LibraryCalls()} in it; `--conv native` does without.";
+            throw new CudaException(message, e.Call, e.Status, e.StatusName, e.IsSticky, e);
+        }
     }
 
     /// <summary>Waits for everything that was asked of the plan.</summary>
@@ -186,7 +211,22 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         _workspaceMemory?.Dispose();
         LibraryWorkspace.Dispose();
         _arena?.Dispose();
-        _stream.Dispose();
+        _stream?.Dispose();
+    }
+
+    private string LibraryCalls() =>
+        string.Join(" and ", Covers.SelectMany(c => c.Launches).Where(w => w.Maker != ConvMaker.Native).Select(w => w.Call).Distinct());
+
+    private HashSet<Tensor> LastingOf(IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers) =>
+    [
+        .. Graph.Inputs, .. covers.Where(c => c.IsConstant).SelectMany(c => c.Nodes).SelectMany(n => n.Outputs).Select(o => o.View.Tensor),
+        .. Graph.Outputs,
+    ];
+
+    private MemoryPlan PlanMemory(IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers)
+    {
+        List<IReadOnlyCollection<Tensor>> touched = [[.. Graph.Inputs], .. covers.Select(c => c.Touched())];
+        return MemoryPlan.Create(touched, BytesOf, LastingOf(covers).Contains, _guarded ? GuardBytes : 0);
     }
 
     // BN folds that wait for nothing come first, in one launch: alone, each would leave most of the device idle.
@@ -234,12 +274,12 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     }
 
     private void Mark(MemoryPlan.Place place, string? name) =>
-        _stream.MarkRegion(_arena.DevicePointer + (ulong)place.Offset, (ulong)place.Bytes, name);
+        _stream.MarkRegion(_arena!.DevicePointer + (ulong)place.Offset, (ulong)place.Bytes, name);
 
     private void Clear(Tensor input) => Part(input).MemsetAsync(0, _stream);
 
     private CudaDeviceVariable<byte> Part(Tensor tensor) => tensor.IsStored
-        ? new CudaDeviceVariable<byte>(_context, AddressOf(tensor), BytesOf(tensor)) : _arena.Slice(PlaceOf(tensor).Offset, BytesOf(tensor));
+        ? new CudaDeviceVariable<byte>(_context, AddressOf(tensor), BytesOf(tensor)) : _arena!.Slice(PlaceOf(tensor).Offset, BytesOf(tensor));
 
     private DeviceMap ImageOf(Tensor tensor, int index)
     {

@@ -14,6 +14,9 @@ internal abstract class CudaWork
     /// <summary>Kernel and variant, or the library's call, its algorithm and what it computes.</summary>
     public abstract string Name { get; }
 
+    /// <summary>Whose code it is.</summary>
+    public virtual ConvMaker Maker => ConvMaker.Native;
+
     /// <summary>Whether its products are those of tensor cores.</summary>
     public abstract bool UsesTensorCores { get; }
 

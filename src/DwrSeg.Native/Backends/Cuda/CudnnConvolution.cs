@@ -51,6 +51,8 @@ internal sealed unsafe class CudnnConvolution : CudaWork, IDisposable
 
     public override string Name => $"{Call} {_algorithm}, {_c}";
 
+    public override ConvMaker Maker => ConvMaker.Cudnn;
+
     public override bool UsesTensorCores => _c.X.Element != CudaElement.Float32;
 
     /// <summary>

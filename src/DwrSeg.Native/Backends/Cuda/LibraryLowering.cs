@@ -18,18 +18,27 @@ internal sealed class LibraryLowering : IDisposable
 
     private LibraryLowering(CudaBinder binder) => _binder = binder;
 
-    /// <summary>Makes the step of a way that is not native.</summary>
+    /// <summary>Makes the step of a way that is not native; null where its library is left out, as another plan may have found meanwhile.</summary>
     /// <param name="binder">Memory, kernels, libraries.</param>
     /// <param name="nodes">A convolution, then in any order at most one ReLU and one sum.</param>
     /// <param name="c">The same as this project's kernels would take it, without weights.</param>
     /// <param name="way">Whose call.</param>
     /// <exception cref="CudaException">The library does not take this.</exception>
-    public static CudaStep Bind(CudaBinder binder, ImmutableArray<Node> nodes, in CudaConvolution c, ConvWay way)
+    public static CudaStep? Bind(CudaBinder binder, ImmutableArray<Node> nodes, in CudaConvolution c, ConvWay way)
     {
+        Func<LibraryConvolution, CudaWork>? make = way.Maker switch
+        {
+            ConvMaker.Cudnn when binder.Libraries.Cudnn is { } cudnn =>
+                call => new CudnnConvolution(cudnn, binder.LibraryWorkspace, call, way.Algorithm),
+            ConvMaker.CublasLt when binder.Libraries.CublasLt is { } cublasLt =>
+                call => new CublasLtProduct(cublasLt, binder.LibraryWorkspace, call, way.Product),
+            _ => null,
+        };
+        if (make is null) return null;
         var lowering = new LibraryLowering(binder);
         try
         {
-            return lowering.Step(nodes[0], c, way);
+            return lowering.Step(nodes[0], c, way, make);
         }
         catch
         {
@@ -45,8 +54,9 @@ internal sealed class LibraryLowering : IDisposable
         {
             return Offered(binder, nodes, c, maker);
         }
-        catch (CudaException e) when (binder.Libraries.CanDoWithout(e))
+        catch (CudaException e) when (binder.Libraries.CanDoWithout(maker, e))
         {
+            binder.Libraries.DoWithout(maker, e);
             return [];
         }
     }
@@ -58,7 +68,7 @@ internal sealed class LibraryLowering : IDisposable
         {
             if (binder.Libraries.CublasLt is not { } cublasLt || !CublasLtProduct.CanExpress(c)) return [];
             LibraryConvolution product = lowering.Convert(nodes[0], c, needsBias: false);
-            return [.. Enumerable.Range(0, CublasLtProduct.AlgorithmsFor(cublasLt, product)).Select(i => new ConvWay(ConvMaker.CublasLt) { Rank = i })];
+            return [.. CublasLtProduct.AlgorithmsFor(cublasLt, product).Select(a => new ConvWay(ConvMaker.CublasLt) { Product = a })];
         }
         if (binder.Libraries.Cudnn is not { } cudnn || !CudnnConvolution.CanExpress(c)) return [];
         LibraryConvolution whole = lowering.Convert(nodes[0], c, needsBias: true), strided = lowering.WithAddedLikeY(whole), packed = lowering.Pack(whole);
@@ -80,14 +90,13 @@ internal sealed class LibraryLowering : IDisposable
         _owned.Clear();
     }
 
-    private CudaStep Step(Node conv, in CudaConvolution c, ConvWay way)
+    private CudaStep Step(Node conv, in CudaConvolution c, ConvWay way, Func<LibraryConvolution, CudaWork> make)
     {
         LibraryConvolution call = Convert(conv, c, needsBias: way.Maker == ConvMaker.Cudnn);
         if (way.IsPacked) call = Pack(call);
         else if (way.Maker == ConvMaker.Cudnn) call = WithAddedLikeY(call);
-        CudaWork work = way.Maker == ConvMaker.Cudnn
-            ? Keep(new CudnnConvolution(_binder.Libraries.Cudnn!, _binder.LibraryWorkspace, call, way.Algorithm))
-            : Keep(new CublasLtProduct(_binder.Libraries.CublasLt!, _binder.LibraryWorkspace, call, way.Rank));
+        CudaWork work = make(call);
+        Keep((IDisposable)work);
         CudaWork[] run = [.. _before, work, .. _after];
         return _binder.IsUpdated(conv.Inputs[1]) ? new CudaStep([.. _preparations, .. run], [], _owned) : new CudaStep(run, _preparations, _owned);
     }

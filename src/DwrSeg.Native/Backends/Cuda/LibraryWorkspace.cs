@@ -11,17 +11,19 @@ internal sealed class LibraryWorkspace(CudaContext context) : IDisposable
 {
     // What was captured before holds the address of that time, so memory that became too small stays.
     private readonly List<CudaDeviceVariable<byte>> _memory = [];
-    private long _needed;
+
+    /// <summary>What was asked for so far.</summary>
+    public long Needed { get; private set; }
 
     /// <summary>Where the largest begins; 0 where nobody asked for any.</summary>
     public CUdeviceptr Address => _memory.Count == 0 ? default : _memory[^1].DevicePointer;
 
-    public void Reserve(long bytes) => _needed = Math.Max(_needed, bytes);
+    public void Reserve(long bytes) => Needed = Math.Max(Needed, bytes);
 
     /// <summary>Allocates what was asked for so far, where there is not so much yet.</summary>
     public void Allocate()
     {
-        if (_needed > (_memory.Count == 0 ? 0 : _memory[^1].Size)) _memory.Add(new CudaDeviceVariable<byte>(context, _needed));
+        if (Needed > (_memory.Count == 0 ? 0 : _memory[^1].Size)) _memory.Add(new CudaDeviceVariable<byte>(context, Needed));
     }
 
     public void Dispose()

@@ -10,7 +10,8 @@ namespace DwrSeg.Native.Cuda.Compilation;
 /// </summary>
 /// <param name="folder">The folder; null for none.</param>
 /// <param name="maxBytes">What its files may take together; the least recently used are deleted.</param>
-internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.DefaultMaxBytes)
+/// <param name="warn">Told once where the folder can't be used.</param>
+internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.DefaultMaxBytes, Action<string>? warn = null)
 {
     /// <summary>Some ten thousand choices.</summary>
     public const long DefaultMaxBytes = 2L << 20;
@@ -18,7 +19,7 @@ internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.
     private const int FormatVersion = 1;
 
     private readonly ConcurrentDictionary<string, string> _known = new();
-    private readonly DiskCache? _files = folder is null ? null : new DiskCache(folder, ".dwrt", maxBytes, "timed choices are not kept");
+    private readonly DiskCache? _files = folder is null ? null : new DiskCache(folder, ".dwrt", maxBytes, "timed choices are not kept", warn);
 
     /// <summary>How often each candidate runs in one measurement.</summary>
     public int Repetitions { get; init; } = 10;
@@ -29,7 +30,7 @@ internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.
     private static ReadOnlySpan<byte> Magic => "DWRT"u8;
 
     /// <summary>The user's, in the folder of <see cref="KernelDiskCache"/>.</summary>
-    public static TimedChoices ForUser() => new(KernelDiskCache.UserFolder());
+    public static TimedChoices ForUser(Action<string>? warn = null) => new(KernelDiskCache.UserFolder(), warn: warn);
 
     /// <summary>The choice; null where there is none.</summary>
     public string? Find(string key)

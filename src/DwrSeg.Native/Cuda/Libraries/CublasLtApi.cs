@@ -47,6 +47,10 @@ internal static unsafe partial class CublasLtApi
         nint handle, nint product, nint a, nint b, nint c, nint d, nint preference, int requested, CublasLtHeuristic* results, out int returned);
 
     [LibraryImport(Library)]
+    public static partial int cublasLtMatmulAlgoCheck(
+        nint handle, nint product, nint a, nint b, nint c, nint d, CublasLtAlgorithm* algorithm, CublasLtHeuristic* result);
+
+    [LibraryImport(Library)]
     public static partial int cublasLtMatmul(
         nint handle, nint product, float* alpha, CUdeviceptr a, nint aLayout, CUdeviceptr b, nint bLayout, float* beta, CUdeviceptr c, nint cLayout,
         CUdeviceptr d, nint dLayout, CublasLtAlgorithm* algorithm, CUdeviceptr workspace, nuint workspaceBytes, CUstream stream);

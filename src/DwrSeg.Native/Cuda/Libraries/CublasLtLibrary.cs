@@ -56,6 +56,9 @@ internal sealed unsafe class CublasLtLibrary : ICublasLt
         nint handle, nint product, nint a, nint b, nint c, nint d, nint preference, int requested, CublasLtHeuristic* results, out int returned) =>
         CublasLtApi.cublasLtMatmulAlgoGetHeuristic(handle, product, a, b, c, d, preference, requested, results, out returned);
 
+    public int MatmulAlgoCheck(nint handle, nint product, nint a, nint b, nint c, nint d, CublasLtAlgorithm* algorithm, CublasLtHeuristic* result) =>
+        CublasLtApi.cublasLtMatmulAlgoCheck(handle, product, a, b, c, d, algorithm, result);
+
     public int Matmul(
         nint handle, nint product, float* alpha, CUdeviceptr a, nint aLayout, CUdeviceptr b, nint bLayout, float* beta, CUdeviceptr c, nint cLayout,
         CUdeviceptr d, nint dLayout, CublasLtAlgorithm* algorithm, CUdeviceptr workspace, nuint workspaceBytes, CUstream stream) =>

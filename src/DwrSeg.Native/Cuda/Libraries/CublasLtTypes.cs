@@ -64,7 +64,7 @@ internal enum CublasLtPreferenceAttribute
 
 /// <summary><c>cublasLtMatmulAlgo_t</c>: 64 bytes that only the library understands.</summary>
 [StructLayout(LayoutKind.Sequential)]
-internal struct CublasLtAlgorithm
+internal record struct CublasLtAlgorithm
 {
     public ulong Data0, Data1, Data2, Data3, Data4, Data5, Data6, Data7;
 }

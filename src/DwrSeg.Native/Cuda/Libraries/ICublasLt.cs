@@ -45,6 +45,9 @@ internal unsafe interface ICublasLt
     int MatmulAlgoGetHeuristic(
         nint handle, nint product, nint a, nint b, nint c, nint d, nint preference, int requested, CublasLtHeuristic* results, out int returned);
 
+    /// <summary>Whether an algorithm fits the product on this device, and the workspace it needs. It does not look at alignment.</summary>
+    int MatmulAlgoCheck(nint handle, nint product, nint a, nint b, nint c, nint d, CublasLtAlgorithm* algorithm, CublasLtHeuristic* result);
+
     /// <summary>D = epilogue(alpha · op(A) · op(B) + beta · C); D may be C where both lie alike. Factors are fp32 in host memory.</summary>
     int Matmul(
         nint handle, nint product, float* alpha, CUdeviceptr a, nint aLayout, CUdeviceptr b, nint bLayout, float* beta, CUdeviceptr c, nint cLayout,

@@ -1,6 +1,7 @@
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
+using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Evaluation;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Graph;
@@ -25,21 +26,26 @@ public sealed class LibraryInferenceTests
     private sealed class Machine : IDisposable
     {
         private readonly EmulatedDriver _driver;
+        private readonly FaultInjectingDriver _faulty;
 
         public Machine(SliceSupport slices = SliceSupport.Taken, int major = 9, uint leastAlignment = 16)
         {
             _driver = new EmulatedDriver(90);
+            _faulty = FaultInjectingDriver.Wrap(_driver);
             (Cudnn, CublasLt) = (new CudnnDouble(_driver, slices, major), new CublasLtDouble(_driver, leastAlignment));
         }
 
         public LiveObjects Live => _driver.Live;
+
+        public FaultInjectingDriver Faults => _faulty;
 
         public CudnnDouble Cudnn { get; }
 
         public CublasLtDouble CublasLt { get; }
 
         public CudaBackend Open(CudaElement element, ConvolutionChoice choice = ConvolutionChoice.Cudnn) => new(
-            "emulated", _driver, 0, element, wantsPtx: true, choice, new ConvolutionLibraries.Found(Cudnn, "", CublasLt, ""), new TimedChoices(null));
+            "emulated", _faulty.Driver, 0, element, wantsPtx: true, choice, new ConvolutionLibraries.Found(Cudnn, "", CublasLt, ""),
+            new TimedChoices(null));
 
         public void Dispose() => _driver.Dispose();
     }
@@ -116,6 +122,7 @@ public sealed class LibraryInferenceTests
         Assert.Equal(dense, works.Count(w => w is CudnnConvolution or CublasLtProduct));
         // Every slice of this network lies on 16 bytes, so cuBLASLt has an algorithm for each 1x1 convolution.
         Assert.True(works.OfType<CublasLtProduct>().Count() == pointwise, all);
+        Assert.Equal(new ConvolutionCounts(0, dense - pointwise, pointwise), plan.Convolutions);
         // One copy for each slice that a convolution reads or writes, where the library does not take it.
         int copies = works.OfType<CudaLaunch>().Count(w => w.Kernel.Name == "scaled_copy");
         Assert.True(slices == "Taken" ? copies == 0 : copies > 0, all);
@@ -224,6 +231,36 @@ public sealed class LibraryInferenceTests
         Assert.Contains(message, error.Message, StringComparison.Ordinal);
         Assert.Equal(status, error.Status);
         Assert.Equal((0, 0, 0), (machine.Cudnn.Objects.Live, machine.CublasLt.Objects.Live, machine.Live.Allocations));
+    }
+
+    [Fact]
+    public void ReplayThatFailsNamesTheCallAndTheLibrariesInTheGraph()
+    {
+        using var machine = new Machine();
+        using CudaBackend backend = machine.Open(CudaElement.Float16);
+        using ITensorStore store = backend.CreateStore();
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, 32, 32));
+        ModelWeights.Initialize(graph, store, 1);
+        using IPlan plan = backend.Compile(graph, store);
+        machine.Faults.FailEvery("GraphLaunch", CUresult.Unknown);
+        var error = Assert.Throws<DwrSeg.Native.Cuda.CudaException>(plan.Run);
+        Assert.StartsWith("cuGraphLaunch failed: CUDA_ERROR_UNKNOWN", error.Message, StringComparison.Ordinal);
+        Assert.EndsWith($"with {FusedCall} and cublasLtMatmul in it; `--conv native` does without.", error.Message, StringComparison.Ordinal);
+        machine.Faults.Reset();
+        plan.Run();
+    }
+
+    [Fact]
+    public void RefusedCallsShowInTheCounts()
+    {
+        using var machine = new Machine(SliceSupport.Taken);
+        machine.Cudnn.Objects.FailEvery("GetConvolutionForwardAlgorithm", 3000);
+        using CudaBackend backend = machine.Open(CudaElement.Float16);
+        using ITensorStore store = backend.CreateStore();
+        LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, 32, 32));
+        using var plan = (CudaPlan)backend.Compile(graph, store);
+        int dense = graph.Nodes.Count(n => n.Layer is Conv2d), pointwise = graph.Nodes.Count(n => n.Layer is Conv2d { Kernel: 1, Stride: 1 });
+        Assert.Equal($"{dense - pointwise} native, {pointwise} cuBLASLt", plan.Convolutions.ToString());
     }
 
     private static float[] Logits(Machine machine, LayerGraph graph, ConvolutionChoice choice, ulong seed, ulong? thenSeed = null)

@@ -23,6 +23,11 @@ public sealed class TimedChoiceTests : IDisposable
     // Shared memory of conv_mma's 128x128 tile on sm_80, which no model takes for a handful of pixels.
     private const uint LargestTile = 98304;
 
+    // Of an algorithm's 64 bytes.
+    private const string SixtyThree =
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+        + "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e";
+
     private readonly TemporaryFolder _folder = new();
 
     /// <summary>A device whose kernels and libraries take planted times, in milliseconds.</summary>
@@ -47,8 +52,31 @@ public sealed class TimedChoiceTests : IDisposable
 
         public SliceSupport Slices { get; init; }
 
-        /// <summary>A call of cuDNN's that fails.</summary>
+        /// <summary>A call of cuDNN's that fails, and one of cuBLASLt's.</summary>
         public string? Broken { get; init; }
+
+        public string? BrokenProduct { get; init; }
+
+        /// <summary>The number of the call of cuDNN's that fails.</summary>
+        public int? BreaksAt { get; init; }
+
+        /// <summary>What cuDNN was called for in the last opening.</summary>
+        public IReadOnlyList<string> CudnnCalls { get; private set; } = [];
+
+        /// <summary>Whether cuBLASLt takes no algorithm that another opening offered.</summary>
+        public bool IsUpdated { get; init; }
+
+        /// <summary>The libraries' file, for messages.</summary>
+        public string Location { get; } = $"{Guid.NewGuid()}";
+
+        /// <summary>What cuBLASLt was called for in the last opening.</summary>
+        public IReadOnlyList<string> ProductCalls { get; private set; } = [];
+
+        /// <summary>Who computed convolutions in the last plan.</summary>
+        public string Counts { get; private set; } = "";
+
+        /// <summary>The device in words after the last plan.</summary>
+        public string Description { get; private set; } = "";
 
         /// <summary>How cuDNN behaves in a capture: well, by refusing it or by breaking it.</summary>
         public (bool Refuses, bool Breaks) Capture { get; init; }
@@ -65,9 +93,20 @@ public sealed class TimedChoiceTests : IDisposable
 
         public CudaBackend Open(ConvolutionChoice choice = ConvolutionChoice.Auto)
         {
-            var cudnn = new CudnnDouble(_driver, Slices) { Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks, LoadsAtFirst = LoadsAtFirst };
+            var cudnn = new CudnnDouble(_driver, Slices)
+            {
+                Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks, LoadsAtFirst = LoadsAtFirst,
+                Location = Location,
+            };
+            if (BreaksAt is { } number) cudnn.Objects.FailCall(number, 5000);
+            CudnnCalls = cudnn.Objects.Calls;
             if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
-            var cublasLt = new CublasLtDouble(_driver, LeastAlignment) { Milliseconds = rank => CublasLtMilliseconds / (rank + 1) };
+            var cublasLt = new CublasLtDouble(_driver, LeastAlignment)
+            {
+                Milliseconds = rank => CublasLtMilliseconds / (rank + 1), Location = Location, KnowsOwnAlone = IsUpdated,
+            };
+            if (BrokenProduct is not null) cublasLt.Objects.FailEvery(BrokenProduct, 14);
+            ProductCalls = cublasLt.Objects.Calls;
             return new CudaBackend(
                 "emulated", _counted.Driver, 0, CudaElement.Float16, wantsPtx: true, choice, new ConvolutionLibraries.Found(cudnn, "", cublasLt, ""), _choices);
         }
@@ -78,11 +117,14 @@ public sealed class TimedChoiceTests : IDisposable
             using CudaBackend backend = Open(choice);
             using ITensorStore store = backend.CreateStore();
             using var plan = (CudaPlan)backend.Compile(graph, store);
+            (Counts, Description) = (plan.Convolutions.ToString(), backend.Description);
             return [.. plan.Covers.SelectMany(c => c.Launches)];
         }
 
         public void Dispose() => _driver.Dispose();
     }
+
+    public TimedChoiceTests() => Warnings.Listen();
 
     public void Dispose() => _folder.Dispose();
 
@@ -118,6 +160,27 @@ public sealed class TimedChoiceTests : IDisposable
         using var machine = new Machine(_ => 2) { CudnnMilliseconds = 1, Broken = call, Capture = (refusesCapture, breaksCapture) };
         Assert.IsType<CudaLaunch>(Assert.Single(machine.Works(Convolution(3))), exactMatch: false);
         Assert.Equal(default, machine.Live);
+        Assert.DoesNotContain("cuDNN", machine.Description, StringComparison.Ordinal);
+        Assert.Contains("cuBLASLt", machine.Description, StringComparison.Ordinal);
+        machine.Works(Convolution(3, height: 5));
+        string warning = Assert.Single(Warnings.With(machine.Location));
+        Assert.StartsWith("convolutions are computed without cuDNN 9.1.0", warning, StringComparison.Ordinal);
+        Assert.Contains(call is not null ? $"cudnn{call}" : breaksCapture ? "cuStream" : "cudnnConvolution", warning, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("Taken")]
+    [InlineData("RefusedLate")]
+    public void RefusedCallsAreNotWarnedOf(string slices)
+    {
+        using var machine = new Machine(_ => 2)
+        {
+            CudnnMilliseconds = 1, CublasLtMilliseconds = 1, LeastAlignment = 512, Slices = Enum.Parse<SliceSupport>(slices),
+        };
+        machine.Works(Sliced());
+        machine.Works(Convolution(1));
+        Assert.Contains("cuDNN 9.1.0, cuBLASLt 12.4.5", machine.Description, StringComparison.Ordinal);
+        Assert.Empty(Warnings.With(machine.Location));
     }
 
     [Fact]
@@ -206,18 +269,135 @@ public sealed class TimedChoiceTests : IDisposable
         Assert.Equal(0, second.Timings);
     }
 
-    [Fact]
-    public void ARememberedLibraryThatDoesNotOpenIsDoneWithoutAndNotForgotten()
+    [Theory]
+    [InlineData("Create", false, false)]
+    [InlineData("SetFilter4dDescriptor", false, false)]
+    [InlineData("GetConvolutionForwardWorkspaceSize", false, false)]
+    [InlineData("ConvolutionBiasActivationForward", false, false)]
+    [InlineData(null, true, false)]
+    [InlineData(null, false, true)]
+    public void ARememberedLibraryThatFailsIsDoneWithoutAndNotForgotten(string? call, bool refusesCapture, bool breaksCapture)
     {
-        using var first = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1 };
-        first.Works(Convolution(3));
-        using (var broken = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1, Broken = "Create" })
-        {
-            Assert.IsType<CudaLaunch>(Assert.Single(broken.Works(Convolution(3))), exactMatch: false);
-        }
+        using (var first = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1 }) first.Works(Convolution(3));
+        using var broken = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1, Broken = call, Capture = (refusesCapture, breaksCapture) };
+        Assert.IsType<CudaLaunch>(Assert.Single(broken.Works(Convolution(3))), exactMatch: false);
+        Assert.Equal(default, broken.Live);
+        Assert.DoesNotContain("cuDNN", broken.Description, StringComparison.Ordinal);
+        Assert.Single(Warnings.With(broken.Location));
+        // What is best without it is remembered too.
+        int timings = broken.Timings;
+        Assert.True(timings > 0);
+        Assert.IsType<CudaLaunch>(Assert.Single(broken.Works(Convolution(3))), exactMatch: false);
+        Assert.Equal(timings, broken.Timings);
+        Assert.Single(Warnings.With(broken.Location));
         using var mended = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1 };
         Assert.IsType<CudnnConvolution>(Assert.Single(mended.Works(Convolution(3))));
         Assert.Equal(0, mended.Timings);
+    }
+
+    [Theory]
+    [InlineData("Matmul")]
+    [InlineData("MatmulAlgoCheck")]
+    [InlineData("MatrixLayoutCreate")]
+    public void ARememberedHalfOfAModuleThatFailsIsDoneWithout(string call)
+    {
+        using (var first = new Machine(l => l.Kernel == "sir_mma" ? 1.5 : 1, _folder.Path) { CublasLtMilliseconds = 0.5 })
+        {
+            Assert.IsType<CublasLtProduct>(first.Works(Module())[1]);
+            Assert.Equal("1 native, 1 cuBLASLt", first.Counts);
+        }
+        // By this project's kernels alone the module is faster as one.
+        using var broken = new Machine(l => l.Kernel == "sir_mma" ? 1.5 : 1, _folder.Path) { CublasLtMilliseconds = 0.5, BrokenProduct = call };
+        Assert.StartsWith("sir_mma", Assert.Single(broken.Works(Module())).Name, StringComparison.Ordinal);
+        Assert.Equal("2 native", broken.Counts);
+        Assert.DoesNotContain("cuBLASLt", broken.Description, StringComparison.Ordinal);
+        Assert.Equal(default, broken.Live);
+        Assert.Single(Warnings.With(broken.Location));
+    }
+
+    [Fact]
+    public void ARememberedHalfOfAModuleMayFailInTheCapture()
+    {
+        Machine New(bool refuses) => new(l => l.Kernel == "sir_mma" ? 5 : 2, _folder.Path) { CudnnMilliseconds = 0.5, Capture = (refuses, false) };
+        using (Machine first = New(refuses: false)) Assert.IsType<CudnnConvolution>(first.Works(Module())[0]);
+        using Machine broken = New(refuses: true);
+        Assert.All(broken.Works(Module()), w => Assert.Equal(ConvMaker.Native, w.Maker));
+        Assert.Equal(default, broken.Live);
+    }
+
+    [Fact]
+    public void BothLibrariesMayFail()
+    {
+        using var broken = new Machine(_ => 2)
+        {
+            CudnnMilliseconds = 1, CublasLtMilliseconds = 1, Broken = "ConvolutionBiasActivationForward", BrokenProduct = "Matmul",
+        };
+        Assert.Equal(ConvMaker.Native, Assert.Single(broken.Works(Convolution(1))).Maker);
+        Assert.Equal(2, Warnings.With(broken.Location).Count);
+        Assert.EndsWith("f16", broken.Description, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void ALibraryThatFailsLateIsTakenFromThePiecesBeforeToo()
+    {
+        Machine New(int? breaksAt) => new(l => l.Shape.DynamicSharedBytes == LargestTile ? 1 : 2) { CudnnMilliseconds = 0.5, BreaksAt = breaksAt };
+        var builder = new GraphBuilder();
+        Tensor x = builder.Input("x", new Shape(1, 4, 4, 16));
+        Tensor y = builder.Add("first", new Conv2d(3), x, builder.Parameter("w1", new Shape(16, 3, 3, 16), ParameterLayout.Dense));
+        LayerGraph graph = builder.Build(
+            builder.Add("second", new Conv2d(3), y, builder.Parameter("w2", new Shape(24, 3, 3, 16), ParameterLayout.Dense)));
+        using Machine sound = New(null);
+        Assert.All(sound.Works(graph), w => Assert.Equal(ConvMaker.Cudnn, w.Maker));
+        int last = sound.CudnnCalls.Index().Last(c => c.Item == "GetConvolutionForwardAlgorithm").Index;
+        using Machine broken = New(last);
+        // Not what the model takes.
+        Assert.All(broken.Works(graph), w => Assert.Contains("TILE_M=128 TILE_N=128", w.Name, StringComparison.Ordinal));
+        Assert.Equal("2 native", broken.Counts);
+    }
+
+    [Fact]
+    public void ARememberedAlgorithmIsTakenAsItIsAndNotAskedForAgain()
+    {
+        using var first = new Machine(_ => 4, _folder.Path) { CublasLtMilliseconds = 3 };
+        string name = Assert.Single(first.Works(Convolution(1))).Name;
+        Assert.StartsWith("cublasLtMatmul 1,", name, StringComparison.Ordinal);
+        using var second = new Machine(_ => 4, _folder.Path) { CublasLtMilliseconds = 3 };
+        Assert.Equal(name, Assert.Single(second.Works(Convolution(1))).Name);
+        Assert.Contains("MatmulAlgoCheck", second.ProductCalls);
+        Assert.DoesNotContain("MatmulAlgoGetHeuristic", second.ProductCalls);
+        Assert.Equal(0, second.Timings);
+    }
+
+    [Fact]
+    public void ARememberedAlgorithmThatIsRefusedIsReplaced()
+    {
+        using (var first = new Machine(_ => 4, _folder.Path) { CublasLtMilliseconds = 3 }) first.Works(Convolution(1));
+        string before = Assert.Single(Directory.GetFiles(_folder.Path));
+        byte[] old = File.ReadAllBytes(before);
+        using var updated = new Machine(_ => 4, _folder.Path) { CublasLtMilliseconds = 3, IsUpdated = true };
+        Assert.IsType<CublasLtProduct>(Assert.Single(updated.Works(Convolution(1))));
+        Assert.True(updated.Timings > 0);
+        Assert.NotEqual(old, File.ReadAllBytes(Assert.Single(Directory.GetFiles(_folder.Path))));
+        Assert.Empty(Warnings.With(updated.Location));
+    }
+
+    [Fact]
+    public async Task LoadsSideBySideMeasureByTurnsAndEachPieceOnce()
+    {
+        using var alone = new Machine(_ => 2);
+        alone.Works(Chain());
+        using var machine = new Machine(_ => 2);
+        using CudaBackend first = machine.Open(), second = machine.Open();
+        using var start = new Barrier(2);
+        await Task.WhenAll(Task.Run(() => Load(first)), Task.Run(() => Load(second)));
+        Assert.Equal(alone.Timings, machine.Timings);
+
+        void Load(CudaBackend backend)
+        {
+            using ITensorStore store = backend.CreateStore();
+            start.SignalAndWait();
+            backend.Compile(Chain(), store).Dispose();
+        }
     }
 
     [Fact]
@@ -319,7 +499,7 @@ public sealed class TimedChoiceTests : IDisposable
     [InlineData("native 64x128")]
     [InlineData("cudnn ImplicitPrecompGemm")]
     [InlineData("cudnn ImplicitGemm packed")]
-    [InlineData("cublasLt 3")]
+    [InlineData($"cublasLt {SixtyThree}ff")]
     public void WayComesBackFromItsText(string text) => Assert.Equal(text, ConvWay.Parse(text)!.ToString());
 
     [Theory]
@@ -328,7 +508,9 @@ public sealed class TimedChoiceTests : IDisposable
     [InlineData("cudnn 99")]
     [InlineData("cudnn ImplicitGemm folded")]
     [InlineData("cublasLt 4")]
-    [InlineData("cublasLt -1")]
+    [InlineData($"cublasLt {SixtyThree}")]
+    [InlineData($"cublasLt {SixtyThree}3f40")]
+    [InlineData($"cublasLt {SixtyThree}xx")]
     [InlineData("native 64x64 packed")]
     public void OtherTextsAreNoWay(string text) => Assert.Null(ConvWay.Parse(text));
 
@@ -366,6 +548,19 @@ public sealed class TimedChoiceTests : IDisposable
         Tensor w = builder.Parameter($"{name}.weight", new Shape(16, kernel, kernel, 16), ParameterLayout.Dense);
         Tensor y = builder.Add(name, new Conv2d(kernel), x, w, builder.Parameter($"{name}.bias", Shape.Vector(16)));
         return builder.Build(builder.Add($"{name}.relu", new Relu(), y));
+    }
+
+    // Convolutions of four shapes.
+    private static LayerGraph Chain()
+    {
+        var builder = new GraphBuilder();
+        Tensor x = builder.Input("x", new Shape(1, 4, 4, 16));
+        for (int i = 1; i <= 4; i++)
+        {
+            Tensor w = builder.Parameter($"weight{i}", new Shape(16 + 8 * i, 1, 1, x.Shape.C), ParameterLayout.Dense);
+            x = builder.Add($"conv{i}", new Conv2d(1), x, w);
+        }
+        return builder.Build(x);
     }
 
     // A slice of the input to a slice of the output.

@@ -51,9 +51,12 @@ internal sealed unsafe class CublasLtDouble(EmulatedDriver driver, uint leastAli
     /// <summary>What a product takes on a planted clock, by the algorithm's rank.</summary>
     public Func<int, double> Milliseconds { get; init; } = _ => 0;
 
+    /// <summary>Whether <see cref="MatmulAlgoCheck"/> takes no algorithm of another one of these, as after an update.</summary>
+    public bool KnowsOwnAlone { get; init; }
+
     public Version Version { get; } = new(12, 4, 5);
 
-    public string Location => "cublasLtDouble";
+    public string Location { get; init; } = "cublasLtDouble";
 
     public int Create(out nint handle)
     {
@@ -145,13 +148,23 @@ internal sealed unsafe class CublasLtDouble(EmulatedDriver driver, uint leastAli
         if (isHalf && wanted.Alignments.Min() < leastAlignment) return NotSupported;
         for (int rank = 0; rank < Math.Min(requested, Offered); rank++)
         {
-            nuint workspace = rank == 0 ? 0 : SecondsWorkspace;
+            nuint workspace = WorkspaceOf(rank);
             if (workspace > wanted.Workspace) continue;
             results[returned++] = new CublasLtHeuristic
             {
-                Algorithm = new CublasLtAlgorithm { Data0 = (ulong)rank, Data1 = MarkOf(a, b, c, d), Data2 = wanted.Alignments.Min() }, WorkspaceBytes = workspace,
+                Algorithm = new CublasLtAlgorithm { Data0 = (ulong)rank, Data1 = MarkOf(a, b, c, d), Data2 = wanted.Alignments.Min(), Data7 = Own },
+                WorkspaceBytes = workspace,
             };
         }
+        return 0;
+    }
+
+    public int MatmulAlgoCheck(nint handle, nint product, nint a, nint b, nint c, nint d, CublasLtAlgorithm* algorithm, CublasLtHeuristic* result)
+    {
+        if (Begin() is var status and not 0) return status;
+        if (Check(handle, product, a, b, c, d) is var fault and not 0) return fault;
+        if (!IsOffered(algorithm, MarkOf(a, b, c, d))) return NotSupported;
+        *result = new CublasLtHeuristic { Algorithm = *algorithm, WorkspaceBytes = WorkspaceOf((int)algorithm->Data0) };
         return 0;
     }
 
@@ -161,9 +174,9 @@ internal sealed unsafe class CublasLtDouble(EmulatedDriver driver, uint leastAli
     {
         if (Begin() is var status and not 0) return status;
         if (Check(handle, product, aLayout, bLayout, cLayout, dLayout) is var fault and not 0) return fault;
-        if (algorithm is null || algorithm->Data1 != MarkOf(aLayout, bLayout, cLayout, dLayout)) return InvalidValue;
+        if (!IsOffered(algorithm, MarkOf(aLayout, bLayout, cLayout, dLayout))) return InvalidValue;
         int rank = (int)algorithm->Data0;
-        if (workspaceBytes < (rank == 0 ? 0 : SecondsWorkspace) || (a.Value | b.Value | c.Value | d.Value) % algorithm->Data2 != 0) return InvalidValue;
+        if (workspaceBytes < WorkspaceOf(rank) || (a.Value | b.Value | c.Value | d.Value) % algorithm->Data2 != 0) return InvalidValue;
         Product p = Objects.Find<Product>(product)!;
         Layout w = Objects.Find<Layout>(aLayout)!, x = Objects.Find<Layout>(bLayout)!, z = Objects.Find<Layout>(cLayout)!, y = Objects.Find<Layout>(dLayout)!;
         if (c == d && z != y) return InvalidValue;
@@ -192,6 +205,13 @@ internal sealed unsafe class CublasLtDouble(EmulatedDriver driver, uint leastAli
         });
         return submitted == CUresult.Success ? 0 : ExecutionFailed;
     }
+
+    private static nuint WorkspaceOf(int rank) => rank == 0 ? 0 : SecondsWorkspace;
+
+    private bool IsOffered(CublasLtAlgorithm* algorithm, ulong mark) =>
+        algorithm is not null && algorithm->Data0 < Offered && algorithm->Data1 == mark && (!KnowsOwnAlone || algorithm->Data7 == Own);
+
+    private ulong Own => (ulong)RuntimeHelpers.GetHashCode(this);
 
     // Layouts are compared by value: a problem asked about anew is the same problem.
     private ulong MarkOf(params ReadOnlySpan<nint> layouts)

@@ -85,7 +85,7 @@ internal sealed unsafe class CudnnDouble(EmulatedDriver driver, SliceSupport sli
 
     public Version Version { get; } = new(major, 1, 0);
 
-    public string Location => "cudnnDouble";
+    public string Location { get; init; } = "cudnnDouble";
 
     /// <summary>Whether it fails while its stream is captured.</summary>
     public bool RefusesCapture { get; init; }

@@ -9,6 +9,7 @@ internal sealed class LibraryObjects(EmulatedDriver driver)
     private readonly Lock _gate = new();
     private readonly Dictionary<nint, object> _live = [];
     private readonly Dictionary<string, int> _failures = [];
+    private (int Number, int Status)? _failing;
     private nint _next = 0x7000;
 
     /// <summary>What was made and not given back.</summary>
@@ -26,12 +27,16 @@ internal sealed class LibraryObjects(EmulatedDriver driver)
     /// <summary>Lets every call of a name fail.</summary>
     public void FailEvery(string call, int status) => _failures[call] = status;
 
+    /// <summary>Lets one call fail, counted from 0 in <see cref="Calls"/>.</summary>
+    public void FailCall(int number, int status) => _failing = (number, status);
+
     /// <summary>Counts a call; the status that it is to fail with, or 0.</summary>
     public int Begin(string call)
     {
         lock (_gate)
         {
             Calls.Add(call);
+            if (_failing is { } failing && failing.Number == Calls.Count - 1) return failing.Status;
             return _failures.GetValueOrDefault(call);
         }
     }
