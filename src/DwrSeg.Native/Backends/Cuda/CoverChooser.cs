@@ -21,18 +21,20 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     private bool IsTimed => _device.Driver.HasClock;
 
     /// <summary>The steps of a graph, in the order in which they run.</summary>
-    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Choose(LayerGraph graph, bool fuse)
+    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Choose(LayerGraph graph, Fusion fuse)
     {
         bool withModules = libraries.Choice != ConvolutionChoice.Cudnn;
         IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_device, element).Of(graph, fuse, withModules);
         if (!IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) return covers;
         using var stream = new CudaStream(kernels.Context);
-        return [.. covers.SelectMany(c => c.IsConstant || !c.Nodes.Any(n => n.Layer is Conv2d) ? [c] : ChooseFor(graph, c, stream))];
+        return [.. covers.SelectMany(c => c.IsConstant || !c.Nodes.Any(n => n.Layer is Conv2d) ? [c] : ChooseFor(graph, c, fuse, stream))];
     }
 
-    private IReadOnlyList<StepCover<CudaBinder, CudaStep>> ChooseFor(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
+    private IReadOnlyList<StepCover<CudaBinder, CudaStep>> ChooseFor(
+        LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, Fusion fuse, CudaStream stream)
     {
         if (CudaCover.PartsOf(cover) is not { } parts) return [ChooseWay(graph, cover, stream)];
+        if (fuse == Fusion.All) return [cover];
         IReadOnlyList<StepCover<CudaBinder, CudaStep>> chosen =
             [.. parts.Select(p => p.Nodes.Any(n => n.Layer is Conv2d) ? ChooseWay(graph, p, stream) : p)];
         string key = KeyOf(graph, cover);
