@@ -71,8 +71,8 @@ start() {
     local status=0 cache
     cache=$(mktemp -d -p "$work")
     for state in cold warm; do
-        DWRSEG_KERNEL_CACHE=$cache ./dwrseg bench --device "$device" --model models/dwrseg-base-camvid.safetensors --size "${sizes%% *}" --iterations 3 \
-            --json "$out/start-$state.json" || status=1
+        DWRSEG_KERNEL_CACHE=$cache ./dwrseg bench --device "$device" --model models/dwrseg-base-camvid.safetensors --size "${sizes%% *}" \
+            --iterations 3 --json "$out/start-$state.json" || status=1
     done
     grep -q '"kernelCacheWarm": true' "$out/start-warm.json" || { echo "the second process found no warm cache"; status=1; }
     return $status

@@ -396,8 +396,8 @@ def bench(options):
             "p99Ms": round(percentile(host, 0.99), 4), "fps": round(1000 / median(host), 4),
         }
         if device:
-            run.update(deviceScope=SCOPES[mode], deviceMedianMs=round(median(device), 4), deviceMinMs=round(device[0], 4), deviceP90Ms=round(percentile(device, 0.9), 4),
-                       deviceP99Ms=round(percentile(device, 0.99), 4), peakBytes=torch.cuda.max_memory_allocated())
+            run.update(deviceScope=SCOPES[mode], deviceMedianMs=round(median(device), 4), deviceMinMs=round(device[0], 4),
+                       deviceP90Ms=round(percentile(device, 0.9), 4), deviceP99Ms=round(percentile(device, 0.99), 4), peakBytes=torch.cuda.max_memory_allocated())
         runs.append(run)
         on_device = f", on the device {run['deviceMedianMs']:.3f} ms" if device else ""
         print(f"{case.model_name} {what}: median {run['medianMs']:.3f} ms, min {run['minMs']:.3f} ms, p99 {run['p99Ms']:.3f} ms an image, "

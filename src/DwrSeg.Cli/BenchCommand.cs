@@ -45,9 +45,9 @@ internal static class BenchCommand
             "bench",
             "Time a network. An inference goes from the normalised image in memory to the class map of the input's size. Flops are 2 x the " +
             "network's multiplies as the paper counts them, before any folding. The fraction of the FMA peak is that of the fastest run " +
-            "against the best peak, measured on the same threads before, between and after the runs. On a CUDA device the same is also timed by the " +
-            "device's events, from the normalised image in device memory to the class map in device memory, without the download. The first frame's " +
-            "time runs from the beginning of loading, in this process.")
+            "against the best peak, measured on the same threads before, between and after the runs. On a CUDA device the same is also timed by " +
+            "the device's events, from the normalised image in device memory to the class map in device memory, without the download. The first " +
+            "frame's time runs from the beginning of loading, in this process.")
         {
             model, config, device, threads, precision, convolutions, fuse, size, batch, train, seconds, iterations, steps, json, peers,
         };

@@ -125,7 +125,8 @@ internal static class Benchmark
             perImage * Percentile(deviceTimes, 0.99), subject.DeviceScope);
         return new BenchmarkResult(
             times.Count, perImage * Statistics.Median(times), perImage * times[0], perImage * Percentile(times, 0.90), perImage * Percentile(times, 0.99),
-            subject.Scope, device, loadTimes, subject.Multiplies, settings.Batch, subject.Plan.Summary, cpu?.Pool.Workers ?? 1, cpu is null ? null : peak / 1e9,
+            subject.Scope, device, loadTimes, subject.Multiplies, settings.Batch, subject.Plan.Summary, cpu?.Pool.Workers ?? 1,
+            cpu is null ? null : peak / 1e9,
             settings.Steps ? [.. StepTime.Measure(subject.Plan, times.Count).OrderByDescending(t => t.Milliseconds)] : []);
 
         double Once()

@@ -99,7 +99,8 @@ public sealed class BenchCommandTests : IDisposable
                 [new("DWRSEG_KERNEL_CACHE", _folder.File("kernels"))],
                 "bench", "--model", model, "--size", "16x24", "--iterations", "1", "--device", "emulated", "--json", file).Succeeded();
             JsonElement json = JsonDocument.Parse(File.ReadAllBytes(file)).RootElement;
-            return (json.GetProperty("kernelCacheWarm").GetBoolean(), json.GetProperty("kernelsCompiled").GetInt32(), json.GetProperty("kernelsFromDisk").GetInt32());
+            int Number(string name) => json.GetProperty(name).GetInt32();
+            return (json.GetProperty("kernelCacheWarm").GetBoolean(), Number("kernelsCompiled"), Number("kernelsFromDisk"));
         }
 
         (bool, int Compiled, int FromDisk) cold = Run();
@@ -171,8 +172,11 @@ public sealed class BenchCommandTests : IDisposable
         DwrsegResult result = DwrsegProcess.Run(
             "bench", "--model", model, "--size", "16x24", "--iterations", "1", "--device", "emulated", "--peer-json", peers).Succeeded();
         string[] lines = [.. result.Lines.SkipWhile(l => !l.StartsWith("By the devices' events", StringComparison.Ordinal))];
-        string[] starts = ["By the devices' events, normalised", "run ", "same scope", "dwrseg ", "By the host's clock, ours normalised", "run ", "host only",
-            "dwrseg ", "who knows", "logits alone", "logits alone: image to logits"];
+        string[] starts =
+        [
+            "By the devices' events, normalised", "run ", "same scope", "dwrseg ",
+            "By the host's clock, ours normalised", "run ", "host only", "dwrseg ", "who knows", "logits alone", "logits alone: image to logits",
+        ];
         Assert.Equal(starts.Length, lines.Length);
         Assert.All(starts.Zip(lines), p => Assert.StartsWith(p.First, p.Second, StringComparison.Ordinal));
     }

@@ -36,7 +36,11 @@ public sealed class FrameProfilerTests
         Assert.Contains("no CUPTI", without.TraceSource, StringComparison.Ordinal);
 
         string[] kernels = [.. without.Launches.Select(l => l.Launch!.Variant.Name)];
-        CuptiDouble.Records = [.. Enumerable.Range(0, 2 * kernels.Length).Select(i => new KernelRecord(kernels[i % kernels.Length], 100ul * (ulong)i + 1, 100ul * (ulong)i + 41))];
+        CuptiDouble.Records =
+        [
+            .. Enumerable.Range(0, 2 * kernels.Length).Select(
+                i => new KernelRecord(kernels[i % kernels.Length], 100ul * (ulong)i + 1, 100ul * (ulong)i + 41)),
+        ];
         FrameProfile with = FrameProfiler.Measure(backend, settings, timing, guarded, CuptiDouble.Create());
         Assert.Contains("2 frames", with.TraceSource, StringComparison.Ordinal);
         Assert.All(with.Launches, row => Assert.Equal(40e-9, row.FrameSeconds!.Value, 1e-15));

@@ -86,7 +86,8 @@ public sealed class ProfileCommandTests : IDisposable
 
         int all = Launches("all"), auto = Launches("auto"), none = Launches("none");
         Assert.True(all <= auto && auto < none, $"{all}, {auto}, {none}");
-        DwrsegProcess.Run("profile", "--model", _model, "--device", "emulated", "--fuse", "none", "--gpu", "a100", "--size", "24x40", "--json", _json).Succeeded();
+        DwrsegProcess.Run(
+            "profile", "--model", _model, "--device", "emulated", "--fuse", "none", "--gpu", "a100", "--size", "24x40", "--json", _json).Succeeded();
         JsonElement json = Read(_json);
         Assert.Equal("none", json.GetProperty("fuse").GetString());
         Assert.Equal(none, json.GetProperty("launches").GetArrayLength());

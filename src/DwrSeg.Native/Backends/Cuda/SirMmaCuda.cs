@@ -55,7 +55,8 @@ internal static class SirMmaCuda
     [
         new(64, 192, 64, 1, 3, HasWarpgroups: true), new(64, 192, 64, 2, 3, HasWarpgroups: true), new(128, 192, 128, 1, 3, HasWarpgroups: true),
         new(512, 128, 64, 1, 3, HasBorder: true, HasWarpgroups: true),
-        new(64, 192, 64, 1, 3), new(64, 192, 64, 1, 2), new(64, 192, 64, 2, 3), new(64, 64, 64, 2, 4), new(128, 192, 128, 1, 3), new(512, 128, 64, 1, 3, HasBorder: true),
+        new(64, 192, 64, 1, 3), new(64, 192, 64, 1, 2), new(64, 192, 64, 2, 3), new(64, 64, 64, 2, 4), new(128, 192, 128, 1, 3),
+        new(512, 128, 64, 1, 3, HasBorder: true),
     ];
 
     /// <summary>The values that the kernel is specialised by.</summary>

@@ -90,7 +90,10 @@ internal sealed unsafe class Cupti
                 lock (_records)
                 {
                     if (_damage is not null)
-                        throw new CudaException($"CUPTI's records are of no use: {_damage}. Times by events remain.", "cuptiActivityGetNextRecord", -1, "");
+                    {
+                        throw new CudaException(
+                            $"CUPTI's records are of no use: {_damage}. Times by events remain.", "cuptiActivityGetNextRecord", -1, "");
+                    }
                     return [.. _records.OrderBy(r => r.Start)];
                 }
             }
