@@ -9,7 +9,7 @@
 //
 // Defines   ELEMENT   f16 or bf16
 //           HALOS     1: up to 64 inputs; 2: any number, 64 at a time
-//           MIDDLE    channels of m at a time, 128 or 192
+//           MIDDLE    channels of m at a time, 64, 128 or 192
 //           OUTPUTS   the most outputs, 64 or 128
 //           STRIDE    1 or 2
 //           STAGES    tiles of weights in flight

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs what scripts/make-gpu-bundle.sh packed, on a machine with an NVIDIA GPU, its driver and CUDA's libraries; needs neither .NET nor a network.
 #   scripts/run-gpu-bundle.sh ARCHIVE OUT [STEP...]
-# Steps, all by default, what matters most first: environment check profile peers bench miou kernels tests convolutions sanitizer benchmarks
+# Steps, all by default, what matters most first: environment check start profile peers bench miou kernels tests convolutions sanitizer benchmarks
 # Each writes its files to OUT; OUT/summary.tsv has a line a step: step, result, seconds. Exit code 1 where a step failed. A step whose tool or
 # data is missing is skipped, and says so.
 #   DWRSEG_CAMVID=DIR      a CamVid folder, for miou
@@ -63,6 +63,18 @@ check() {
     for precision in $precisions; do
         ./dwrseg check golden/eval*.safetensors --device "$device" --precision "$precision" || status=1
     done
+    return $status
+}
+
+# From the beginning of loading to the first class map, in a process that compiles and times everything and in the next one.
+start() {
+    local status=0 cache
+    cache=$(mktemp -d -p "$work")
+    for state in cold warm; do
+        DWRSEG_KERNEL_CACHE=$cache ./dwrseg bench --device "$device" --model models/dwrseg-base-camvid.safetensors --size "${sizes%% *}" \
+            --iterations 3 --json "$out/start-$state.json" || status=1
+    done
+    grep -q '"kernelCacheWarm": true' "$out/start-warm.json" || { echo "the second process found no warm cache"; status=1; }
     return $status
 }
 
@@ -150,6 +162,8 @@ peers() {
     # The comparison that counts first; compiling takes most of the time, so all of it comes last.
     python3 peers/dwrseg_torch.py --device cuda --size 512x1024 --mode infer --precision fp16 --execution eager graph compiled compiled+graph \
         --seconds 1 --json "$out/peers-first.json" || status=1
+    python3 peers/dwrseg_torch.py --device cuda --size 512x1024 --mode infer --precision fp16 --execution graph compiled+graph --fold \
+        --seconds 1 --json "$out/peers-folded.json" || status=1
     for execution in eager graph compiled compiled+graph; do
         python3 peers/dwrseg_torch.py --device cuda --model $models --size $sizes --batch $batches --mode infer --precision fp16 fp32 tf32 \
             --execution $execution --seconds 0.5 --json "$out/peers-infer-$execution.json" || status=1
@@ -178,9 +192,9 @@ miou() {
 
 failures=0
 : > "$out/summary.tsv"
-export -f environment tests check convolutions sanitizer kernels profile bench peers benchmarks miou missing
+export -f environment tests check start convolutions sanitizer kernels profile bench peers benchmarks miou missing
 export device limit sizes models batches precisions out work step
-for step in ${*:-environment check profile peers bench miou kernels tests convolutions sanitizer benchmarks}; do
+for step in ${*:-environment check start profile peers bench miou kernels tests convolutions sanitizer benchmarks}; do
     declare -F "$step" > /dev/null || { echo "run-gpu-bundle: there is no step '$step'" >&2; exit 2; }
     rm -f "$out/$step.skipped"
     started=$SECONDS

@@ -7,12 +7,17 @@
 
 The network is built from the configuration that a weights file carries under "dwrseg"; parameters have the file's names. Needs torch alone;
 runs on the CPU too. Times are per image, from a normalised image in the device's memory to the class map there (inference), or one whole
-step of SGD (training). Options take several values: --batch 1 8 --precision fp16 fp32; --all stands for all modes, precisions and executions.
+step of SGD (training), by the host's clock with a wait for the device, and on a GPU by CUDA events. Options take several values: --batch 1 8
+--precision fp16 fp32; --all stands for all modes, precisions and executions.
+
+Executions: eager; compiled (torch.compile, on a GPU with mode max-autotune, the class map in it); graph (captured as a CUDA graph);
+compiled+graph (both, which is what torch.compile does with mode "max-autotune", but captured once and replayed without its checks).
 """
 import argparse
 import itertools
 import json
 import math
+import re
 import struct
 import sys
 import time
@@ -20,11 +25,17 @@ import time
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DEFAULTS = {
     "classes": 19, "base_channels": 64, "repeats": [7, 3, 3], "sir_expansion": 3, "sir_depthwise": False, "branch_ratio": [2, 1, 1],
     "rr_expansion": 1.5, "shared_branches": False, "rr_relu": True, "rr_bn": True, "sr_bn": True, "sr_relu": False, "project_bn": False,
+}
+# What is timed, in the words of dwrseg bench, which compares times of the same scope only.
+SCOPES = {
+    "infer": "normalised image in device memory to class map in device memory",
+    "train": "training step: forward, loss, backward, update",
 }
 DILATIONS = (1, 3, 5)
 IGNORED = 255
@@ -203,6 +214,29 @@ def named_network(name):
     return model, name
 
 
+class Classifier(nn.Module):
+    """Images to class maps."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x).argmax(1)
+
+
+def fold(model):
+    """Takes each BN that follows a convolution into it, as a deployment would. The model must be in eval mode."""
+    for module in model.modules():
+        for conv, bn in (("conv", "bn"), ("rr", "rr_bn"), ("project", "project_bn")):
+            pair = getattr(module, conv, None), getattr(module, bn, None)
+            if isinstance(module, Decoder) or not (isinstance(pair[0], nn.Conv2d) and isinstance(pair[1], nn.BatchNorm2d)):
+                continue
+            setattr(module, conv, fuse_conv_bn_eval(*pair))
+            setattr(module, bn, nn.Identity())
+    return model
+
+
 def parameters_of(model):
     return sum(p.numel() for p in model.parameters())
 
@@ -216,11 +250,14 @@ def check(options):
         tensors, metadata = read_safetensors(path)
         model = Network(config_of(metadata)).eval()
         load(model, tensors, "param.")
-        with torch.no_grad():
-            found = model(tensors["input"])
-        error = ((found - tensors["logits"]).norm() / tensors["logits"].norm()).item()
-        failed += not error <= options.tolerance
-        print(f"{'PASS' if error <= options.tolerance else 'FAIL'} {path}: {parameters_of(model):,} parameters, logits {error:.1e}")
+        parameters, errors = parameters_of(model), []
+        for variant in (lambda m: m, fold):
+            with torch.no_grad():
+                found = variant(model)(tensors["input"])
+            errors.append(((found - tensors["logits"]).norm() / tensors["logits"].norm()).item())
+        passes = all(error <= options.tolerance for error in errors)
+        failed += not passes
+        print(f"{'PASS' if passes else 'FAIL'} {path}: {parameters:,} parameters, logits {errors[0]:.1e}, with folded BNs {errors[1]:.1e}")
     return 1 if failed else 0
 
 
@@ -242,7 +279,11 @@ class Case:
         self.model = model.to(options.device, memory_format=layout)
         self.images = torch.randn(batch, 3, self.height, self.width, device=options.device).to(memory_format=layout)
         if mode == "infer":
-            self.model.eval().to(self.dtype)
+            self.model.eval()
+            if options.fold:
+                fold(self.model)
+            # The class map is the network's last step, which a compiler may join with the one before.
+            self.model = Classifier(self.model).to(self.dtype)
             self.images = self.images.to(self.dtype)
             once = self.infer
         else:
@@ -254,6 +295,7 @@ class Case:
         if "compiled" in execution:
             # Without a reset all cases count as recompilations of one function, and after eight of these PyTorch goes on uncompiled, silently.
             torch._dynamo.reset()
+            # Graphs are captured here, in the same way for every execution.
             self.model = torch.compile(self.model, dynamic=False, mode="max-autotune-no-cudagraphs" if self.on_gpu else "default")
         for _ in range(options.warm_up):
             once()
@@ -265,7 +307,7 @@ class Case:
 
     @torch.no_grad()
     def infer(self):
-        return self.model(self.images).argmax(1)
+        return self.model(self.images)
 
     def train(self):
         self.optimizer.zero_grad(set_to_none=True)
@@ -318,6 +360,13 @@ def median(ordered):
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
+def cause_of(problem):
+    """A line: what failed first, and of a compiler's many lines the one that names an error."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()] or [""]
+    errors = [line for line in lines[1:] if re.search(r"\b(fatal )?error: |not found|No such file", line)]
+    return f"{type(problem).__name__}: " + "; ".join(line[:200] for line in [lines[0].rstrip(":"), *errors[:1]])
+
+
 def bench(options):
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -325,40 +374,48 @@ def bench(options):
     combinations = itertools.product(options.model, options.mode, options.precision, options.execution, options.size, options.batch)
     for model, mode, precision, execution, size, batch in combinations:
         what = f"{model} {mode} {precision} {execution} {size} batch {batch}"
+        case = None
         try:
             if options.device.startswith("cuda"):
                 torch.cuda.reset_peak_memory_stats()
             case = Case(options, model, mode, precision, execution, size, batch)
             host, device = case.times(options.seconds)
         except Exception as problem:  # A combination that this device or compiler can't do must not end the others.
-            failures.append({"run": what, "problem": " ".join(str(problem).split()[:40]) or type(problem).__name__})
+            failures.append({"run": what, "problem": cause_of(problem)})
             print(f"{what}: {failures[-1]['problem']}", file=sys.stderr, flush=True)
+            if options.json:
+                write_json(options, runs, failures)
             continue
+        form = f"{precision} {execution}{' folded' if options.fold and mode == 'infer' else ''}"
         run = {
-            "name": f"PyTorch {torch.__version__} {precision} {execution}", "framework": f"PyTorch {torch.__version__}", "model": case.model_name,
-            "mode": mode, "device": options.device, "deviceDescription": torch.cuda.get_device_name() if case.on_gpu else "CPU",
+            "name": f"PyTorch {torch.__version__} {form}", "framework": f"PyTorch {torch.__version__}", "model": case.model_name,
+            "mode": mode, "scope": SCOPES[mode], "device": options.device, "deviceDescription": device_name(options),
             "precision": precision, "execution": execution, "layout": options.layout, "size": size, "batch": batch,
             "threads": torch.get_num_threads(), "parameters": case.parameters, "iterations": len(host),
             "medianMs": round(median(host), 4), "minMs": round(host[0], 4), "p90Ms": round(percentile(host, 0.9), 4),
             "p99Ms": round(percentile(host, 0.99), 4), "fps": round(1000 / median(host), 4),
         }
         if device:
-            run.update(deviceMedianMs=round(median(device), 4), deviceMinMs=round(device[0], 4), deviceP90Ms=round(percentile(device, 0.9), 4),
-                       deviceP99Ms=round(percentile(device, 0.99), 4), peakBytes=torch.cuda.max_memory_allocated())
+            run.update(deviceScope=SCOPES[mode], deviceMedianMs=round(median(device), 4), deviceMinMs=round(device[0], 4),
+                       deviceP90Ms=round(percentile(device, 0.9), 4), deviceP99Ms=round(percentile(device, 0.99), 4), peakBytes=torch.cuda.max_memory_allocated())
         runs.append(run)
+        on_device = f", on the device {run['deviceMedianMs']:.3f} ms" if device else ""
         print(f"{case.model_name} {what}: median {run['medianMs']:.3f} ms, min {run['minMs']:.3f} ms, p99 {run['p99Ms']:.3f} ms an image, "
-              f"{run['fps']:.2f} images/s", flush=True)
+              f"{run['fps']:.2f} images/s{on_device}", flush=True)
         del case
         if options.json:  # After each, so that what was measured is kept when the rest is cut short.
-            write_json(options.json, runs, failures)
-    if options.json:
-        write_json(options.json, runs, failures)
+            write_json(options, runs, failures)
     return 0 if runs else 1
 
 
-def write_json(path, runs, failures):
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump({"runs": runs, "failures": failures}, file, indent=2)
+def device_name(options):
+    return torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else "CPU"
+
+
+def write_json(options, runs, failures):
+    versions = {"python": sys.version.split()[0], "torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    with open(options.json, "w", encoding="utf-8") as file:
+        json.dump({"device": device_name(options), "versions": versions, "runs": runs, "failures": failures}, file, indent=2)
         file.write("\n")
 
 
@@ -373,6 +430,7 @@ def main():
     parser.add_argument("--precision", nargs="+", choices=list(DTYPES), help="default fp32")
     parser.add_argument("--execution", nargs="+", choices=executions, help="default eager")
     parser.add_argument("--all", action="store_true", help="every mode, precision and execution that is not chosen by its own option")
+    parser.add_argument("--fold", action="store_true", help="inference: take BNs into the convolutions before them first")
     parser.add_argument("--layout", default="nhwc", choices=["nhwc", "nchw"], help="memory format (default nhwc, channels_last)")
     parser.add_argument("--size", nargs="+", default=["512x1024"], help="HxW")
     parser.add_argument("--batch", nargs="+", type=int, default=[1])

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using DwrSeg.Cli.Profiling;
@@ -22,6 +23,7 @@ internal static class BenchCommand
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<Precision> precision = CommonOptions.Precision();
         Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
+        Option<Fusion> fuse = CommonOptions.Fuse();
         Option<int> batch = new Option<int>("--batch") { Description = "Images a run.", HelpName = "N", DefaultValueFactory = _ => 1 }.InRange(1, 1024);
         Option<bool> train = new("--train") { Description = "Time a whole training step (forward, backward, update) instead of inference." };
         Option<double> seconds = new Option<double>("--seconds")
@@ -35,7 +37,8 @@ internal static class BenchCommand
         Option<string?> json = CommonOptions.JsonFile("Also write the figures as JSON to this file.");
         Option<string[]> peers = new("--peer-json")
         {
-            Description = "Put other measurements of the same mode, size and batch beside this one: files of bench/peers/dwrseg_torch.py or of bench --json.",
+            Description = "Put other measurements of the same mode, size and batch beside this one, by the same clock: files of " +
+                "bench/peers/dwrseg_torch.py or of bench --json.",
             HelpName = "FILE",
             AllowMultipleArgumentsPerToken = true,
         };
@@ -43,11 +46,13 @@ internal static class BenchCommand
             "bench",
             "Time a network. An inference goes from the normalised image in memory to the class map of the input's size. Flops are 2 x the " +
             "network's multiplies as the paper counts them, before any folding. The fraction of the FMA peak is that of the fastest run " +
-            "against the best peak, measured on the same threads before, between and after the runs. On a CUDA device the network alone is also " +
-            "timed by the device's events, without class maps and their download.")
+            "against the best peak, measured on the same threads before, between and after the runs. On a CUDA device the same is also timed by " +
+            "the device's events, from the normalised image in device memory to the class map in device memory, without the download. The first " +
+            "frame's time runs from the beginning of loading, in this process.")
         {
-            model, config, device, threads, precision, convolutions, size, batch, train, seconds, iterations, steps, json, peers,
+            model, config, device, threads, precision, convolutions, fuse, size, batch, train, seconds, iterations, steps, json, peers,
         };
+        command.Exclude(fuse, convolutions);
         command.Validators.Add(result =>
         {
             if (result.GetValue(iterations) is < 1) result.AddError("--iterations must be at least 1.");
@@ -55,17 +60,17 @@ internal static class BenchCommand
         command.SetAction(result =>
         {
             if (result.GetValue(json) is { } file) AtomicFile.RequireWritable(file);
+            PeerRun[] others = [.. (result.GetValue(peers) ?? []).SelectMany(PeerRun.Read)];
+            var loading = Stopwatch.StartNew();
             ModelChoice choice = ModelChoice.Open(result.GetValue(model)!, changes: result.GetValue(config));
             (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
             var settings = new BenchmarkSettings(
                 choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations),
-                result.GetValue(steps));
-            // Before the measurement, which takes a while.
-            PeerRun[] others = [.. (result.GetValue(peers) ?? []).SelectMany(PeerRun.Read)];
+                result.GetValue(steps), result.GetValue(fuse));
             using IBackend backend = Devices.Open(
                 result.GetValue(device)!, result.GetValue(threads), out string note, result.GetValue(precision), settings.IsTraining,
                 result.GetValue(convolutions));
-            BenchmarkResult figures = Benchmark.Run(backend, settings, Interruption.Token);
+            BenchmarkResult figures = Benchmark.Run(backend, settings, loading, Interruption.Token);
             Print(backend, note, settings, figures);
             if (others.Length > 0) PrintBeside(others, backend, settings, figures);
             if (result.GetValue(json) is { } path) Save(path, backend, settings, figures);
@@ -89,7 +94,16 @@ internal static class BenchCommand
         if (result.Device is { } onDevice)
         {
             string times = Text($"median {onDevice.MedianMs:F3} ms, min {onDevice.MinMs:F3} ms, p90 {onDevice.P90Ms:F3} ms, p99 {onDevice.P99Ms:F3} ms");
-            rows.Add(["network alone", $"{times} by the device's events"]);
+            rows.Add(["on the device", $"{times} by its events, class map included"]);
+        }
+        rows.Add(["first frame", Text($"{result.Loading.FirstFrameMs:F0} ms after loading began, ready after {result.Loading.ReadyMs:F0} ms")]);
+        if (result.Loading.Caches is { } caches)
+        {
+            rows.Add([
+                "kernel cache",
+                $"{(caches.IsWarm ? "warm" : "cold")}: {caches.Compiled} kernels compiled, {caches.FromDisk} from the disk; " +
+                $"{caches.ChoicesTimed} choices timed, {caches.ChoicesFromDisk} from the disk",
+            ]);
         }
         if (result.Convolutions is { } convolutions) rows.Add(["convolutions", convolutions.ToString()]);
         if (result.FmaPeakGflops is { } peak)
@@ -108,29 +122,42 @@ internal static class BenchCommand
             ]);
     }
 
-    // Measurements of another network, mode, size or batch say nothing about this one.
+    // Measurements of another network, mode, size or batch say nothing about this one; nor do times of another clock or content.
     private static void PrintBeside(PeerRun[] others, IBackend backend, BenchmarkSettings settings, BenchmarkResult result)
     {
         string size = Text($"{settings.Height}x{settings.Width}");
+        DeviceTimes? device = result.Device;
         var ours = new PeerRun(
             $"dwrseg {settings.Model.Name} {CommonOptions.NameOf(backend.Precision)}", settings.Model.Name, backend.Name, settings.Mode, size, settings.Batch,
-            result.MedianMs, result.MinMs, result.P99Ms);
-        PeerRun[] comparable = 
+            new PeerTimes(result.MedianMs, result.MinMs, result.P99Ms, result.Scope),
+            device is null ? null : new PeerTimes(device.MedianMs, device.MinMs, device.P99Ms, device.Scope));
+        PeerRun[] comparable =
         [
             .. others.Where(o => (o.Mode, o.Size, o.Batch) == (ours.Mode, ours.Size, ours.Batch) && (o.Model.Length == 0 || o.Model == ours.Model)),
         ];
+        ILookup<bool, PeerRun> byDevice = comparable.ToLookup(o => o.OnDevice is { } times && times.Scope == ours.OnDevice?.Scope);
+        PrintTable($"By the devices' events, {ours.OnDevice?.Scope}:", byDevice[true], ours, r => r.OnDevice!);
+        PrintTable($"By the host's clock, ours {ours.Host.Scope}:", byDevice[false], ours, r => r.Host);
+        foreach (PeerRun other in byDevice[false].Where(o => o.Host.Scope.Length > 0 && o.Host.Scope != ours.Host.Scope))
+            Console.Out.WriteLine($"{other.Name}: {other.Host.Scope}");
+        int left = others.Length - comparable.Length;
+        if (left > 0) Console.Out.WriteLine($"{left} left out: not {ours.Model}, {ours.Mode}, batch {ours.Batch}, {ours.Size}");
+    }
+
+    private static void PrintTable(string title, IEnumerable<PeerRun> others, PeerRun ours, Func<PeerRun, PeerTimes> timesOf)
+    {
+        if (!others.Any()) return;
         Console.Out.WriteLine();
+        Console.Out.WriteLine(title);
         Terminal.WriteTable(
             ["run", "device", "median ms>", "min ms>", "p99 ms>", "images/s>", "times ours>"],
             [
-                .. comparable.Append(ours).OrderBy(r => r.MedianMs).Select(r => new[]
+                .. others.Append(ours).Select(r => (r.Name, r.Device, Times: timesOf(r))).OrderBy(r => r.Times.MedianMs).Select(r => new[]
                 {
-                    r.Name, r.Device, Text($"{r.MedianMs:F2}"), Text($"{r.MinMs:F2}"), Text($"{r.P99Ms:F2}"), Text($"{1000 / r.MedianMs:F2}"),
-                    Text($"{r.MedianMs / ours.MedianMs:F2}"),
+                    r.Name, r.Device, Text($"{r.Times.MedianMs:F3}"), Text($"{r.Times.MinMs:F3}"), Text($"{r.Times.P99Ms:F3}"),
+                    Text($"{1000 / r.Times.MedianMs:F2}"), Text($"{r.Times.MedianMs / timesOf(ours).MedianMs:F2}"),
                 }),
             ]);
-        int left = others.Length - comparable.Length;
-        if (left > 0) Console.Out.WriteLine($"{left} left out: not {ours.Model}, {ours.Mode}, batch {ours.Batch}, {ours.Size}");
     }
 
     private static void Save(string path, IBackend backend, BenchmarkSettings settings, BenchmarkResult result) => AtomicFile.Write(path, stream =>
@@ -144,9 +171,11 @@ internal static class BenchCommand
         json.WriteString("precision", CommonOptions.NameOf(backend.Precision));
         json.WriteString("size", Text($"{settings.Height}x{settings.Width}"));
         json.WriteNumber("batch", settings.Batch);
+        json.WriteString("fuse", CommonOptions.NameOf(settings.Fuse));
         json.WriteNumber("threads", result.Threads);
         json.WriteNumber("iterations", result.Iterations);
         json.WriteNumber("multiplies", result.Multiplies);
+        json.WriteString("scope", result.Scope);
         json.WriteNumber("medianMs", Math.Round(result.MedianMs, 4));
         json.WriteNumber("minMs", Math.Round(result.MinMs, 4));
         json.WriteNumber("p90Ms", Math.Round(result.P90Ms, 4));
@@ -156,10 +185,21 @@ internal static class BenchCommand
         json.WriteNumber("medianGflops", Math.Round(result.MedianGflops, 3));
         if (result.Device is { } onDevice)
         {
+            json.WriteString("deviceScope", onDevice.Scope);
             json.WriteNumber("deviceMedianMs", Math.Round(onDevice.MedianMs, 4));
             json.WriteNumber("deviceMinMs", Math.Round(onDevice.MinMs, 4));
             json.WriteNumber("deviceP90Ms", Math.Round(onDevice.P90Ms, 4));
             json.WriteNumber("deviceP99Ms", Math.Round(onDevice.P99Ms, 4));
+        }
+        json.WriteNumber("readyMs", Math.Round(result.Loading.ReadyMs, 1));
+        json.WriteNumber("loadToFirstFrameMs", Math.Round(result.Loading.FirstFrameMs, 1));
+        if (result.Loading.Caches is { } caches)
+        {
+            json.WriteBoolean("kernelCacheWarm", caches.IsWarm);
+            json.WriteNumber("kernelsCompiled", caches.Compiled);
+            json.WriteNumber("kernelsFromDisk", caches.FromDisk);
+            json.WriteNumber("choicesTimed", caches.ChoicesTimed);
+            json.WriteNumber("choicesFromDisk", caches.ChoicesFromDisk);
         }
         if (result.FmaPeakGflops is { } peak)
         {

@@ -13,7 +13,7 @@ namespace DwrSeg.Cli;
 
 /// <summary>What to time.</summary>
 internal sealed record BenchmarkSettings(
-    ModelChoice Model, int Height, int Width, int Batch, bool IsTraining, double Seconds, int? Iterations, bool Steps)
+    ModelChoice Model, int Height, int Width, int Batch, bool IsTraining, double Seconds, int? Iterations, bool Steps, Fusion Fuse)
 {
     public string Mode => IsTraining ? "train" : "infer";
 }
@@ -24,7 +24,9 @@ internal sealed record BenchmarkSettings(
 /// <param name="MinMs">Shortest time.</param>
 /// <param name="P90Ms">The time that 90 % of the runs keep.</param>
 /// <param name="P99Ms">The time that 99 % of the runs keep.</param>
-/// <param name="Device">Times of the network alone by the device's own clock, where it has one.</param>
+/// <param name="Scope">From where to where these times go.</param>
+/// <param name="Device">Times by the device's own clock, where it has one.</param>
+/// <param name="Loading">What came before.</param>
 /// <param name="Multiplies">Multiply-accumulates of one run.</param>
 /// <param name="Batch">Images of one run.</param>
 /// <param name="Steps">Steps of the plan.</param>
@@ -34,8 +36,8 @@ internal sealed record BenchmarkSettings(
 /// <param name="Convolutions">Who computes dense convolutions, on a CUDA device.</param>
 /// <param name="StepTimes">Each step's time, slowest first; empty unless asked for.</param>
 internal sealed record BenchmarkResult(
-    int Iterations, double MedianMs, double MinMs, double P90Ms, double P99Ms, DeviceTimes? Device, long Multiplies, int Batch, PlanSummary Plan,
-    int Threads, double? FmaPeakGflops, ConvolutionCounts? Convolutions, IReadOnlyList<StepTime> StepTimes)
+    int Iterations, double MedianMs, double MinMs, double P90Ms, double P99Ms, string Scope, DeviceTimes? Device, LoadTimes Loading, long Multiplies,
+    int Batch, PlanSummary Plan, int Threads, double? FmaPeakGflops, ConvolutionCounts? Convolutions, IReadOnlyList<StepTime> StepTimes)
 {
     public double Fps => 1000 / MedianMs;
 
@@ -47,8 +49,32 @@ internal sealed record BenchmarkResult(
     private double GflopsAt(double milliseconds) => 2.0 * Multiplies / Batch / milliseconds / 1e6;
 }
 
-/// <summary>From the network's first launch to the end of its last, between events on its stream; per image.</summary>
-internal sealed record DeviceTimes(double MedianMs, double MinMs, double P90Ms, double P99Ms);
+/// <summary>From the network's first launch to the end of the class maps' last, between events on its stream; per image.</summary>
+internal sealed record DeviceTimes(double MedianMs, double MinMs, double P90Ms, double P99Ms, string Scope);
+
+/// <summary>What a process pays before its first result.</summary>
+/// <param name="ReadyMs">From the beginning of loading until the network could run: model file, device, kernels, plan, weights.</param>
+/// <param name="FirstFrameMs">From the same beginning to the first run's result.</param>
+/// <param name="Caches">What was made for it; null on the CPU, which makes nothing.</param>
+internal sealed record LoadTimes(double ReadyMs, double FirstFrameMs, CacheUse? Caches);
+
+/// <summary>What came from the kernel cache's folder, and what had to be made.</summary>
+/// <param name="Compiled">Kernels that NVRTC compiled.</param>
+/// <param name="FromDisk">Kernels that were there.</param>
+/// <param name="ChoicesTimed">Choices between kernels that were made by time.</param>
+/// <param name="ChoicesFromDisk">Choices that were there.</param>
+internal sealed record CacheUse(int Compiled, int FromDisk, int ChoicesTimed, int ChoicesFromDisk)
+{
+    public bool IsWarm => (Compiled, ChoicesTimed) == (0, 0);
+}
+
+/// <summary>What timed sections contain: the same words as in bench/peers, so that times of different contents are told apart.</summary>
+internal static class TimedScope
+{
+    public const string OnDevice = "normalised image in device memory to class map in device memory";
+    public const string ToHost = "normalised image in device memory to class map in host memory";
+    public const string Training = "training step: forward, loss, backward, update";
+}
 
 /// <summary>Times a plan's runs, with measurements of the machine's own peak in between.</summary>
 internal static class Benchmark
@@ -56,9 +82,23 @@ internal static class Benchmark
     private const int WarmUpRuns = 3, LeastRuns = 3;
     private const double SecondsBetweenPeaks = 0.5;
 
-    public static BenchmarkResult Run(IBackend backend, BenchmarkSettings settings, CancellationToken cancellation)
+    /// <param name="backend">What to run on.</param>
+    /// <param name="settings">What to run.</param>
+    /// <param name="loading">Runs since loading began.</param>
+    /// <param name="cancellation">Ends it.</param>
+    public static BenchmarkResult Run(IBackend backend, BenchmarkSettings settings, Stopwatch loading, CancellationToken cancellation)
     {
         using Subject subject = settings.IsTraining ? new TrainingStep(backend, settings) : new Inference(backend, settings);
+        loading.Stop();
+        double readyMs = loading.Elapsed.TotalMilliseconds;
+        subject.WriteInputs();
+        loading.Start();
+        Once();
+        loading.Stop();
+        var cuda = backend as CudaBackend;
+        CacheUse? caches = cuda is null
+            ? null : new CacheUse(cuda.Kernels.Compiled, cuda.Kernels.FromDisk, cuda.Choices.Made, cuda.Choices.FromDisk);
+        var loadTimes = new LoadTimes(readyMs, loading.Elapsed.TotalMilliseconds, caches);
         var cpu = backend as CpuBackend;
         double peak = 0;
         List<double> times = [], deviceTimes = [];
@@ -83,12 +123,11 @@ internal static class Benchmark
         double perImage = 1000.0 / settings.Batch;
         DeviceTimes? device = deviceTimes.Count == 0 ? null : new DeviceTimes(
             perImage * Statistics.Median(deviceTimes), perImage * deviceTimes[0], perImage * Percentile(deviceTimes, 0.90),
-            perImage * Percentile(deviceTimes, 0.99));
+            perImage * Percentile(deviceTimes, 0.99), subject.DeviceScope);
         return new BenchmarkResult(
             times.Count, perImage * Statistics.Median(times), perImage * times[0], perImage * Percentile(times, 0.90), perImage * Percentile(times, 0.99),
-            device,
-            subject.Multiplies, settings.Batch, subject.Plan.Summary, cpu?.Pool.Workers ?? 1, cpu is null ? null : peak / 1e9,
-            (subject.Plan as CudaPlan)?.Convolutions,
+            subject.Scope, device, loadTimes, subject.Multiplies, settings.Batch, subject.Plan.Summary, cpu?.Pool.Workers ?? 1,
+            cpu is null ? null : peak / 1e9, (subject.Plan as CudaPlan)?.Convolutions,
             settings.Steps ? [.. StepTime.Measure(subject.Plan, times.Count).OrderByDescending(t => t.Milliseconds)] : []);
 
         double Once()
@@ -126,13 +165,7 @@ internal static class Benchmark
             {
                 ModelWeights.Initialize(forward, _store, seed: 1);
             }
-            Plan = backend.Compile(compiled, _store);
-            var random = new Random(1);
-            Tensor image = Plan.Graph[DwrSegModel.Image];
-            float[] values = new float[image.Shape.Elements];
-            // Normalised images lie between about −2 and 2.
-            for (int i = 0; i < values.Length; i++) values[i] = 4 * random.NextSingle() - 2;
-            Plan.Write(image, values);
+            Plan = backend.Compile(compiled, _store, new PlanOptions { Fuse = settings.Fuse });
             if (Plan is CudaPlan cuda) _timer = new CudaTimer(cuda.Stream);
         }
 
@@ -140,19 +173,42 @@ internal static class Benchmark
 
         public long Multiplies { get; }
 
-        /// <summary>What the last run of the plan took on the device; null where only the host has a clock.</summary>
+        /// <summary>What the last run's part on the device took; null where only the host has a clock.</summary>
         public double? DeviceSeconds => _timer?.Seconds;
 
-        public abstract void Run();
+        /// <summary>What the host's clock times.</summary>
+        public abstract string Scope { get; }
 
-        protected void RunPlan()
+        /// <summary>What the device's clock times.</summary>
+        public abstract string DeviceScope { get; }
+
+        public virtual void WriteInputs()
         {
-            _timer?.Start();
-            Plan.Run();
-            _timer?.Stop();
+            var random = new Random(1);
+            Tensor image = Plan.Graph[DwrSegModel.Image];
+            float[] values = new float[image.Shape.Elements];
+            // Normalised images lie between about −2 and 2.
+            for (int i = 0; i < values.Length; i++) values[i] = 4 * random.NextSingle() - 2;
+            Plan.Write(image, values);
         }
 
-        public void Dispose()
+        public void Run()
+        {
+            _timer?.Start();
+            Compute();
+            _timer?.Stop();
+            Fetch();
+        }
+
+        /// <summary>What the device's clock times, too.</summary>
+        protected abstract void Compute();
+
+        /// <summary>Brings what was computed to the host.</summary>
+        protected virtual void Fetch()
+        {
+        }
+
+        public virtual void Dispose()
         {
             _timer?.Dispose();
             Plan.Dispose();
@@ -165,6 +221,8 @@ internal static class Benchmark
         private readonly Tensor _logits;
         private readonly byte[] _classes;
         private readonly BenchmarkSettings _settings;
+        // A class map for each image of the batch, made beside the network on its stream; on the CPU reading makes it.
+        private readonly ClassMapOutput[] _onDevice = [];
 
         public Inference(IBackend backend, BenchmarkSettings settings)
             : this(backend, settings, DwrSegModel.Inference(settings.Model.Config, settings.Batch, settings.Height, settings.Width))
@@ -177,12 +235,37 @@ internal static class Benchmark
             _settings = settings;
             _logits = Plan.Graph[DwrSegModel.Logits];
             _classes = new byte[settings.Height * settings.Width];
+            if (Plan is CudaPlan plan)
+                _onDevice = [.. Enumerable.Range(0, settings.Batch).Select(_ => new ClassMapOutput(((CudaBackend)backend).Kernels, plan.Stream))];
         }
 
-        public override void Run()
+        public override string Scope => Plan is CudaPlan ? TimedScope.ToHost : TimedScope.OnDevice;
+
+        public override string DeviceScope => TimedScope.OnDevice;
+
+        protected override void Compute()
         {
-            RunPlan();
+            Plan.Run();
+            if (Plan is not CudaPlan plan) return;
+            for (int i = 0; i < _onDevice.Length; i++)
+                _onDevice[i].Compute(plan.ImageOf(_logits, i), _settings.Height, _settings.Width, withConfidence: false, plan.Stream);
+        }
+
+        protected override void Fetch()
+        {
+            if (Plan is CudaPlan plan)
+            {
+                foreach (ClassMapOutput classes in _onDevice) classes.Download(plan.Stream);
+                foreach (ClassMapOutput classes in _onDevice) classes.End(_classes, default);
+                return;
+            }
             for (int i = 0; i < _settings.Batch; i++) Plan.ReadClasses(_logits, i, _settings.Height, _settings.Width, _classes, default);
+        }
+
+        public override void Dispose()
+        {
+            foreach (ClassMapOutput classes in _onDevice) classes.Dispose();
+            base.Dispose();
         }
     }
 
@@ -190,6 +273,8 @@ internal static class Benchmark
     {
         // Small, so that a long measurement on random labels does not diverge; the time does not depend on it.
         private const float LearningRate = 1e-3f;
+
+        private readonly int _classes;
 
         public TrainingStep(IBackend backend, BenchmarkSettings settings)
             : this(backend, settings, DwrSegModel.Training(
@@ -203,15 +288,23 @@ internal static class Benchmark
         }
 
         private TrainingStep(IBackend backend, BenchmarkSettings settings, LayerGraph forward, LayerGraph graph)
-            : base(backend, settings, forward, graph, graph.Multiplies)
+            : base(backend, settings, forward, graph, graph.Multiplies) => _classes = settings.Model.Config.Classes;
+
+        public override string Scope => TimedScope.Training;
+
+        public override string DeviceScope => TimedScope.Training;
+
+        public override void WriteInputs()
         {
-            byte[] labels = new byte[(long)settings.Batch * settings.Height * settings.Width];
+            base.WriteInputs();
+            Tensor labels = Plan.Graph[DwrSegModel.Labels];
+            byte[] values = new byte[labels.Shape.Elements];
             var random = new Random(2);
-            for (int i = 0; i < labels.Length; i++) labels[i] = (byte)random.Next(settings.Model.Config.Classes);
-            Plan.Write(Plan.Graph[DwrSegModel.Labels], labels);
+            for (int i = 0; i < values.Length; i++) values[i] = (byte)random.Next(_classes);
+            Plan.Write(labels, values);
             Plan.Write(Plan.Graph[Sgd.LearningRate], [LearningRate]);
         }
 
-        public override void Run() => RunPlan();
+        protected override void Compute() => Plan.Run();
     }
 }

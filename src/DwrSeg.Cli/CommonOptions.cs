@@ -72,6 +72,43 @@ internal static class CommonOptions
         return option;
     }
 
+    /// <summary>auto, all or none.</summary>
+    public static Option<Fusion> Fuse()
+    {
+        Option<Fusion> option = new("--fuse")
+        {
+            Description = "Layers to join into one step: auto (where that is faster, by time or by model), all that can be, or none.",
+            HelpName = "F",
+            DefaultValueFactory = _ => Fusion.Auto,
+            CustomParser = result =>
+            {
+                string text = result.Tokens[0].Value;
+                foreach (Fusion fusion in Enum.GetValues<Fusion>())
+                {
+                    if (NameOf(fusion) == text) return fusion;
+                }
+                result.AddError($"--fuse '{text}' is not auto, all or none.");
+                return Fusion.Auto;
+            },
+        };
+        return option;
+    }
+
+    /// <summary>What the command line calls it.</summary>
+    public static string NameOf(Fusion fusion) => fusion switch
+    {
+        Fusion.Auto => "auto",
+        Fusion.All => "all",
+        _ => "none",
+    };
+
+    /// <summary>Refuses all fusions where a library computes the convolutions of which modules would be fused.</summary>
+    public static void Exclude(this Command command, Option<Fusion> fuse, Option<ConvolutionChoice> convolutions) => command.Validators.Add(result =>
+    {
+        if (result.GetValue(fuse) == Fusion.All && result.GetValue(convolutions) == ConvolutionChoice.Cudnn)
+            result.AddError("--fuse all and --conv cudnn exclude each other: cuDNN computes one convolution at a time.");
+    });
+
     /// <summary>A card of <see cref="GpuLimits.All"/>; null where none is named.</summary>
     public static Option<GpuLimits?> Gpu() => new("--gpu")
     {

@@ -36,6 +36,7 @@ internal static class KernelsCommand
         };
         Option<GpuLimits?> gpu = CommonOptions.Gpu();
         Option<Precision> precision = CommonOptions.Precision();
+        Option<Fusion> fuse = CommonOptions.Fuse();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<string> model = ModelChoice.Option();
         Option<bool> all = new("--all") { Description = "List every variant that launchers can ask for, not only what the network's frame launches." };
@@ -46,7 +47,7 @@ internal static class KernelsCommand
             "an architecture; no GPU is needed. On the device 'emulated': what each launch of a frame moves and computes, against what it must, " +
             "with its floor and its expected time on a card (docs/performance.md has the model). On 'cuda': each launch's time, replayed back to back.")
         {
-            device, architecture, gpu, precision, size, model, all, json,
+            device, architecture, gpu, precision, fuse, size, model, all, json,
         };
         command.Validators.Add(result =>
         {
@@ -59,7 +60,7 @@ internal static class KernelsCommand
         {
             ModelChoice choice = ModelChoice.Open(result.GetValue(model)!);
             (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
-            var settings = new ProfileSettings(choice, height, width, Image: null);
+            var settings = new ProfileSettings(choice, height, width, Image: null, result.GetValue(fuse));
             Precision wanted = result.GetValue(precision);
             GpuLimits card = CommonOptions.CardFor(result.GetValue(gpu), wanted);
             return result.GetValue(device) is { } name

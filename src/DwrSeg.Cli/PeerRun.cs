@@ -10,10 +10,9 @@ namespace DwrSeg.Cli;
 /// <param name="Mode">infer or train.</param>
 /// <param name="Size">Input size, HxW.</param>
 /// <param name="Batch">Images a run.</param>
-/// <param name="MedianMs">Time per image.</param>
-/// <param name="MinMs">Shortest time per image.</param>
-/// <param name="P99Ms">The time per image that 99 % of the runs keep.</param>
-internal sealed record PeerRun(string Name, string Model, string Device, string Mode, string Size, int Batch, double MedianMs, double MinMs, double P99Ms)
+/// <param name="Host">Times by the host's clock.</param>
+/// <param name="OnDevice">Times by the device's events; null where there are none, or nobody says what they contain.</param>
+internal sealed record PeerRun(string Name, string Model, string Device, string Mode, string Size, int Batch, PeerTimes Host, PeerTimes? OnDevice)
 {
     /// <summary>
     /// Reads a file of <c>bench/peers</c> (an object with <c>runs</c>) or of <c>dwrseg bench --json</c> (one run); both name the same things
@@ -38,8 +37,18 @@ internal sealed record PeerRun(string Name, string Model, string Device, string 
 
     private static PeerRun Of(JsonElement run) => new(
         Text(run, "name") ?? $"dwrseg {Text(run, "model")} {Text(run, "precision")}".TrimEnd(), Text(run, "model") ?? "", Text(run, "device") ?? "", Text(run, "mode") ?? "infer",
-        run.GetProperty("size").GetString()!, run.GetProperty("batch").GetInt32(), run.GetProperty("medianMs").GetDouble(),
-        run.GetProperty("minMs").GetDouble(), run.GetProperty("p99Ms").GetDouble());
+        run.GetProperty("size").GetString()!, run.GetProperty("batch").GetInt32(), Times(run, "medianMs", "minMs", "p99Ms", Text(run, "scope") ?? ""),
+        Text(run, "deviceScope") is { } scope ? Times(run, "deviceMedianMs", "deviceMinMs", "deviceP99Ms", scope) : null);
+
+    private static PeerTimes Times(JsonElement run, string median, string min, string p99, string scope) =>
+        new(run.GetProperty(median).GetDouble(), run.GetProperty(min).GetDouble(), run.GetProperty(p99).GetDouble(), scope);
 
     private static string? Text(JsonElement run, string key) => run.TryGetProperty(key, out JsonElement value) ? value.GetString() : null;
 }
+
+/// <summary>Times per image of one clock.</summary>
+/// <param name="MedianMs">The median.</param>
+/// <param name="MinMs">The shortest.</param>
+/// <param name="P99Ms">The time that 99 % of the runs keep.</param>
+/// <param name="Scope">What was timed (<see cref="TimedScope"/>); empty where nobody says.</param>
+internal sealed record PeerTimes(double MedianMs, double MinMs, double P99Ms, string Scope);

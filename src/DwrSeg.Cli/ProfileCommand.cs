@@ -20,6 +20,7 @@ internal static class ProfileCommand
         Option<string> device = CommonOptions.Device();
         Option<int> threads = CommonOptions.Threads();
         Option<Precision> precision = CommonOptions.Precision();
+        Option<Fusion> fuse = CommonOptions.Fuse();
         Option<ConvolutionChoice> convolutions = CommonOptions.Convolutions();
         Option<(int Height, int Width)?> size = CommonOptions.Size("Input size; default: the model file's own, else 512x1024.");
         Option<GpuLimits?> gpu = CommonOptions.Gpu();
@@ -35,13 +36,14 @@ internal static class ProfileCommand
             "their sum held against the whole frame, and where CUPTI is found, recorded within the frame; on the CPU each step's fastest run; on " +
             "'emulated' counts, and the time that a model expects on a card. Bytes are compulsory ones: inputs and weights read once, outputs written once. Copies between host and device are left out.")
         {
-            image, model, device, threads, precision, convolutions, size, gpu, json, trace,
+            image, model, device, threads, precision, convolutions, fuse, size, gpu, json, trace,
         };
+        command.Exclude(fuse, convolutions);
         command.SetAction(result =>
         {
             ModelChoice choice = ModelChoice.Open(result.GetValue(model)!);
             (int height, int width) = result.GetValue(size) ?? choice.InputSize ?? ModelChoice.DefaultSize;
-            var settings = new ProfileSettings(choice, height, width, result.GetValue(image));
+            var settings = new ProfileSettings(choice, height, width, result.GetValue(image), result.GetValue(fuse));
             Precision wanted = result.GetValue(precision);
             GpuLimits card = CommonOptions.CardFor(result.GetValue(gpu), wanted);
             FrameProfile profile = FrameProfiler.Run(

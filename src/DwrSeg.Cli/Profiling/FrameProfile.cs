@@ -1,3 +1,4 @@
+using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;
 
@@ -8,7 +9,8 @@ namespace DwrSeg.Cli.Profiling;
 /// <param name="Height">Its input's rows.</param>
 /// <param name="Width">Its input's columns.</param>
 /// <param name="Image">The image that goes in; null for noise of the input's size.</param>
-internal sealed record ProfileSettings(ModelChoice Model, int Height, int Width, string? Image);
+/// <param name="Fuse">Which layers become one step.</param>
+internal sealed record ProfileSettings(ModelChoice Model, int Height, int Width, string? Image, Fusion Fuse = Fusion.Auto);
 
 /// <summary>A frame, launch by launch.</summary>
 /// <param name="Settings">What was profiled.</param>

@@ -20,6 +20,7 @@ internal static class ProfileJson
         json.WriteString("model", s.Model.Name);
         json.WriteString("size", $"{s.Height}x{s.Width}");
         json.WriteString("precision", profile.Precision);
+        json.WriteString("fuse", CommonOptions.NameOf(s.Fuse));
         json.WriteString("device", profile.Device);
         json.WriteString("deviceDescription", profile.Description);
         if (profile.TimeSource.Length > 0) json.WriteString("timeSource", profile.TimeSource);

@@ -12,7 +12,7 @@ internal static class ProfileTables
         ProfileSettings s = profile.Settings;
         var rows = new List<string[]>
         {
-            new[] { "network", $"{s.Model.Name}, {s.Height}x{s.Width}, {profile.Precision}" },
+            new[] { "network", $"{s.Model.Name}, {s.Height}x{s.Width}, {profile.Precision}, fusions: {CommonOptions.NameOf(s.Fuse)}" },
             new[] { "device", $"{profile.Device}: {profile.Description}" },
         };
         if (profile.Convolutions is { } convolutions) rows.Add(["convolutions", convolutions.ToString()]);

@@ -31,7 +31,7 @@ internal sealed class ProfiledNetwork : IDisposable
             {
                 ModelWeights.Initialize(graph, _store, seed: 1);
             }
-            Plan = backend.Compile(InferencePasses.Apply(graph), _store, options);
+            Plan = backend.Compile(InferencePasses.Apply(graph), _store, (options ?? new PlanOptions()) with { Fuse = settings.Fuse });
         }
         catch
         {

@@ -46,8 +46,21 @@ internal sealed record PlanOptions
     /// </summary>
     public bool Guarded { get; init; }
 
-    /// <summary>Lets the backend join layers into fused steps; off, every layer is a step (the yardstick of the fused ones).</summary>
-    public bool Fuse { get; init; } = true;
+    /// <summary>Which layers the backend joins into fused steps.</summary>
+    public Fusion Fuse { get; init; }
+}
+
+/// <summary>Which layers become one step.</summary>
+internal enum Fusion
+{
+    /// <summary>Those that are faster together, by time or by a model.</summary>
+    Auto,
+
+    /// <summary>All that can, however fast: as few steps as there may be.</summary>
+    All,
+
+    /// <summary>None: every layer is a step, the yardstick of the fused ones.</summary>
+    None,
 }
 
 /// <summary>Parameters and state by name, in a device's memory. Values cross as fp32 in the order of the tensor's own layout.</summary>

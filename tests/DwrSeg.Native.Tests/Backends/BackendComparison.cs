@@ -31,7 +31,7 @@ internal static class BackendComparison
     {
         using ITensorStore store = backend.CreateStore();
         using IPlan plan = backend.Compile(graph, store, options);
-        bool comparesAll = options is { Guarded: true, Fuse: false };
+        bool comparesAll = options is { Guarded: true, Fuse: Fusion.None };
         for (int run = 0; run < 2; run++)
         {
             Dictionary<Tensor, float[]> values = RandomValues.For(graph, 2 * seed + run);

@@ -7,7 +7,7 @@ namespace DwrSeg.Native.Tests.Backends;
 /// <summary>The comparison itself: fp32's rounding passes, more does not.</summary>
 public sealed class BackendComparisonTests
 {
-    private static readonly PlanOptions Guarded = new() { Guarded = true, Fuse = false };
+    private static readonly PlanOptions Guarded = new() { Guarded = true, Fuse = Fusion.None };
 
     public static TheoryData<string> LayerKinds => [.. RandomLayer.Kinds.Keys];
 

@@ -13,8 +13,8 @@ public abstract class LayersMatchOracle
     private const int SingleLayers = 12;
     private const int Networks = 60;
 
-    private static readonly PlanOptions Guarded = new() { Guarded = true, Fuse = false };
-    private static readonly PlanOptions GuardedFused = new() { Guarded = true, Fuse = true };
+    private static readonly PlanOptions Guarded = new() { Guarded = true, Fuse = Fusion.None };
+    private static readonly PlanOptions GuardedFused = new() { Guarded = true };
 
     public static TheoryData<string> LayerKinds => [.. RandomLayer.Kinds.Keys];
 

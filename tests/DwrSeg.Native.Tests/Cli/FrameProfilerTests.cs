@@ -36,7 +36,11 @@ public sealed class FrameProfilerTests
         Assert.Contains("no CUPTI", without.TraceSource, StringComparison.Ordinal);
 
         string[] kernels = [.. without.Launches.Select(l => l.Launch!.Variant.Name)];
-        CuptiDouble.Records = [.. Enumerable.Range(0, 2 * kernels.Length).Select(i => new KernelRecord(kernels[i % kernels.Length], 100ul * (ulong)i, 100ul * (ulong)i + 40))];
+        CuptiDouble.Records =
+        [
+            .. Enumerable.Range(0, 2 * kernels.Length).Select(
+                i => new KernelRecord(kernels[i % kernels.Length], 100ul * (ulong)i + 1, 100ul * (ulong)i + 41)),
+        ];
         FrameProfile with = FrameProfiler.Measure(backend, settings, timing, guarded, CuptiDouble.Create());
         Assert.Contains("2 frames", with.TraceSource, StringComparison.Ordinal);
         Assert.All(with.Launches, row => Assert.Equal(40e-9, row.FrameSeconds!.Value, 1e-15));
@@ -46,6 +50,12 @@ public sealed class FrameProfilerTests
         JsonElement json = JsonDocument.Parse(File.ReadAllBytes(file)).RootElement;
         Assert.Equal(0.04, json.GetProperty("launches")[0].GetProperty("inFrameUs").GetDouble());
         Assert.True(json.GetProperty("totals").GetProperty("tracedFrameUs").GetDouble() > 0);
+
+        // Records that make no sense cost their column and nothing else.
+        CuptiDouble.Records = [.. CuptiDouble.Records.Select(r => new KernelRecord(r.Name, r.End, r.Start))];
+        FrameProfile damaged = FrameProfiler.Measure(backend, settings, timing, guarded, CuptiDouble.Create());
+        Assert.Contains("of no use", damaged.TraceSource, StringComparison.Ordinal);
+        Assert.All(damaged.Launches, row => Assert.True(row.FrameSeconds is null && row.Seconds > 0));
 
         CuptiDouble.Records = [];
         Assert.Contains("recorded no kernel", FrameProfiler.Measure(backend, settings, timing, guarded, CuptiDouble.Create()).TraceSource, StringComparison.Ordinal);

@@ -78,6 +78,24 @@ public sealed class ProfileCommandTests : IDisposable
     }
 
     [Fact]
+    public void WithoutFusionsEveryLayerIsALaunch()
+    {
+        int Launches(string fuse)
+        {
+            DwrsegProcess.Run("kernels", "--model", _model, "--arch", "sm_80", "--fuse", fuse, "--size", "24x40", "--json", _json).Succeeded();
+            return Read(_json).GetProperty("kernels").EnumerateArray().Sum(k => k.GetProperty("launches").GetInt32());
+        }
+
+        int all = Launches("all"), auto = Launches("auto"), none = Launches("none");
+        Assert.True(all <= auto && auto < none, $"{all}, {auto}, {none}");
+        DwrsegProcess.Run(
+            "profile", "--model", _model, "--device", "emulated", "--fuse", "none", "--gpu", "a100", "--size", "24x40", "--json", _json).Succeeded();
+        JsonElement json = Read(_json);
+        Assert.Equal("none", json.GetProperty("fuse").GetString());
+        Assert.Equal(none, json.GetProperty("launches").GetArrayLength());
+    }
+
+    [Fact]
     public void Fp32IsExpectedOnTheCardOfThePaper()
     {
         DwrsegProcess.Run("kernels", "--model", _model, "--device", "emulated", "--precision", "fp32", "--size", "24x40", "--json", _json).Succeeded();
@@ -114,6 +132,9 @@ public sealed class ProfileCommandTests : IDisposable
     [InlineData("'sm_70'", "kernels", "--arch", "sm_70")]
     [InlineData("exclude each other", "kernels", "--device", "emulated", "--arch", "sm_80")]
     [InlineData("exclude each other", "kernels", "--device", "emulated", "--all")]
+    [InlineData("'some'", "kernels", "--fuse", "some")]
+    [InlineData("exclude each other", "profile", "--fuse", "all", "--conv", "cudnn")]
+    [InlineData("exclude each other", "bench", "--fuse", "all", "--conv", "cudnn")]
     [InlineData("no CUDA kernels", "kernels", "--device", "cpu")]
     [InlineData("'cuda:7'", "profile", "--device", "cuda:7")]
     [InlineData("'cuda:7'", "kernels", "--device", "cuda:7")]

@@ -3,6 +3,7 @@ using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.PtxEmulator.Driver;
+using Xunit;
 
 namespace DwrSeg.Native.Tests.Cuda;
 
@@ -24,9 +25,18 @@ internal static class TestDriver
         int.TryParse(Environment.GetEnvironmentVariable("DWRSEG_SEED"), System.Globalization.CultureInfo.InvariantCulture, out int seed) ? seed : 1;
 
     /// <summary>A driver: an emulated one has one device of this architecture and is the caller's to dispose.</summary>
-    public static ICudaDriver Open(int architecture) => IsReal
+    /// <param name="architecture">The emulated device's.</param>
+    /// <param name="seed">In place of <see cref="Seed"/>.</param>
+    /// <param name="eagerness">How often emulated streams run ahead of what waits for them.</param>
+    public static ICudaDriver Open(int architecture, int? seed = null, double eagerness = 0) => IsReal
         ? NativeDriver.Instance
-        : new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(architecture)], Seed = Seed });
+        : new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(architecture)], Seed = seed ?? Seed, Eagerness = eagerness });
+
+    /// <summary>Fails where an emulated driver still holds anything; a real one is not asked, for other tests use it meanwhile.</summary>
+    public static void AssertHoldsNothing(ICudaDriver driver)
+    {
+        if (driver is EmulatedDriver emulated) Assert.Equal(default, emulated.Live);
+    }
 
     /// <summary>A backend on such a driver.</summary>
     public static CudaBackend OpenBackend(int architecture, CudaElement element)

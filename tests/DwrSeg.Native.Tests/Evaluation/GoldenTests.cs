@@ -20,7 +20,7 @@ public sealed class GoldenTests(ITestOutputHelper output)
     [Theory]
     [MemberData(nameof(Files))]
     public void CpuBackendEqualsPyTorch_LayerByLayerInGuardedMemory(string file) =>
-        Check(file, new CpuBackend(), new PlanOptions { Fuse = false, Guarded = true });
+        Check(file, new CpuBackend(), new PlanOptions { Fuse = Fusion.None, Guarded = true });
 
     // What separates the two is PyTorch's fp32 rounding alone, so this is tighter than what an fp32 backend is asked for.
     [Theory]

@@ -12,6 +12,8 @@ internal static class EmulatedSegmenter
     {
         TestNvrtc.Require();
         using SafetensorsFile file = SafetensorsFile.Open(model);
-        return Segmenter.Load(file, options ?? new SegmenterOptions(), new CudaBackend("emulated", driver, 0, element, wantsPtx: true));
+        string name = driver is NativeDriver ? "cuda" : "emulated";
+        return Segmenter.Load(
+            file, options ?? new SegmenterOptions(), new CudaBackend(name, driver, 0, element, wantsPtx: driver is not NativeDriver));
     }
 }

@@ -1,5 +1,6 @@
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Formats;
 using DwrSeg.Native.Tests.Models;
 using DwrSeg.PtxEmulator.Driver;
@@ -8,6 +9,7 @@ using Xunit;
 namespace DwrSeg.Native.Tests.Segmenting;
 
 /// <summary>Frames in, the same class maps out as one run after the other gives, in order, whatever happens on the way.</summary>
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class PipelineTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -17,13 +19,13 @@ public sealed class PipelineTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    public static TheoryData<string> Devices => ["cpu", "emulated"];
+    public static TheoryData<string> Devices => ["cpu", "cuda"];
 
     [Theory]
     [InlineData("cpu", 0, 0.0)]
-    [InlineData("emulated", 1, 0.0)]
-    [InlineData("emulated", 2, 0.5)]
-    [InlineData("emulated", 3, 0.9)]
+    [InlineData("cuda", 1, 0.0)]
+    [InlineData("cuda", 2, 0.5)]
+    [InlineData("cuda", 3, 0.9)]
     public async Task FramesComeOutInOrderWithWhatRunsGive(string device, int seed, double eagerness)
     {
         using Segmenter segmenter = Load(device, seed, eagerness, new SegmenterOptions { SizePolicy = SizePolicy.Native, Threads = 1 });
@@ -43,8 +45,8 @@ public sealed class PipelineTests : IDisposable
     [Theory]
     [InlineData("cpu", 2)]
     [InlineData("cpu", 4)]
-    [InlineData("emulated", 2)]
-    [InlineData("emulated", 3)]
+    [InlineData("cuda", 2)]
+    [InlineData("cuda", 3)]
     public async Task ARingOfAsManyBuffersAsFramesInFlightIsEnough(string device, int inFlight)
     {
         using Segmenter segmenter = Load(device);
@@ -215,7 +217,7 @@ public sealed class PipelineTests : IDisposable
     [Fact]
     public async Task RunsAndPipelinesOfOneSegmenterMayMix()
     {
-        using Segmenter segmenter = Load("emulated", seed: 4, eagerness: 0.5);
+        using Segmenter segmenter = Load("cuda", seed: 4, eagerness: 0.5);
         Task[] work = [.. Enumerable.Range(0, 2).Select(_ => Task.Run(() => AssertWorks(segmenter, FrameSource.Frames(6)))),
             Task.Run(() =>
             {
@@ -255,6 +257,5 @@ public sealed class PipelineTests : IDisposable
 
     private Segmenter Load(string device, int seed = 1, double eagerness = 0, SegmenterOptions? options = null) => device == "cpu"
         ? Segmenter.Load(_model, (options ?? new SegmenterOptions { Threads = 1 }) with { Device = "cpu" })
-        : EmulatedSegmenter.Load(
-            _model, new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80)], Seed = seed, Eagerness = eagerness }), options: options);
+        : EmulatedSegmenter.Load(_model, TestDriver.Open(80, seed, eagerness), options: options);
 }

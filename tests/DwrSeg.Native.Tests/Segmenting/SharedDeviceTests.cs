@@ -1,12 +1,15 @@
 using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Formats;
 using DwrSeg.Native.Tests.Models;
-using DwrSeg.PtxEmulator.Driver;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Segmenting;
 
 /// <summary>Several segmenters on one device, each used by several threads.</summary>
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class SharedDeviceTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -19,12 +22,12 @@ public sealed class SharedDeviceTests : IDisposable
     [Fact]
     public async Task SegmentersAndThreadsDoNotDisturbEachOther()
     {
-        using var driver = new EmulatedDriver(
-            new EmulatedDriverOptions { Devices = [DeviceModel.Of(80), DeviceModel.Of(90)], Seed = 5, Eagerness = 0.3 });
+        ICudaDriver driver = TestDriver.Open(80, seed: 5, eagerness: 0.3);
+        using var disposed = driver as IDisposable;
+        ComputeCapability device = new CudaDevice(driver, 0).ComputeCapability;
         Segmenter[] segmenters =
         [
-            EmulatedSegmenter.Load(_model, driver, CudaElement.Float16), EmulatedSegmenter.Load(_model, driver, CudaElement.Float32),
-            EmulatedSegmenter.Load(_model, driver, CudaElement.BFloat16),
+            .. Enum.GetValues<CudaElement>().Where(e => e.FirstArchitecture() <= device).Select(e => EmulatedSegmenter.Load(_model, driver, e)),
         ];
         IReadOnlyList<Frame> frames = FrameSource.Frames(3);
         byte[][][] expected = [.. segmenters.Select(s => frames.Select(f => FrameSource.Expected(s, f).Classes).ToArray())];
@@ -39,15 +42,17 @@ public sealed class SharedDeviceTests : IDisposable
         })));
         // One that goes leaves the others' context.
         segmenters[0].Dispose();
-        Assert.Equal(expected[1][0], FrameSource.Expected(segmenters[1], frames[0]).Classes);
+        foreach ((Segmenter segmenter, byte[][] classes) in segmenters.Zip(expected).Skip(1))
+            Assert.Equal(classes[0], FrameSource.Expected(segmenter, frames[0]).Classes);
         foreach (Segmenter segmenter in segmenters) segmenter.Dispose();
-        Assert.Equal(default, driver.Live);
+        TestDriver.AssertHoldsNothing(driver);
     }
 
     [Fact]
     public async Task SegmentersComeAndGoWhileOthersRun()
     {
-        using var driver = new EmulatedDriver(80);
+        ICudaDriver driver = TestDriver.Open(80);
+        using var disposed = driver as IDisposable;
         Frame frame = FrameSource.Frame(1, 24, 16);
         byte[] expected;
         using (Segmenter first = EmulatedSegmenter.Load(_model, driver)) expected = FrameSource.Expected(first, frame).Classes;
@@ -59,6 +64,6 @@ public sealed class SharedDeviceTests : IDisposable
                 Assert.Equal(expected, FrameSource.Expected(segmenter, frame).Classes);
             }
         })));
-        Assert.Equal(default, driver.Live);
+        TestDriver.AssertHoldsNothing(driver);
     }
 }

@@ -26,7 +26,8 @@ internal sealed unsafe class CpuPlan : IPlan
         (Graph, _store, _pool, _guarded) = (graph, store, pool, options.Guarded);
         foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
 
-        (IReadOnlyList<StepCover<StepBinder, CpuStep>> covers, _kept, _memory) = LayOut(graph, options.Fuse, _guarded ? GuardBytes : 0);
+        (IReadOnlyList<StepCover<StepBinder, CpuStep>> covers, _kept, _memory) =
+            LayOut(graph, options.Fuse != Fusion.None, _guarded ? GuardBytes : 0);
         // Systems that promise more memory than they have would end the process when the pages are touched.
         long available = availableMemory();
         if (_memory.Bytes > available)

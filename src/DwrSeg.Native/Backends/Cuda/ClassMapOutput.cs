@@ -32,9 +32,22 @@ internal sealed class ClassMapOutput(KernelCache kernels, CudaStream downloads) 
     /// <exception cref="ArgumentException">There are more classes than bytes can tell.</exception>
     public void Begin(in DeviceMap logits, int height, int width, bool withConfidence, CudaStream compute)
     {
+        Compute(logits, height, width, withConfidence, compute);
+        Download(compute);
+    }
+
+    /// <summary>Puts the class map on the stream; it stays on the device until <see cref="Download"/>.</summary>
+    /// <exception cref="ArgumentException">There are more classes than bytes can tell.</exception>
+    public void Compute(in DeviceMap logits, int height, int width, bool withConfidence, CudaStream compute)
+    {
         var form = new Form(logits, width, height, withConfidence);
         if (_launch is null || form != _form) Rebuild(form);
         _launch!.Launch(compute);
+    }
+
+    /// <summary>Puts the way to pinned memory of what <see cref="Compute"/> made on the streams.</summary>
+    public void Download(CudaStream compute)
+    {
         if (compute != downloads)
         {
             _reached.Record(compute);

@@ -26,7 +26,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     private bool IsTimed => _device.Driver.HasClock;
 
     /// <summary>The steps of a graph, in the order in which they run.</summary>
-    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Choose(LayerGraph graph, bool fuse)
+    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Choose(LayerGraph graph, Fusion fuse)
     {
         bool withModules = libraries.Choice != ConvolutionChoice.Cudnn;
         IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_device, element).Of(graph, fuse, withModules);
@@ -47,7 +47,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
                     continue;
                 }
                 // Who waited may find the choice made.
-                lock (turn) chosen.AddRange(ChooseFor(graph, cover, stream));
+                lock (turn) chosen.AddRange(ChooseFor(graph, cover, fuse, stream));
             }
         }
         // A library that failed at one piece is taken from the pieces before, too.
@@ -55,10 +55,11 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         return chosen;
     }
 
-    private IReadOnlyList<StepCover<CudaBinder, CudaStep>> ChooseFor(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
+    private IReadOnlyList<StepCover<CudaBinder, CudaStep>> ChooseFor(
+        LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, Fusion fuse, CudaStream stream)
     {
         if (CudaCover.PartsOf(cover) is not { } parts) return [ChooseWay(graph, cover, stream)];
-        if (choices.Find(KeyOf(graph, cover)) == Fused) return [cover];
+        if (fuse == Fusion.All || choices.Find(KeyOf(graph, cover)) == Fused) return [cover];
         IReadOnlyList<StepCover<CudaBinder, CudaStep>> chosen =
             [.. parts.Select(p => p.Nodes.Any(n => n.Layer is Conv2d) ? ChooseWay(graph, p, stream) : p)];
         // Only now, for a library that failed meanwhile is no part of it.

@@ -68,6 +68,9 @@ internal sealed class CudaBackend : IBackend
     /// <summary>Kernels compiled for the device.</summary>
     public KernelCache Kernels => _kernels;
 
+    /// <summary>What was found to be fastest on the device.</summary>
+    public TimedChoices Choices => _choices;
+
     public ITensorStore CreateStore() => new CudaStore(_context);
 
     public IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null)

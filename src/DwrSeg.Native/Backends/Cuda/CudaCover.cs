@@ -12,11 +12,11 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
     public const ulong AnyAddress = 1 << 20;
 
     // Those that take several convolutions.
-    private GraphCover.Rule<CudaBinder, CudaStep>[] Modules =>
+    private GraphCover.Rule<CudaBinder, CudaStep>[] Modules(Fusion fuse) =>
     [
         // The image and folded weights are there before anything runs.
         (index, constant, node) => Cover(ImageConvolutions(index, constant, node), CudaLowerings.BindImageConvolutions, runsEarly: true),
-        (index, _, node) => Cover(Sir(index, node), CudaLowerings.BindSir),
+        (index, _, node) => Cover(Sir(index, node, fuse), CudaLowerings.BindSir),
         (index, constant, node) => Cover(SemanticResiduals(index, constant, node), CudaLowerings.BindSemanticResiduals),
     ];
 
@@ -28,10 +28,11 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
     ];
 
     /// <param name="graph">The graph.</param>
-    /// <param name="fuse">Joins layers into steps.</param>
+    /// <param name="fuse">Which layers are joined into steps.</param>
     /// <param name="withModules">Also joins several convolutions into one step.</param>
-    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Of(LayerGraph graph, bool fuse, bool withModules = true) =>
-        GraphCover.Of(graph, fuse ? withModules ? [.. Modules, .. Single] : Single : [], n => new StepCover<CudaBinder, CudaStep>(CudaLowerings.NameOf(n), [n], [], CudaLowerings.For(n)));
+    public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Of(LayerGraph graph, Fusion fuse, bool withModules = true) => GraphCover.Of(
+        graph, fuse == Fusion.None ? [] : withModules ? [.. Modules(fuse), .. Single] : Single,
+        n => new StepCover<CudaBinder, CudaStep>(CudaLowerings.NameOf(n), [n], [], CudaLowerings.For(n)));
 
     /// <summary>The steps that do the same as one that takes several convolutions, or depth-wise branches and a convolution; null for others.</summary>
     public static IReadOnlyList<StepCover<CudaBinder, CudaStep>>? PartsOf(StepCover<CudaBinder, CudaStep> cover)
@@ -55,14 +56,14 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
         return parts;
     }
 
-    private FusedNodes? Sir(GraphIndex index, Node node)
+    private FusedNodes? Sir(GraphIndex index, Node node, Fusion fuse)
     {
         if (FusionRules.ConvWithTail(index, node) is not { } fused) return null;
         // The kernel has the ReLU in the middle built in.
         if (fused.Nodes[1].Layer is not Relu) return null;
         CudaSir sir = CudaLowerings.SirOf(fused.Nodes, MapOf, ValuesOf).Sir;
         // Where the choice is by time, it is made between this and its parts.
-        return SirMmaCuda.Fits(device, sir) && (!sir.BorderBias || device.Driver.HasClock || SirMmaCuda.IsFaster(device, sir)) ? fused : null;
+        return SirMmaCuda.Fits(device, sir) && (fuse == Fusion.All || device.Driver.HasClock || SirMmaCuda.IsFaster(device, sir)) ? fused : null;
     }
 
     private FusedNodes? SemanticResiduals(GraphIndex index, ImmutableArray<bool> constant, Node node)

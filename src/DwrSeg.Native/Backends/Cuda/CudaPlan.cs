@@ -126,6 +126,15 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     /// <summary>A tensor as a map; vectors and weights are maps of fp32.</summary>
     public DeviceMap MapOf(Tensor tensor) => PlacesOfTensors.MapOf(tensor, AddressOf(tensor), Element);
 
+    /// <summary>One image of a tensor's batch as a map.</summary>
+    public DeviceMap ImageOf(Tensor tensor, int index)
+    {
+        DeviceMap map = MapOf(tensor);
+        ArgumentOutOfRangeException.ThrowIfNegative(index);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, map.N);
+        return map with { Data = map.Data + (ulong)((long)index * map.H * map.W * map.PixelStride * map.Element.Bytes()), N = 1 };
+    }
+
     public void Prepare()
     {
         foreach (CudaStep step in _constantSteps) Launch(step.Launches);
@@ -280,14 +289,6 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     private CudaDeviceVariable<byte> Part(Tensor tensor) => tensor.IsStored
         ? new CudaDeviceVariable<byte>(_context, AddressOf(tensor), BytesOf(tensor)) : _arena!.Slice(PlaceOf(tensor).Offset, BytesOf(tensor));
-
-    private DeviceMap ImageOf(Tensor tensor, int index)
-    {
-        DeviceMap map = MapOf(tensor);
-        ArgumentOutOfRangeException.ThrowIfNegative(index);
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, map.N);
-        return map with { Data = map.Data + (ulong)((long)index * map.H * map.W * map.PixelStride * map.Element.Bytes()), N = 1 };
-    }
 
     private MemoryPlan.Place PlaceOf(Tensor tensor) => _memory.Places.TryGetValue(tensor, out MemoryPlan.Place place) ? place
         : throw new InvalidOperationException($"'{tensor.Name}' is not in this plan: nothing uses it, or it lives inside a fused step.");

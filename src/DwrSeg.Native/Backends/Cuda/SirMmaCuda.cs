@@ -48,14 +48,15 @@ internal static class SirMmaCuda
 
     private static readonly ComputeCapability FirstArchitecture = new(8, 0);
 
-    // All of DWRSeg's SIR modules have 64 inputs and outputs; 128 are for wider ones. Two stages are for the 99 KiB of sm_86 and sm_89. The last
-    // is the decoder's: 320 inputs, 128 channels, 19 classes. Where there are warpgroups they come first, in clusters of two blocks where there are
-    // clusters.
+    // All of DWRSeg's SIR modules have 64 inputs and outputs; 128 are for wider ones. Two stages are for the 99 KiB of sm_86 and sm_89, where a
+    // stride of 2 leaves room for 64 channels of the middle at a time. The last is the decoder's: 320 inputs, 128 channels, 19 classes. Where
+    // there are warpgroups they come first, in clusters of two blocks where there are clusters.
     private static readonly Size[] Sizes =
     [
         .. WithWarpgroups(new(64, 192, 64, 1, 3)), .. WithWarpgroups(new(64, 192, 64, 2, 3)), .. WithWarpgroups(new(128, 192, 128, 1, 3)),
         .. WithWarpgroups(new(512, 128, 64, 1, 3, HasBorder: true)),
-        new(64, 192, 64, 1, 3), new(64, 192, 64, 1, 2), new(64, 192, 64, 2, 3), new(128, 192, 128, 1, 3), new(512, 128, 64, 1, 3, HasBorder: true),
+        new(64, 192, 64, 1, 3), new(64, 192, 64, 1, 2), new(64, 192, 64, 2, 3), new(64, 64, 64, 2, 4), new(128, 192, 128, 1, 3),
+        new(512, 128, 64, 1, 3, HasBorder: true),
     ];
 
     /// <summary>The values that the kernel is specialised by.</summary>
@@ -113,12 +114,14 @@ internal static class SirMmaCuda
 
     /// <summary>
     /// False where the model of <see cref="ConvTile"/> finds two convolutions faster. A decoder is one large convolution, which other tiles and
-    /// shared sums may spread better over a device than tiles of 8x8 pixels do; what fusing saves is the second launch and the map between.
+    /// shared sums may spread better over a device than tiles of 8x8 pixels do; what fusing saves is the second launch and the map between. The
+    /// same holds for a SIR whose middle takes several passes, and is not asked of one that takes one.
     /// </summary>
     public static bool IsFaster(CudaDevice device, in CudaSir s)
     {
         if (Choose(device, s) is not { } size) return false;
         double rate = ConvMmaCuda.Rate(device.ComputeCapability), passes = Math.Ceiling((double)s.Middle / size.Middle);
+        if (passes == 1 && !s.BorderBias) return true;
         CudaConvolution pass = s.Expansion with { Y = s.Expansion.Y with { C = size.Middle } };
         double outputSteps = Math.Ceiling((double)s.Y.C / Row) / size.Tile.StepsOf(pass);
         double fused = size.Tile.Cycles(pass, 1, device, rate) * passes * (1 + outputSteps);

@@ -21,11 +21,20 @@ internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.
     private readonly ConcurrentDictionary<string, string> _known = new();
     private readonly DiskCache? _files = folder is null ? null : new DiskCache(folder, ".dwrt", maxBytes, "timed choices are not kept", warn);
 
+    private int _made;
+    private int _fromDisk;
+
     /// <summary>How often each candidate runs in one measurement.</summary>
     public int Repetitions { get; init; } = 10;
 
     /// <summary>Measurements of each candidate, of which the median counts.</summary>
     public int Rounds { get; init; } = 5;
+
+    /// <summary>How many choices were made here.</summary>
+    public int Made => _made;
+
+    /// <summary>How many choices came from the disk.</summary>
+    public int FromDisk => _fromDisk;
 
     private static ReadOnlySpan<byte> Magic => "DWRT"u8;
 
@@ -40,7 +49,7 @@ internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.
         choice = _files?.TryRead(
             Convert.ToHexStringLower(hash),
             file => SealedEntry.Open(Magic, FormatVersion, hash, file) is { } content ? Encoding.UTF8.GetString(content) : null);
-        if (choice is not null) _known.TryAdd(key, choice);
+        if (choice is not null && _known.TryAdd(key, choice)) Interlocked.Increment(ref _fromDisk);
         return choice;
     }
 
@@ -48,6 +57,7 @@ internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.
     public void Remember(string key, string choice)
     {
         _known[key] = choice;
+        Interlocked.Increment(ref _made);
         if (_files is null) return;
         byte[] hash = HashOf(key);
         _files.Write(Convert.ToHexStringLower(hash), SealedEntry.Seal(Magic, FormatVersion, hash, Encoding.UTF8.GetBytes(choice)));

@@ -38,12 +38,15 @@ internal readonly unsafe struct CuptiApi
 /// <summary>
 /// Records of the kernels that a piece of work runs, by CUPTI's activity API: each kernel of a replayed graph with its own time, in the
 /// order and with the caches that a frame gives it. Of a record only the part is read that <c>CUpti_ActivityKernel4</c> to <c>9</c> (CUDA 9 to
-/// 12.4) have in common.
+/// 12.4) have in common. A record that makes no sense, as one of another layout would, lets go of all of them.
 /// </summary>
 internal sealed unsafe class Cupti
 {
     private const int ConcurrentKernel = 10, Kernel = 3, InsufficientPrivileges = 35;
     private const uint Forced = 1;
+
+    // More than any CUPTI has; those that are no kernels' are passed over.
+    private const int KindLimit = 256;
 
     // Bytes from the start of a record.
     private const int StartOffset = 16, EndOffset = 24, NameOffset = 104;
@@ -55,6 +58,7 @@ internal sealed unsafe class Cupti
 
     private readonly CuptiApi _api;
     private readonly List<KernelRecord> _records = [];
+    private string? _damage;
 
     public Cupti(in CuptiApi api) => _api = api;
 
@@ -63,13 +67,13 @@ internal sealed unsafe class Cupti
 
     /// <summary>Runs something and gives the kernels that it ran, in the order of their starts.</summary>
     /// <param name="run">The work; it must wait for its end.</param>
-    /// <exception cref="CudaException">CUPTI refuses; the message says why, and what may help.</exception>
+    /// <exception cref="CudaException">CUPTI refuses, or a record makes no sense; the message says why, and what may help.</exception>
     public IReadOnlyList<KernelRecord> Record(Action run)
     {
         lock (Recording)
         {
+            (_damage, _recorder) = (null, this);
             _records.Clear();
-            _recorder = this;
             try
             {
                 Check(_api.RegisterCallbacks(&OnBufferRequested, &OnBufferCompleted), "cuptiActivityRegisterCallbacks");
@@ -83,7 +87,15 @@ internal sealed unsafe class Cupti
                 {
                     _ = _api.Disable(ConcurrentKernel);
                 }
-                lock (_records) return [.. _records.OrderBy(r => r.Start)];
+                lock (_records)
+                {
+                    if (_damage is not null)
+                    {
+                        throw new CudaException(
+                            $"CUPTI's records are of no use: {_damage}. Times by events remain.", "cuptiActivityGetNextRecord", -1, "");
+                    }
+                    return [.. _records.OrderBy(r => r.Start)];
+                }
             }
             finally
             {
@@ -151,12 +163,20 @@ internal sealed unsafe class Cupti
         // Any status but success is the end.
         while (_api.GetNextRecord(buffer, validBytes, &record) == 0)
         {
-            if (Unsafe.ReadUnaligned<int>(record) is not (ConcurrentKernel or Kernel)) continue;
+            int kind = Unsafe.ReadUnaligned<int>(record);
+            if (kind is > 0 and < KindLimit and not (ConcurrentKernel or Kernel)) continue;
+            ulong start = Unsafe.ReadUnaligned<ulong>(record + StartOffset), end = Unsafe.ReadUnaligned<ulong>(record + EndOffset);
             nint name = Unsafe.ReadUnaligned<nint>(record + NameOffset);
-            var kernel = new KernelRecord(
-                name == 0 ? "" : Marshal.PtrToStringUTF8(name)!, Unsafe.ReadUnaligned<ulong>(record + StartOffset),
-                Unsafe.ReadUnaligned<ulong>(record + EndOffset));
-            lock (_records) _records.Add(kernel);
+            string? damage = kind is not (ConcurrentKernel or Kernel) ? $"one is of kind {kind}"
+                : start == 0 || end < start ? $"a kernel runs from {start} to {end} ns"
+                : name == 0 ? "a kernel has no name" : null;
+            lock (_records)
+            {
+                _damage ??= damage;
+                // The rest of such a buffer, names' addresses among it, is not to be trusted.
+                if (damage is not null) return;
+                _records.Add(new KernelRecord(Marshal.PtrToStringUTF8(name)!, start, end));
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ public sealed class CudaInferenceTests
         {
             PlanOptions? options = (seed % 3) switch
             {
-                0 => new PlanOptions { Guarded = true, Fuse = false },
+                0 => new PlanOptions { Guarded = true, Fuse = Fusion.None },
                 1 => new PlanOptions { Guarded = true },
                 _ => null,
             };

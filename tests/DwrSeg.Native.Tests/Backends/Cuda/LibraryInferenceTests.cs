@@ -78,7 +78,7 @@ public sealed class LibraryInferenceTests
         {
             PlanOptions? options = (seed % 3) switch
             {
-                0 => new PlanOptions { Guarded = true, Fuse = false },
+                0 => new PlanOptions { Guarded = true, Fuse = Fusion.None },
                 1 => new PlanOptions { Guarded = true },
                 _ => null,
             };

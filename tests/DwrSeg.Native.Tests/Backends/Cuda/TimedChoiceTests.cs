@@ -112,11 +112,11 @@ public sealed class TimedChoiceTests : IDisposable
         }
 
         /// <summary>The work of all steps of a graph.</summary>
-        public CudaWork[] Works(LayerGraph graph, ConvolutionChoice choice = ConvolutionChoice.Auto)
+        public CudaWork[] Works(LayerGraph graph, ConvolutionChoice choice = ConvolutionChoice.Auto, Fusion fuse = Fusion.Auto)
         {
             using CudaBackend backend = Open(choice);
             using ITensorStore store = backend.CreateStore();
-            using var plan = (CudaPlan)backend.Compile(graph, store);
+            using var plan = (CudaPlan)backend.Compile(graph, store, new PlanOptions { Fuse = fuse });
             (Counts, Description) = (plan.Convolutions.ToString(), backend.Description);
             return [.. plan.Covers.SelectMany(c => c.Launches)];
         }
@@ -228,6 +228,17 @@ public sealed class TimedChoiceTests : IDisposable
         CudaWork[] works = machine.Works(Module());
         Assert.Equal(isFused ? 1 : 2, works.Length);
         Assert.Equal(isFused, works[0].Name.StartsWith("sir_mma", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("All", "sir_mma")]
+    [InlineData("None", "conv_mma")]
+    public void WhatIsAskedForIsFusedHoweverSlow(string fuse, string kernel)
+    {
+        using var machine = new Machine(l => l.Kernel == kernel ? 9 : 1);
+        CudaWork[] works = machine.Works(Module(), ConvolutionChoice.Native, Enum.Parse<Fusion>(fuse));
+        Assert.Equal(fuse == "All", works.Length == 1);
+        Assert.Contains(works, w => w.Call == kernel);
     }
 
     [Fact]

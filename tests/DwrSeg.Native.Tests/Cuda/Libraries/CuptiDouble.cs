@@ -11,7 +11,7 @@ namespace DwrSeg.Native.Tests.Cuda.Libraries;
 /// </summary>
 internal static unsafe class CuptiDouble
 {
-    private const int RecordBytes = 208, RecordsInABuffer = 7, MaxLimitReached = 12, Overhead = 17;
+    private const int RecordBytes = 208, RecordsInABuffer = 7, MaxLimitReached = 12, ConcurrentKernel = 10, Overhead = 17;
 
     private static readonly List<nint> Names = [];
     private static delegate* unmanaged[Cdecl]<byte**, nuint*, nuint*, void> _requested;
@@ -22,6 +22,9 @@ internal static unsafe class CuptiDouble
 
     /// <summary>What <c>cuptiActivityEnable</c> answers.</summary>
     public static int EnableStatus { get; set; }
+
+    /// <summary>The kind that kernels' records have.</summary>
+    public static int Kind { get; set; } = ConcurrentKernel;
 
     public static bool IsEnabled { get; private set; }
 
@@ -65,7 +68,7 @@ internal static unsafe class CuptiDouble
             _requested(&buffer, &size, &most);
             new Span<byte>(buffer, (int)size).Fill(0xcd);
             Write(buffer, Overhead, default);
-            for (int i = 0; i < part.Length; i++) Write(buffer + (i + 1) * RecordBytes, 10, part[i]);
+            for (int i = 0; i < part.Length; i++) Write(buffer + (i + 1) * RecordBytes, Kind, part[i]);
             _completed(0, 0, buffer, size, (nuint)((part.Length + 1) * RecordBytes));
         }
         return 0;

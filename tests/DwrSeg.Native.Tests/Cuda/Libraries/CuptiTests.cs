@@ -39,6 +39,33 @@ public sealed class CuptiTests
         }
     }
 
+    [Theory]
+    [InlineData(10, "kernel", 20, 19, "from 20 to 19 ns")]
+    [InlineData(10, "kernel", 0, 0, "from 0 to 0 ns")] // how CUPTI says that it has no times
+    [InlineData(10, null, 20, 21, "no name")]
+    [InlineData(0, "kernel", 20, 21, "kind 0")]
+    [InlineData(-842150451, "kernel", 20, 21, "kind -842150451")]
+    public void RecordsThatMakeNoSenseLetGoOfAll(int kind, string? name, ulong start, ulong end, string why)
+    {
+        KernelRecord good = new("kernel", 10, 20);
+        try
+        {
+            CuptiDouble.Kind = kind;
+            CuptiDouble.Records = [good, new KernelRecord(name!, start, end), good];
+            CudaException e = Assert.Throws<CudaException>(() => CuptiDouble.Create().Record(() => { }));
+            Assert.Contains(why, e.Message, StringComparison.Ordinal);
+            Assert.DoesNotContain('\n', e.Message);
+            Assert.False(CuptiDouble.IsEnabled);
+        }
+        finally
+        {
+            CuptiDouble.Kind = 10;
+        }
+        // The next recording is a new one.
+        CuptiDouble.Records = [good];
+        Assert.Equal([good], CuptiDouble.Create().Record(() => { }));
+    }
+
     [Fact]
     public void AFailedRunLeavesNoRecordingOn()
     {

@@ -28,11 +28,27 @@ internal sealed record GpuLimits(
     /// <summary>The cards that can be named.</summary>
     public static IReadOnlyList<GpuLimits> All { get; } =
     [
+        // NVIDIA H100 data sheet, SXM.
         new("h100", "H100 SXM", new(9, 0), 132, 1755, 3352, 132 * EstimatedL2Bytes, 66.9, 989.4, 588.4),
+        // NVIDIA H200 data sheet: an H100's multiprocessors, and 4.8 TB/s of HBM3e.
+        new("h200", "H200", new(9, 0), 132, 1755, 4800, 132 * EstimatedL2Bytes, 66.9, 989.4, 588.4),
+        // NVIDIA A100 data sheet. The 80 GB have other bandwidths.
         new("a100", "A100 SXM 40 GB", new(8, 0), 108, 1410, 1555, 5120, 19.5, 312, 312),
+        // NVIDIA L40S data sheet.
+        new("l40s", "L40S", new(8, 9), 142, 2520, 864, 142 * EstimatedL2Bytes, 91.6, 362, 362),
+        // NVIDIA L4 data sheet.
+        new("l4", "L4", new(8, 9), 58, 2040, 300, 58 * EstimatedL2Bytes, 30.3, 121, 121),
+        // NVIDIA Ada GPU architecture, appendix A: on GeForce cards products with fp32 sums have half the rate of those with fp16 sums.
         new("rtx4090", "GeForce RTX 4090", new(8, 9), 128, 2520, 1008, 128 * EstimatedL2Bytes, 82.6, 165.2, 165.2),
+        // NVIDIA A10 data sheet.
+        new("a10", "A10", new(8, 6), 72, 1695, 600, 72 * EstimatedL2Bytes, 31.2, 125, 125),
+        // NVIDIA Ampere GA102 GPU architecture, table 2, both; half the rate with fp32 sums.
         new("rtx3090", "GeForce RTX 3090", new(8, 6), 82, 1695, 936, 82 * EstimatedL2Bytes, 35.6, 71.2, 71.2),
+        new("rtx3080", "GeForce RTX 3080 10 GB", new(8, 6), 68, 1710, 760, 68 * EstimatedL2Bytes, 29.8, 59.5, 59.5),
+        // NVIDIA Turing GPU architecture, appendices A (the reference card) and B.
+        new("rtx2080ti", "GeForce RTX 2080 Ti", new(7, 5), 68, 1545, 616, 68 * EstimatedL2Bytes, 13.4, 53.8, 53.8),
         new("t4", "Tesla T4", new(7, 5), 40, 1590, 320, 40 * EstimatedL2Bytes, 8.1, 65.1, 65.1),
+        // NVIDIA's product page.
         new("gtx1080ti", "GeForce GTX 1080 Ti", new(6, 1), 28, 1582, 484, 28 * EstimatedL2Bytes, 11.3, 0, 0),
     ];
 

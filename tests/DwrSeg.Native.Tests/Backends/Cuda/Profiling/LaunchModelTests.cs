@@ -103,10 +103,11 @@ public sealed class LaunchModelTests
         Assert.Equal((1, 0), (Nothing.StoresFilled, Nothing.ConflictShare));
     }
 
-    // The emulated devices carry their cards' clocks and bus: what follows from these must be what the data sheets say. An RTX 2080 Ti stands
-    // for sm_75 there, and boost clocks of H100 differ between sheets.
+    // The emulated devices carry their cards' clocks and bus: what follows from these must be what the data sheets say. Boost clocks of H100
+    // differ between sheets.
     [Theory]
     [InlineData(61, "gtx1080ti")]
+    [InlineData(75, "rtx2080ti")]
     [InlineData(80, "a100")]
     [InlineData(86, "rtx3090")]
     [InlineData(89, "rtx4090")]
@@ -136,6 +137,16 @@ public sealed class LaunchModelTests
     [Theory]
     [InlineData("NVIDIA H100 80GB HBM3", 132, 3352.3, "h100")]
     [InlineData("NVIDIA H100 PCIe", 114, 2039, null)]
+    [InlineData("NVIDIA H200", 132, 4916.7, "h200")]
+    [InlineData("NVIDIA GH200 480GB", 132, 4022.8, null)]
+    [InlineData("NVIDIA L40S", 142, 864, "l40s")]
+    [InlineData("NVIDIA L40", 142, 864, null)]
+    [InlineData("NVIDIA L4", 58, 300.1, "l4")]
+    [InlineData("NVIDIA A10", 72, 600.1, "a10")]
+    [InlineData("NVIDIA A10G", 80, 600.1, null)]
+    [InlineData("NVIDIA GeForce RTX 3080", 68, 760.3, "rtx3080")]
+    [InlineData("NVIDIA GeForce RTX 3080", 70, 912.4, null)]
+    [InlineData("NVIDIA GeForce RTX 2080 Ti", 68, 616, "rtx2080ti")]
     [InlineData("NVIDIA A100-SXM4-40GB", 108, 1555, "a100")]
     [InlineData("NVIDIA A100-SXM4-80GB", 108, 2039, null)]
     [InlineData("NVIDIA GeForce RTX 4090", 128, 0, "rtx4090")]
@@ -157,6 +168,9 @@ public sealed class LaunchModelTests
             Assert.InRange(gpu.MmaTflops, 0, gpu.TensorTflops);
             Assert.Equal(gpu.Architecture < new ComputeCapability(7, 0), gpu.TensorTflops == 0);
             Assert.True(gpu.L2Rate > gpu.MemoryRate);
+            // What follows from multiprocessors and clock; an H100's is counted at a lower one than its sheet's.
+            double clocks = gpu.Architecture == new ComputeCapability(9, 0) ? 1980 : gpu.ClockMhz;
+            Assert.InRange(2 * ConvFfmaCuda.Rate(gpu.Architecture) * gpu.Multiprocessors * clocks / 1e6 / gpu.Fp32Tflops, 0.99, 1.01);
         });
         ArgumentException unknown = Assert.Throws<ArgumentException>(() => GpuLimits.Of("h300"));
         Assert.Contains("'h300'", unknown.Message, StringComparison.Ordinal);
