@@ -35,6 +35,12 @@ public sealed partial class KernelCompilationTests
         {
             CompiledKernel kernel = Compile(variant, architecture);
             Assert.True(kernel.Log.Length == 0, $"{variant} for sm_{architecture}: {kernel.Log}");
+            // A launch that may begin early waits, and lets the next one begin.
+            foreach (string half in new[] { "griddepcontrol.wait", "griddepcontrol.launch_dependents" })
+            {
+                bool isThere = kernel.Image.AsSpan().IndexOf(Encoding.ASCII.GetBytes(half)) >= 0;
+                Assert.True(isThere == (variant.AwaitsPrevious && architecture >= 90), $"{variant} for sm_{architecture}: {half}");
+            }
             if (assembler is null) return;
             Usage usage = Assemble(assembler, kernel.Image, Suffixed(variant, architecture), out byte[] cubin);
             Assert.True(usage.LocalBytes == 0, $"{variant} for sm_{architecture}: {usage.LocalBytes} bytes of local memory or spills.");

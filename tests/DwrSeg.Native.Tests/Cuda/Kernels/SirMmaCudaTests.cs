@@ -1,5 +1,6 @@
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.PtxEmulator;
 using Xunit;
 
@@ -101,6 +102,30 @@ public sealed class SirMmaCudaTests
         }
 
         static ConvolutionCase Decoder(int n, int h, int w, int inputs, int middle) => new(n, h, w, inputs, middle, 3) { BorderBias = true };
+    }
+
+    // What only hardware would show now and then, if the emulator did not.
+    [Theory]
+    [InlineData("wait_for_phase(filled + reading, reading_parity);", "BulkNotAwaited")]
+    [InlineData("wait_for_phase(freed + writing, writing_parity);", "BulkNotAwaited")]
+    [InlineData("if (lane < CLUSTER) arrive_at(freed + reading, lane);", "Deadlock")]
+    [InlineData("publish_barriers();", "Mbarrier")]
+    [InlineData("publish_to_products();", "ProxyFence")]
+    [InlineData("        publish_to_products();\n        __syncthreads();\n", "WarpRace")]
+    [InlineData("        wait_for_copies<0>();\n        __syncthreads();\n", "CpAsyncNotAwaited")]
+    [InlineData("#if WGMMA\n    end_meeting();\n#endif\n", "ClusterLifetime")]
+    public void AMissingCallOfThePipelineIsFound(string call, string failure)
+    {
+        Assert.SkipWhen(KernelDevice.IsReal, "looks for what the emulator finds");
+        string kernel = KernelFiles.Embedded.Kernel("sir_mma");
+        Assert.Contains(call, kernel, StringComparison.Ordinal);
+        KernelDevice device = KernelDevice.WithKernels(90, new KernelFiles(name =>
+            name == "sir_mma.cu" ? kernel.Replace(call, "", StringComparison.Ordinal) : KernelFiles.Embedded.Text(name)));
+        using Module module = new(device, new Random(5), CudaElement.Float16, new(1, 8, 16, 64, 192, 3), 64);
+        CudaLaunch launch = SirMmaCuda.Prepare(device.Kernels, module.Arguments);
+        Assert.Equal(2, launch.ClusterBlocks);
+        CudaException error = Assert.Throws<CudaException>(() => device.Run(launch));
+        Assert.True(error.Message.Contains(failure, StringComparison.Ordinal), error.Message);
     }
 
     private static void AssertWithinRounding(double[] expected, double[] found, string type, string text)
