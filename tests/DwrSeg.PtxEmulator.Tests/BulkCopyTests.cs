@@ -276,6 +276,63 @@ public sealed class BulkCopyTests
         }
     }
 
+    [Theory]
+    // One lane waits for its warp.
+    [InlineData("//wait", "@%q2 bra WAITED;", "//after", "WAITED:\nbar.warp.sync 0xffffffff;", true)]
+    [InlineData("//wait", "@%q2 bra WAITED;", "//after", "WAITED:\nbar.sync 0;", true)]
+    [InlineData("//wait", "@%q2 bra WAITED;", "//after", "WAITED:", false)]
+    // One lane waits and uses the data alone.
+    [InlineData("//wait", "@%q2 bra READ;", "//after", "ld.shared.u32 %r6, [%r4];\nbar.warp.sync 1;\nREAD:\nret;", true)]
+    [InlineData("//wait", "@%q2 bra READ;", "//after", "READ:\n@%q2 ld.shared.u32 %r6, [%r4];\nret;", false)]
+    public void WhatOneLaneHasWaitedForTheOthersHaveNot(string from, string to, string after, string then, bool isRight)
+    {
+        string kernel = Single.With(from, to).With(after, then).With("//before", "setp.ne.u32 %q2, %lane, 0;");
+        if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 1, 2);
+        else Assert.All(Fails(kernel, 1), f => Assert.Contains("of its own lanes 0x00000001 have, with no bar.warp.sync since", f.Message, StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("st.shared.u32 [%r1], 5;", "", "ld.shared.u32 %r3, [tile];\nld.shared.u32 %r3, [tile+124];", true)]
+    [InlineData("@%q0 st.shared.u32 [%r1], 5;", "", "ld.shared.u32 %r3, [tile];", true)]
+    [InlineData("@!%q0 st.shared.u32 [%r1], 5;", "bar.warp.sync 0xffffffff;", "ld.shared.u32 %r3, [tile+4];", true)]
+    [InlineData("@!%q0 st.shared.u32 [%r1], 5;", "", "ld.shared.u32 %r3, [tile+4];", false)]
+    [InlineData("ld.shared.u32 %r3, [%r2];", "", "st.shared.u32 [tile+256], 5;", true)]
+    [InlineData("ld.shared.u32 %r3, [%r2];", "bar.warp.sync 0xffffffff;", "st.shared.u32 [tile+260], 5;", true)]
+    [InlineData("ld.shared.u32 %r3, [%r2];", "", "st.shared.u32 [tile+260], 5;", false)]
+    public void AnArrivalReleasesWhatItsLaneDidAndWhatTheWarpMetAfter(string before, string sync, string after, bool isRight)
+    {
+        // Lane 0 of the first warp arrives for it; the first lane of the second one goes on behind that.
+        bool all = !before.StartsWith('@') && after.Contains("tile+124", StringComparison.Ordinal);
+        string kernel = $"""
+            .shared .align 8 .b8 bar[8];
+            .shared .align 16 .b8 tile[512];
+            mov.u32 %r4, tile;
+            shl.b32 %r0, %tid, 2;
+            add.u32 %r1, %r4, %r0;
+            add.u32 %r2, %r1, 256;
+            st.shared.u32 [%r2], 1;
+            setp.eq.u32 %q0, %tid, 0;
+            @%q0 mbarrier.init.shared.b64 [bar], 1;
+            bar.sync 0;
+            setp.ge.u32 %q2, %tid, 32;
+            @%q2 bra WAIT;
+            {before}
+            {sync}
+            {(all ? "bar.warp.sync 0xffffffff;" : "")}
+            @%q0 mbarrier.arrive.shared.b64 %a0, [bar];
+            ret;
+            WAIT:
+            setp.ne.u32 %q3, %lane, 0;
+            @%q3 exit;
+            AGAIN:
+            mbarrier.test_wait.parity.shared.b64 %q1, [bar], 0;
+            @!%q1 bra AGAIN;
+            {after}
+            """;
+        if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 1, 2);
+        else Assert.All(Fails(kernel, 1), f => Assert.Contains(f.Kind, new[] { FailureKind.SharedRace, FailureKind.UnwrittenRead }));
+    }
+
     [Fact]
     public void LdmatrixWaitsAsWell()
     {

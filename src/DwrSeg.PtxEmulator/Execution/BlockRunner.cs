@@ -169,7 +169,8 @@ internal sealed unsafe class BlockRunner : IDisposable
                 $"barrier {id} is awaited by {barrier.Needed * 32} threads and by {needed * 32}");
         uint time = Cluster.Tick();
         warp.Clock[warp.Index] = time;
-        barrier.Join(warp.Clock, warp.AsyncClock);
+        warp.Meet();
+        barrier.Join(warp);
         barrier.Arrived++;
         Cluster.Progress++;
         barrier.True += BitOperations.PopCount(predicate);

@@ -89,9 +89,7 @@ internal sealed unsafe partial class SharedUnit
             throw Misused(warp, op, lane, offset,
                 $"takes {count} more arrivals, but its phase {barrier.Phase} waits for {barrier.Pending} of {barrier.Count}");
         if (isPeer) _arrivals[warp.Index] = new PeerAccess { Time = Time, Lanes = 1u << lane, Op = op, Entry = barrier.Entry };
-        // Of a part of the lanes it says nothing about what the others did since they last met.
-        bool isWhole = warp.Mask == (warp.Lanes & ~warp.Exited);
-        barrier.Release(warp, isWhole ? _cluster.Tick() : warp.Clock[warp.Index], isPeer);
+        barrier.Release(warp, _cluster.Tick(), isPeer);
         if (bytes > 0) ExpectBytes(warp, op, lane, offset, bytes);
         _cluster.Progress++;
         uint phase = barrier.Phase;
@@ -100,13 +98,14 @@ internal sealed unsafe partial class SharedUnit
         return phase;
     }
 
-    /// <summary>Looks whether the phase of a parity is complete.</summary>
-    public bool TestMbarrier(Warp warp, Op* op, int lane, uint offset, uint parity, bool fromCluster, out Mbarrier barrier)
+    /// <summary>Lanes look whether the phase of a parity is complete.</summary>
+    public bool TestMbarrier(Warp warp, Op* op, uint lanes, uint offset, uint parity, bool fromCluster, out Mbarrier barrier)
     {
-        barrier = Find(warp, op, lane, offset);
-        if (parity > 1) throw warp.Failure(op, FailureKind.InvalidOperation, 1u << lane, $"a parity is 0 or 1, not {parity}");
+        for (uint left = lanes & (lanes - 1); left != 0; left &= left - 1) Find(warp, op, BitOperations.TrailingZeroCount(left), offset);
+        barrier = Find(warp, op, BitOperations.TrailingZeroCount(lanes), offset);
+        if (parity > 1) throw warp.Failure(op, FailureKind.InvalidOperation, lanes, $"a parity is 0 or 1, not {parity}");
         if (!barrier.IsComplete(parity)) return false;
-        barrier.Acquire(warp, fromCluster);
+        barrier.Acquire(warp, lanes, fromCluster);
         return true;
     }
 
@@ -154,7 +153,7 @@ internal sealed unsafe partial class SharedUnit
         if (offset % 16 != 0)
             throw warp.Failure(op, FailureKind.Misaligned, 1u << lane, $"a bulk copy to {Named(warp, offset)}, no multiple of 16", offset, Variable(offset));
         Mbarrier barrier = Find(warp, op, lane, barrierOffset);
-        if (_strict && warp.AsyncClock[barrier.Entry] < barrier.InitTime)
+        if (_strict && !warp.Shows(barrier.Entry, barrier.InitTime, lane))
             throw Misused(warp, op, lane, barrierOffset,
                 "is to count a bulk copy's bytes, but nothing has made its initialisation visible to these: fence.mbarrier_init or fence.proxy.async by the "
                 + "thread that initialised it, and a barrier behind that");
@@ -236,8 +235,8 @@ internal sealed unsafe partial class SharedUnit
             if (written == Pending) throw NotAwaited(warp, op, 1u << lane, g);
             if (_productReads[g] != 0) throw ReadByProduct(warp, op, 1u << lane, offset);
             bool isOwn = writer == warp.Index && (written & 63) == (uint)lane;
-            if (time > warp.Clock[writer] && !isOwn) throw Race(warp, op, 1u << lane, g, writer, written & 63, "written", "wrote");
-            if (writer < _peers.Length && time > warp.AsyncClock[writer])
+            if (!isOwn && !warp.Knows(writer, written, lane)) throw Race(warp, op, 1u << lane, g, writer, written & 63, "written", "wrote");
+            if (writer < _peers.Length && !warp.Shows(writer, time, lane))
             {
                 throw warp.Failure(op, FailureKind.ProxyFence, 1u << lane,
                     $"{Named(warp, offset)} was written by warp {_cluster.WarpAt(writer).Number}, and no fence.proxy.async of the whole warp lies between "
@@ -258,10 +257,13 @@ internal sealed unsafe partial class SharedUnit
             uint* by = _readBy[reader];
             uint known = Math.Max(full, warp.Clock[reader]);
             if (by == null || Latest(by + first, granules) >> 6 <= known) continue;
+            uint last = 0;
             for (nuint g = first; g < first + (nuint)granules; g++)
             {
                 uint read = by[g], with = read & 63;
-                if (read >> 6 <= known || (reader == warp.Index && (with == (uint)lane || with == ProductLane))) continue;
+                if (read >> 6 <= known || read == last) continue;
+                last = read;
+                if (warp.Knows(reader, read, lane) || (reader == warp.Index && (with == (uint)lane || with == ProductLane))) continue;
                 throw Race(warp, op, 1u << lane, g, reader, with, "written", "read");
             }
         }
@@ -309,7 +311,7 @@ internal sealed unsafe partial class SharedUnit
     }
 
     private static bool Knows(Warp warp, int lane, Mbarrier barrier) =>
-        warp.Clock[barrier.Entry] >= barrier.InitTime
+        warp.Knows(barrier.Entry, barrier.InitTime << 6, lane)
         && (warp.Index != barrier.InitWarp || lane == barrier.InitLane || warp.Clock[warp.Index] >= barrier.InitTime);
 
     public string Describe(Mbarrier barrier) =>

@@ -24,7 +24,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
     private const uint ManyLanes = 63;
 
     /// <summary>Lane of entries for reads by <c>wgmma</c>, which are over once the warp has waited for them.</summary>
-    private const uint ProductLane = 61;
+    public const uint ProductLane = 61;
     private const uint Pending = uint.MaxValue;
 
     public readonly byte* Data;
@@ -356,7 +356,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
                 throw reader.Failure(op, FailureKind.UnwrittenRead, uint.MaxValue,
                     $"{Named(reader, offset)} is read but nothing in the block has written it", offset, Variable(offset));
             }
-            if (time > reader.Clock[writer]) throw Race(reader, op, uint.MaxValue, g, writer, written & 63, "read", "wrote");
+            if (!reader.Knows(writer, written, (int)ManyLanes)) throw Race(reader, op, uint.MaxValue, g, writer, written & 63, "read", "wrote");
             // A bulk copy writes by the way that wgmma reads by.
             if (writer >= _peers.Length || time <= reader.AsyncClock[writer]) continue;
             throw reader.Failure(op, FailureKind.ProxyFence, uint.MaxValue,
@@ -536,7 +536,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
                     Variable(offset));
         }
         int writer = _writeWarp[g];
-        if (time <= warp.Clock[writer] || (writer == warp.Index && (written & 63) == (uint)lane)) return;
+        if (warp.Knows(writer, written, lane) || (writer == warp.Index && (written & 63) == (uint)lane)) return;
         throw Race(warp, op, blamed, g, writer, written & 63, "read", "wrote");
     }
 
@@ -574,7 +574,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         {
             int writer = _writeWarp[g];
             uint writerLane = written & 63;
-            bool ordered = time <= warp.Clock[writer] || (writer == warp.Index && writerLane == (uint)lane && entryLane != AtomicLane)
+            bool ordered = warp.Knows(writer, written, lane) || (writer == warp.Index && writerLane == (uint)lane && entryLane != AtomicLane)
                 || (entryLane == AtomicLane && writerLane == AtomicLane)
                 || (entryLane == AtomicLane && writer == warp.Index && writerLane == (uint)lane);
             if (!ordered) throw Race(warp, op, blamed, g, writer, writerLane, "written", "wrote");
@@ -584,7 +584,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         {
             if (_readBy[reader] == null) continue;
             uint read = _readBy[reader][g];
-            if (read >> 6 <= _full || read >> 6 <= warp.Clock[reader] || (reader == warp.Index && (read & 63) is var by && (by == (uint)lane || by == ProductLane))) continue;
+            if (read >> 6 <= _full || warp.Knows(reader, read, lane) || (reader == warp.Index && (read & 63) is var by && (by == (uint)lane || by == ProductLane))) continue;
             throw Race(warp, op, blamed, g, reader, read & 63, "written", "read");
         }
     }
@@ -615,7 +615,8 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         if (otherWarp >= _peers.Length)
             return warp.Failure(op, FailureKind.BulkNotAwaited, lanes,
                 $"{Named(warp, offset)} is {now} here; a bulk copy wrote it, and the warp has neither waited for the phase of the mbarrier at "
-                + $"0x{MbarrierOf(otherWarp).Offset:x} that this completed, nor is it ordered behind a warp that has", offset, Variable(offset));
+                + $"0x{MbarrierOf(otherWarp).Offset:x} that this completed, nor is it ordered behind a warp that has"
+                + (warp.Ahead != 0 ? $"; of its own lanes 0x{warp.Ahead:x8} have, with no bar.warp.sync since" : ""), offset, Variable(offset));
         bool same = otherWarp == warp.Index;
         Warp from = _cluster.WarpAt(otherWarp);
         bool foreign = from.Block != warp.Block;
