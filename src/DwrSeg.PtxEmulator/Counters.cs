@@ -37,7 +37,7 @@ internal struct Counters
     /// <summary>Passes that would not be there without bank conflicts.</summary>
     public long SharedConflicts;
 
-    /// <summary>Bytes that threads read from other blocks' shared memory or wrote there, each lane's counted.</summary>
+    /// <summary>Bytes that threads read from other blocks' shared memory, wrote there or had copied there, each lane's counted.</summary>
     public long ClusterBytes;
 
     public void Add(in Counters other)

@@ -29,7 +29,7 @@ internal sealed class LaunchStatistics
     /// <summary>Barriers passed, counted once a block.</summary>
     public long Barriers { get; set; }
 
-    /// <summary>Bytes that went between the shared memories of a cluster's blocks.</summary>
+    /// <summary>Bytes that blocks read from others' shared memory or brought there.</summary>
     public long ClusterBytes => Total.ClusterBytes;
 
     /// <summary>The most bytes of shared memory that a block has: static and dynamic.</summary>

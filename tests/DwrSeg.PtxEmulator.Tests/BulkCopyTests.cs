@@ -368,6 +368,63 @@ public sealed class BulkCopyTests
             f => Assert.Contains(f.Kind, new[] { FailureKind.SharedRace, FailureKind.UnwrittenRead }));
     }
 
+    [Theory]
+    [InlineData("fence.proxy.async;", true)]
+    [InlineData("setp.eq.u32 %q5, %r2, 0;\n@%q5 fence.proxy.async;", false)]
+    [InlineData("setp.eq.u32 %q5, %r2, 1;\n@%q5 fence.proxy.async;", false)]
+    [InlineData("", false)]
+    public void EveryBlockThatACopyGoesToHasToFenceWhatItWrote(string fence, bool isRight)
+    {
+        string kernel = Pipeline.With("//first", $"add.u32 %r24, %r0, %r3;\nst.shared.u32 [%r24], 1;\nst.shared.u32 [%r24+256], 1;\n{fence}");
+        if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 2, 4);
+        else Assert.All(Fails(kernel, 2), f => Assert.Equal(FailureKind.ProxyFence, f.Kind));
+    }
+
+    [Theory]
+    [InlineData(ClusterBarrier, true)]
+    [InlineData("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;", false)]
+    [InlineData("bar.sync 0;", false)]
+    public void WhatAnotherBlockHasWaitedForIsReadBehindTheClustersBarrier(string barrier, bool isRight)
+    {
+        string kernel = Pipeline.With("//last",
+            $"{barrier}\nxor.b32 %r24, %r2, 1;\nmapa.shared::cluster.u32 %r24, %r19, %r24;\nld.shared::cluster.u32 %r25, [%r24];\nld.shared::cluster.u32 %r25, [%r24+256];");
+        if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 2, 4);
+        else Assert.All(Fails(kernel, 2), f => Assert.Equal(FailureKind.BulkNotAwaited, f.Kind));
+    }
+
+    [Fact]
+    public void AWaitEndsWithoutItsPhaseWhereOtherwiseNothingCouldGoOn()
+    {
+        // The first warp looks at one mbarrier, and then does what the other warp needs to arrive there.
+        string Kernel(string then) => $"""
+            .shared .align 8 .b8 bars[16];
+            setp.eq.u32 %q0, %tid, 0;
+            @%q0 mbarrier.init.shared.b64 [bars], 32;
+            @%q0 mbarrier.init.shared.b64 [bars+8], 32;
+            bar.sync 0;
+            setp.ge.u32 %q1, %tid, 32;
+            @%q1 bra SECOND;
+            LOOK:
+            mbarrier.try_wait.parity.shared.b64 %q2, [bars], 0;
+            {then}
+            FIRST:
+            mbarrier.test_wait.parity.shared.b64 %q2, [bars], 0;
+            @!%q2 bra FIRST;
+            ret;
+            SECOND:
+            mbarrier.try_wait.parity.shared.b64 %q2, [bars+8], 0;
+            @!%q2 bra SECOND;
+            mbarrier.arrive.shared.b64 %a0, [bars];
+            """;
+        for (int seed = 0; seed < 12; seed++) Launch(Kernel("mbarrier.arrive.shared.b64 %a0, [bars+8];"), seed, 1, 2);
+        Assert.All(Fails(Kernel("@!%q2 bra LOOK;"), 1), f =>
+        {
+            Assert.Equal(FailureKind.Deadlock, f.Kind);
+            Assert.Contains("waits in its phase 0 for 32 of 32 arrivals", f.Message, StringComparison.Ordinal);
+            Assert.Contains("at the mbarrier at 0x", f.Message, StringComparison.Ordinal);
+        });
+    }
+
     [Fact]
     public void NothingArrivesInABlockThatHasEnded()
     {
@@ -393,6 +450,20 @@ public sealed class BulkCopyTests
             Assert.All(Fails(Kernel(copy), 2, 1), f => Assert.Contains(f.Kind, new[] { FailureKind.ClusterLifetime, FailureKind.BulkNotAwaited }));
         }
     }
+
+    [Fact]
+    public void TheFormsThatPtxasTakesAreTaken() => Device("""
+        .shared .align 8 .b8 bar[32];
+        mbarrier.arrive.shared.b64 %a2, [bar+8], %r1;
+        mbarrier.arrive.release.cta.shared.b64 _, [%r1];
+        mbarrier.arrive.release.cluster.shared::cta.b64 %a2, [%a1];
+        mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r3], 3;
+        mbarrier.arrive.expect_tx.release.cluster.shared::cluster.b64 _, [%r3+8], 16;
+        mbarrier.expect_tx.relaxed.cluster.shared::cluster.b64 [%r1], 512;
+        mbarrier.try_wait.parity.shared.b64 %q1, [%r1], %r2, %r3;
+        cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%a1+16], [%a0+16], %r1, [%a2+8];
+        fence.proxy.async.shared::cluster;
+        """, 0).Dispose();
 
     [Theory]
     [InlineData("mbarrier.arrive.shared::cluster.b64 _, [%r1];", "only the scope .cluster")]

@@ -54,8 +54,6 @@ internal sealed unsafe class ClusterRunner : IDisposable
 
     public IReadOnlyList<Warp> Warps => _warps;
 
-    public BlockRunner Block(int rank) => _blocks[rank];
-
     /// <summary>The warp of a number in the cluster.</summary>
     public Warp WarpAt(int index) => _warps[index];
 

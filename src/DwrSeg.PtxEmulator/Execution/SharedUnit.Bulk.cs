@@ -83,7 +83,7 @@ internal sealed unsafe partial class SharedUnit
     public uint ArriveAtMbarrier(Warp warp, Op* op, int lane, uint offset, uint count, uint bytes)
     {
         bool isPeer = warp.Block != _block;
-        if (isPeer && _strict) CheckPeer(warp, op, 1u << lane, offset);
+        if (isPeer && _strict) CheckPeer(warp, op, 1u << lane);
         Mbarrier barrier = Find(warp, op, lane, offset);
         if (count == 0 || count > barrier.Pending)
             throw Misused(warp, op, lane, offset,
@@ -146,17 +146,18 @@ internal sealed unsafe partial class SharedUnit
     public void IssueBulk(Warp warp, Op* op, int lane, uint offset, uint barrierOffset, byte[] data)
     {
         uint bytes = (uint)data.Length;
-        if (warp.Block != _block && _strict) CheckPeer(warp, op, 1u << lane, offset);
+        if (warp.Block != _block && _strict) CheckPeer(warp, op, 1u << lane);
         if (offset > Bytes || bytes > Bytes - offset)
             throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane,
                 $"a bulk copy of {bytes} bytes to {Named(warp, offset)}, of {Bytes} bytes", offset, Variable(offset));
         if (offset % 16 != 0)
-            throw warp.Failure(op, FailureKind.Misaligned, 1u << lane, $"a bulk copy to {Named(warp, offset)}, no multiple of 16", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.Misaligned, 1u << lane,
+                $"a bulk copy to {Named(warp, offset)}, no multiple of 16", offset, Variable(offset));
         Mbarrier barrier = Find(warp, op, lane, barrierOffset);
         if (_strict && !warp.Shows(barrier.Entry, barrier.InitTime, lane))
             throw Misused(warp, op, lane, barrierOffset,
-                "is to count a bulk copy's bytes, but nothing has made its initialisation visible to these: fence.mbarrier_init or fence.proxy.async by the "
-                + "thread that initialised it, and a barrier behind that");
+                "is to count a bulk copy's bytes, but nothing has made its initialisation visible to these: fence.mbarrier_init or fence.proxy.async "
+                + "by the thread that initialised it, and a barrier behind that");
         Granules(offset, bytes, out nuint first, out int granules);
         if (_strict)
         {
@@ -196,8 +197,8 @@ internal sealed unsafe partial class SharedUnit
         if (_copies.Count == 0) return;
         BulkCopy copy = _copies[0];
         throw copy.Issuer.Failure(copy.Op, FailureKind.BulkNotAwaited, 1u << copy.Lane,
-            $"block {_block.Position} ends with this bulk copy into its shared memory under way: nobody has waited for the mbarrier at 0x{copy.Barrier.Offset:x}",
-            copy.Offset, Variable(copy.Offset));
+            $"block {_block.Position} ends with this bulk copy into its shared memory under way: nobody has waited for the mbarrier at "
+            + $"0x{copy.Barrier.Offset:x}", copy.Offset, Variable(copy.Offset));
     }
 
     /// <summary>Everything that bulk copies wrote is known to those that came to a barrier.</summary>
@@ -239,8 +240,8 @@ internal sealed unsafe partial class SharedUnit
             if (writer < _peers.Length && !warp.Shows(writer, time, lane))
             {
                 throw warp.Failure(op, FailureKind.ProxyFence, 1u << lane,
-                    $"{Named(warp, offset)} was written by warp {_cluster.WarpAt(writer).Number}, and no fence.proxy.async of the whole warp lies between "
-                    + "that and the bulk copy that overwrites it", offset, Variable(offset));
+                    $"{Named(warp, offset)} was written by warp {_cluster.WarpAt(writer).Number}, and no fence.proxy.async of the whole warp lies "
+                    + "between that and the bulk copy that overwrites it", offset, Variable(offset));
             }
             (lastEntry, lastWriter) = (written, writer);
         }
@@ -286,7 +287,12 @@ internal sealed unsafe partial class SharedUnit
         count = (int)(bytes >> _granule);
     }
 
-    private Mbarrier? MbarrierAt(uint offset) => _mbarriers.Find(b => b.IsLive && offset - b.Offset < Mbarrier.Bytes);
+    /// <summary>The mbarrier that an address lies in.</summary>
+    private Mbarrier? MbarrierAt(uint offset)
+    {
+        foreach (Mbarrier barrier in _mbarriers) if (barrier.IsLive && offset - barrier.Offset < Mbarrier.Bytes) return barrier;
+        return null;
+    }
 
     private Mbarrier MbarrierOf(int entry) => _mbarriers.First(b => b.Entry == entry);
 
@@ -298,14 +304,15 @@ internal sealed unsafe partial class SharedUnit
     private Mbarrier Find(Warp warp, Op* op, int lane, uint offset)
     {
         CheckLane(warp, op, lane, offset, Mbarrier.Bytes);
-        Mbarrier? barrier = _mbarriers.Find(b => b.IsLive && b.Offset == offset);
-        if (barrier is null) throw Misused(warp, op, lane, offset, "is no mbarrier: mbarrier.init has to come first");
+        Mbarrier? barrier = MbarrierAt(offset);
+        if (barrier is null || barrier.Offset != offset) throw Misused(warp, op, lane, offset, "is no mbarrier: mbarrier.init has to come first");
         if (_strict && !Knows(warp, lane, barrier))
         {
             Warp by = _cluster.WarpAt(barrier.InitWarp);
             string remedy = by.Block == warp.Block ? "no barrier lies between"
                 : "no cluster barrier lies between that it arrives at with release or behind fence.mbarrier_init";
-            throw Misused(warp, op, lane, offset, $"was made an mbarrier by thread {_block.Shape.Block.At((ulong)(by.Number * 32 + barrier.InitLane))}, and {remedy}");
+            Index3 thread = _block.Shape.Block.At((ulong)(by.Number * 32 + barrier.InitLane));
+            throw Misused(warp, op, lane, offset, $"was made an mbarrier by thread {thread}, and {remedy}");
         }
         return barrier;
     }
@@ -315,8 +322,8 @@ internal sealed unsafe partial class SharedUnit
         && (warp.Index != barrier.InitWarp || lane == barrier.InitLane || warp.Clock[warp.Index] >= barrier.InitTime);
 
     public string Describe(Mbarrier barrier) =>
-        $"the mbarrier at shared address 0x{barrier.Offset:x} ({Variable(barrier.Offset)}) waits in its phase {barrier.Phase} for {barrier.Pending} of "
-        + $"{barrier.Count} arrivals and for {barrier.PendingBytes} bytes";
+        $"the mbarrier at shared address 0x{barrier.Offset:x} ({Variable(barrier.Offset)}) waits in its phase {barrier.Phase} for "
+        + $"{barrier.Pending} of {barrier.Count} arrivals and for {barrier.PendingBytes} bytes";
 
     private EmulatorException Misused(Warp warp, Op* op, int lane, uint offset, string problem) =>
         warp.Failure(op, FailureKind.Mbarrier, 1u << lane, $"{Named(warp, offset)} {problem}", offset, Variable(offset));

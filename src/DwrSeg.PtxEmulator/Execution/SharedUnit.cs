@@ -11,9 +11,9 @@ namespace DwrSeg.PtxEmulator.Execution;
 /// and when each warp of the cluster read it last.
 /// </summary>
 /// <remarks>
-/// Time is the cluster's counter, which moves on at every barrier and warp synchronisation. An access at time t by warp r is ordered before warp w's next
-/// one where t ≤ w's clock of r; clocks are joined at barriers. All accesses up to <see cref="_full"/>, when the whole block last met, are
-/// ordered before everything that the block's warps do, which decides nearly every check with one comparison. Times are never reset between
+/// Time is the cluster's counter, which moves on at every barrier and warp synchronisation. An access at time t by warp r is ordered before warp
+/// w's next one where t ≤ w's clock of r; clocks are joined at barriers. All accesses up to <see cref="_full"/>, when the whole block last met,
+/// are ordered before everything that the block's warps do, which decides nearly every check with one comparison. Times are never reset between
 /// blocks: what is not newer than the block's start was not written by it. An entry holds the time above 6 bits for the lane. What a bulk copy wrote
 /// has the number of its mbarrier, behind those of the warps, in place of a warp's.
 /// </remarks>
@@ -141,9 +141,10 @@ internal sealed unsafe partial class SharedUnit : IDisposable
                 ordered = clock[w] >= access.Time || (access.Entry > 0 && clock[access.Entry] >= access.Time);
             }
             if (ordered) continue;
+            string phase = access.Entry > 0 ? ", and without having waited for the phase that this arrival belongs to" : "";
             throw _cluster.WarpAt(w).Failure(access.Op, FailureKind.ClusterLifetime, access.Lanes,
                 $"block {_block.Position}, whose shared memory is touched here, ends with no cluster barrier between that this block arrives at with "
-                + $"release and that one waits at{(access.Entry > 0 ? ", and without having waited for the phase that this arrival belongs to" : "")}");
+                + $"release and that one waits at{phase}");
         }
     }
 
@@ -215,7 +216,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         _block.Counters[op->Index].ClusterBytes += BitOperations.PopCount(mask) * bytes;
         if (_strict)
         {
-            CheckPeer(warp, op, mask, offsets[BitOperations.TrailingZeroCount(mask)]);
+            CheckPeer(warp, op, mask);
             _peers[warp.Index] = new PeerAccess { Time = Time, Lanes = mask, Op = op };
             ref uint* readBy = ref _readBy[warp.Index];
             if (readBy == null) readBy = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
@@ -237,14 +238,12 @@ internal sealed unsafe partial class SharedUnit : IDisposable
     }
 
     /// <summary>A warp of another block may touch this one's memory: it has begun, and has not ended.</summary>
-    private void CheckPeer(Warp warp, Op* op, uint mask, uint offset)
+    private void CheckPeer(Warp warp, Op* op, uint mask)
     {
-        if (!warp.KnowsPeers)
-            throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
-                $"shared memory of block {_block.Position}, which may not have begun: a cluster barrier has to come first", offset);
-        if (_block.HasEnded)
-            throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
-                $"shared memory of block {_block.Position}, which has ended: it has to wait at a cluster barrier that this block arrives at later", offset);
+        string? problem = !warp.KnowsPeers ? "which may not have begun: a cluster barrier has to come first"
+            : _block.HasEnded ? "which has ended: it has to wait at a cluster barrier that this block arrives at later" : null;
+        if (problem is not null)
+            throw warp.Failure(op, FailureKind.ClusterLifetime, mask, $"shared memory of block {_block.Position}, {problem}");
     }
 
     /// <summary>Bounds and alignment of an access; gives the pointer for one lane's atomic and orders it.</summary>
@@ -584,26 +583,28 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         {
             if (_readBy[reader] == null) continue;
             uint read = _readBy[reader][g];
-            if (read >> 6 <= _full || warp.Knows(reader, read, lane) || (reader == warp.Index && (read & 63) is var by && (by == (uint)lane || by == ProductLane))) continue;
+            if (read >> 6 <= _full || warp.Knows(reader, read, lane)) continue;
+            if (reader == warp.Index && ((read & 63) == (uint)lane || (read & 63) == ProductLane)) continue;
             throw Race(warp, op, blamed, g, reader, read & 63, "written", "read");
         }
     }
 
     private EmulatorException ReadByProduct(Warp warp, Op* op, uint lanes, uint offset) =>
         warp.Failure(op, FailureKind.WgmmaNotAwaited, lanes,
-            $"{Named(warp, offset)} is written while a wgmma reads it: its warpgroup has to wait for it (wgmma.wait_group), and a barrier has to follow",
-            offset, Variable(offset));
+            $"{Named(warp, offset)} is written while a wgmma reads it: its warpgroup has to wait for it (wgmma.wait_group), and a barrier has to "
+            + "follow", offset, Variable(offset));
 
     private EmulatorException NotAwaited(Warp warp, Op* op, uint lanes, nuint g)
     {
         uint offset = (uint)(g << _granule);
         if (MbarrierAt(offset) is not null)
             return warp.Failure(op, FailureKind.Mbarrier, lanes,
-                $"{Named(warp, offset)} is touched by another instruction than those of mbarriers, but an mbarrier lies there", offset, Variable(offset));
+                $"{Named(warp, offset)} is touched by another instruction than those of mbarriers, but an mbarrier lies there", offset,
+                    Variable(offset));
         if (CopyInto(offset) is { } copy)
             return warp.Failure(op, FailureKind.BulkNotAwaited, lanes,
-                $"{Named(warp, offset)} is touched while the bulk copy of line {copy.Issuer.Code.Instructions[copy.Op->Index]?.Line} into it is under way: "
-                + $"the mbarrier at 0x{copy.Barrier.Offset:x} has to be waited for", offset, Variable(offset));
+                $"{Named(warp, offset)} is touched while the bulk copy of line {copy.Issuer.Code.Instructions[copy.Op->Index]?.Line} into it is under "
+                + $"way: the mbarrier at 0x{copy.Barrier.Offset:x} has to be waited for", offset, Variable(offset));
         return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes,
             $"{Named(warp, offset)} is touched while a cp.async into it is under way: the thread that issued it has to "
             + "wait for its group, and a barrier has to follow", offset, Variable(offset));
@@ -624,7 +625,8 @@ internal sealed unsafe partial class SharedUnit : IDisposable
             : otherLane == AtomicLane ? $"an atomic of warp {from.Number}" : $"several threads of warp {from.Number}";
         if (foreign) other += $" of block {from.Block.Position}";
         string remedy = same ? "no bar.warp.sync or barrier lies between" : foreign
-            ? $"no cluster barrier lies between that it arrives at with release and this block waits at{OrMbarrier(", and no mbarrier that the two use with .cluster")}"
+            ? "no cluster barrier lies between that it arrives at with release and this block waits at"
+                + OrMbarrier(", and no mbarrier that the two use with .cluster")
             : $"no barrier lies between{OrMbarrier(", and no mbarrier that it arrives at and this warp waits for")}";
         return warp.Failure(
             op, same ? FailureKind.WarpRace : FailureKind.SharedRace, lanes,

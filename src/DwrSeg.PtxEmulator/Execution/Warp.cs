@@ -138,7 +138,10 @@ internal sealed unsafe class Warp : IDisposable
     /// <summary>Joins two entries of <see cref="LaneClock"/>: of different lanes both times become the later one.</summary>
     public static ulong JoinLanes(ulong a, ulong b) => Math.Max(a >> 32, b >> 32) << 32 | (uint)(a | b);
 
-    /// <summary>Whether an access to shared memory, given by its warp and <see cref="SharedUnit"/>'s entry, is ordered before what a lane does next.</summary>
+    /// <summary>Whether an access to shared memory is ordered before what a lane does next.</summary>
+    /// <param name="warp">Whose access, or which mbarrier's copy.</param>
+    /// <param name="entry">Its time and lane, as <see cref="SharedUnit"/> has them.</param>
+    /// <param name="lane">The lane; more than 31 for all of them.</param>
     public bool Knows(int warp, uint entry, int lane) => entry >> 6 <= Clock[warp] || (LaneClock.Length > 0 && KnowsByLanes(warp, entry, lane));
 
     /// <summary>Whether the async proxy, on a lane's behalf, sees what a warp wrote at a time.</summary>

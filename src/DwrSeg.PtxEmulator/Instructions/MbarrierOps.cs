@@ -22,7 +22,8 @@ internal static unsafe class MbarrierOps
     private static void Decode(InstructionReader r)
     {
         r.Requires(90);
-        string what = r.OneOf("init", "inval", "arrive", "expect_tx", "try_wait", "test_wait") ?? throw r.Error("this form of mbarrier is not emulated");
+        string what = r.OneOf("init", "inval", "arrive", "expect_tx", "try_wait", "test_wait")
+            ?? throw r.Error("this form of mbarrier is not emulated");
         bool waits = what is "try_wait" or "test_wait", expects = what == "arrive" && r.Flag("expect_tx");
         if (waits && !r.Flag("parity")) throw r.Error("only waits for a parity are emulated");
         if (what == "arrive") r.Flag("release");
