@@ -211,7 +211,8 @@ public sealed class BulkCopyTests
     [InlineData("mbarrier.init.shared.b64 [%r1], 1;", "mbarrier.init.shared.b64 [%r1+1024], 1;", "OutOfBounds", "8 bytes")]
     [InlineData("fence.mbarrier_init.release.cluster;", "mbarrier.init.shared.b64 [%r1], 1;", "Mbarrier", "mbarrier.inval has to come first")]
     [InlineData("fence.mbarrier_init.release.cluster;", "", "Mbarrier", "fence.mbarrier_init or fence.proxy.async")]
-    [InlineData("fence.mbarrier_init.release.cluster;\nREADY:", "READY:\n@%q0 bra ON;\nfence.mbarrier_init.release.cluster;\nON:", "Mbarrier", "fence.mbarrier_init or fence.proxy.async")]
+    [InlineData("fence.mbarrier_init.release.cluster;\nREADY:", "READY:\n@%q0 bra ON;\nfence.mbarrier_init.release.cluster;\nON:", "Mbarrier",
+        "fence.mbarrier_init or fence.proxy.async")]
     [InlineData("bar.sync 0;", "", "Mbarrier", "is no mbarrier|no barrier lies between")]
     [InlineData("bar.sync 0;", "bar.warp.sync 0xffffffff;", "Mbarrier", "is no mbarrier|no barrier lies between")]
     [InlineData("//after", "ld.shared.u32 %r6, [bar];", "Mbarrier", "an mbarrier lies there")]
@@ -223,16 +224,19 @@ public sealed class BulkCopyTests
     [InlineData("//after", "@%q0 mbarrier.arrive.shared.b64 _, [%r1], 2;", "Mbarrier", "takes 2 more arrivals, but its phase 1 waits for 1 of 1")]
     [InlineData("//after", "@%q0 mbarrier.arrive.shared.b64 _, [%r1], 0;", "Mbarrier", "takes 0 more arrivals")]
     [InlineData("//after", "@%q0 mbarrier.arrive.expect_tx.shared.b64 _, [%r1], 1048576;", "Mbarrier", "1048576 bytes")]
-    [InlineData("//after", "LATER:\nmbarrier.try_wait.parity.shared.b64 %q1, [%r1], 1;\n@!%q1 bra LATER;", "Deadlock", "mbarrier at shared address 0x140 (bar+0) waits in its phase 1 for 1 of 1 arrivals and for 0 bytes")]
+    [InlineData("//after", "LATER:\nmbarrier.try_wait.parity.shared.b64 %q1, [%r1], 1;\n@!%q1 bra LATER;", "Deadlock",
+        "mbarrier at shared address 0x140 (bar+0) waits in its phase 1 for 1 of 1 arrivals and for 0 bytes")]
     [InlineData("//after", "mbarrier.try_wait.parity.shared.b64 %q1, [%r1], 2;", "InvalidOperation", "a parity is 0 or 1, not 2")]
     [InlineData("256", "128", "UnwrittenRead", "nothing in the block has written it")]
-    [InlineData("[%r0], [%p0], 256, [%r1];", "[%r0], [%p0], 256, [%r1];\ncp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0+64], [%p0], 64, [%r1];",
+    [InlineData("[%r0], [%p0], 256, [%r1];",
+        "[%r0], [%p0], 256, [%r1];\ncp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0+64], [%p0], 64, [%r1];",
         "BulkNotAwaited", "is touched while the bulk copy of line")]
     [InlineData("[%r0], [%p0], 256, [%r1];", "[%r0+80], [%p0], 256, [%r1];", "Mbarrier", "an mbarrier lies there")]
     [InlineData("[%r0], [%p0], 256, [%r1];", "[%r0], [%p1], 128, [%r1];", "UnwrittenRead", "nothing has written it")]
     [InlineData("//wait", "exit;", "BulkNotAwaited", "ends with this bulk copy into its shared memory under way")]
     [InlineData("//wait", "@%q0 mbarrier.inval.shared.b64 [%r1];", "Mbarrier", "is invalidated while a bulk copy")]
-    [InlineData("//after", "bar.sync 0;\n@%q0 mbarrier.inval.shared.b64 [%r1];\nbar.sync 0;\nmbarrier.test_wait.parity.shared.b64 %q1, [%r1], 0;", "Mbarrier", "is no mbarrier")]
+    [InlineData("//after", "bar.sync 0;\n@%q0 mbarrier.inval.shared.b64 [%r1];\nbar.sync 0;\nmbarrier.test_wait.parity.shared.b64 %q1, [%r1], 0;",
+        "Mbarrier", "is no mbarrier")]
     public void EachRuleOfOneBlockIsWatched(string right, string wrong, string kinds, string part)
     {
         foreach (EmulatorException failure in Fails(Single.With(right, wrong), 1))
@@ -248,15 +252,19 @@ public sealed class BulkCopyTests
     [InlineData("//before", "st.shared.u32 [%r4], 1;\nfence.proxy.async;\nbar.sync 1;")]
     [InlineData("//before", "@!%q0 bra OVER;\nst.shared.u32 [%r0], 1;\nOVER:\nfence.proxy.async;")]
     [InlineData("fence.mbarrier_init.release.cluster;\nREADY:", "READY:\nfence.proxy.async;")]
-    [InlineData("//after", "bar.sync 0;\n@!%q0 bra OVER;\nmbarrier.inval.shared.b64 [%r1];\nst.shared.u32 [%r1], 7;\nmbarrier.init.shared.b64 [%r1], 2;\nOVER:\nbar.sync 0;")]
+    [InlineData("//after",
+        "bar.sync 0;\n@!%q0 bra OVER;\nmbarrier.inval.shared.b64 [%r1];\nst.shared.u32 [%r1], 7;\nmbarrier.init.shared.b64 [%r1], 2;\n"
+        + "OVER:\nbar.sync 0;")]
     [InlineData("//after", "bar.sync 0;\nst.shared.u32 [%r4], 1;")]
     [InlineData("//after", "st.shared.u32 [%r4], 1;")]
     // A parity of the phase before the first one is complete from the start.
     [InlineData("mbarrier.arrive", "mbarrier.try_wait.parity.shared.b64 %q2, [%r1], 1;\n@!%q2 trap;\nmbarrier.arrive")]
     [InlineData("//after", "bar.sync 0;\nmbarrier.test_wait.parity.shared.b64 %q2, [%r1], 1;\n@%q2 trap;")]
     // The bytes may come before they are announced, as long as the arrival that the phase needs is missing.
-    [InlineData("mbarrier.arrive.expect_tx.shared.b64 %a9, [%r1], 256;\ncp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%p0], 256, [%r1];",
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%p0], 256, [%r1];\nmbarrier.test_wait.parity.shared.b64 %q1, [%r1], 0;\n"
+    [InlineData("mbarrier.arrive.expect_tx.shared.b64 %a9, [%r1], 256;\n"
+        + "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%p0], 256, [%r1];",
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%p0], 256, [%r1];\n"
+        + "mbarrier.test_wait.parity.shared.b64 %q1, [%r1], 0;\n"
         + "@%q1 trap;\nmbarrier.arrive.expect_tx.shared.b64 %a9, [%r1], 256;")]
     public void WhatTheRulesAllowInOneBlockPasses(string from, string to)
     {
@@ -288,7 +296,8 @@ public sealed class BulkCopyTests
     {
         string kernel = Single.With(from, to).With(after, then).With("//before", "setp.ne.u32 %q2, %lane, 0;");
         if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 1, 2);
-        else Assert.All(Fails(kernel, 1), f => Assert.Contains("of its own lanes 0x00000001 have, with no bar.warp.sync since", f.Message, StringComparison.Ordinal));
+        else
+            Assert.All(Fails(kernel, 1), f => Assert.Contains("of its own lanes 0x00000001 have, with no bar.warp.sync since", f.Message, StringComparison.Ordinal));
     }
 
     [Theory]
@@ -336,7 +345,8 @@ public sealed class BulkCopyTests
     [Fact]
     public void LdmatrixWaitsAsWell()
     {
-        const string Load = "and.b32 %r6, %r3, 0x1c;\nshl.b32 %r6, %r6, 2;\nadd.u32 %r6, %r0, %r6;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r7}, [%r6];";
+        const string Load = "and.b32 %r6, %r3, 0x1c;\nshl.b32 %r6, %r6, 2;\nadd.u32 %r6, %r0, %r6;\n"
+            + "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r7}, [%r6];";
         for (int seed = 0; seed < 12; seed++) Launch(Single.With("//after", Load), seed, 1, 2);
         Assert.All(Fails(Single.With("//wait", "bar.sync 0;\n" + Load), 1), f => Assert.Equal(FailureKind.BulkNotAwaited, f.Kind));
     }
@@ -387,7 +397,8 @@ public sealed class BulkCopyTests
     public void WhatAnotherBlockHasWaitedForIsReadBehindTheClustersBarrier(string barrier, bool isRight)
     {
         string kernel = Pipeline.With("//last",
-            $"{barrier}\nxor.b32 %r24, %r2, 1;\nmapa.shared::cluster.u32 %r24, %r19, %r24;\nld.shared::cluster.u32 %r25, [%r24];\nld.shared::cluster.u32 %r25, [%r24+256];");
+            $"{barrier}\nxor.b32 %r24, %r2, 1;\nmapa.shared::cluster.u32 %r24, %r19, %r24;\n"
+            + "ld.shared::cluster.u32 %r25, [%r24];\nld.shared::cluster.u32 %r25, [%r24+256];");
         if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 2, 4);
         else Assert.All(Fails(kernel, 2), f => Assert.Equal(FailureKind.BulkNotAwaited, f.Kind));
     }

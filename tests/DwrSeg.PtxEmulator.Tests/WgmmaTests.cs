@@ -233,7 +233,8 @@ public sealed class WgmmaTests
         string kernel = Bulk(shape);
         Check(shape, kernel.With("%after;", again));
         Check(shape, kernel.With("%after;", again.With("%q2 mbarrier.arrive", "%q2 mbarrier.arrive.release.cta")));
-        Fails(FailureKind.SharedRace, kernel.With("%after;", again.With("mbarrier.try_wait.parity.shared.b64 %q3, [empty], 0;\n@!%q3 bra EMPTY;", "")));
+        Fails(FailureKind.SharedRace, kernel.With("%after;",
+            again.With("mbarrier.try_wait.parity.shared.b64 %q3, [empty], 0;\n@!%q3 bra EMPTY;", "")));
         // The last warp does not say so.
         Fails(FailureKind.SharedRace, kernel.With("[empty], 4", "[empty], 3").With("%after;",
             again.With("setp.eq.u32 %q2, %r0, 0;", "setp.eq.u32 %q2, %r0, 0;\nsetp.lt.and.u32 %q2, %tid, 96, %q2;")));

@@ -14,8 +14,8 @@ namespace DwrSeg.PtxEmulator.Execution;
 /// Time is the cluster's counter, which moves on at every barrier and warp synchronisation. An access at time t by warp r is ordered before warp
 /// w's next one where t ≤ w's clock of r; clocks are joined at barriers. All accesses up to <see cref="_full"/>, when the whole block last met,
 /// are ordered before everything that the block's warps do, which decides nearly every check with one comparison. Times are never reset between
-/// blocks: what is not newer than the block's start was not written by it. An entry holds the time above 6 bits for the lane. What a bulk copy wrote
-/// has the number of its mbarrier, behind those of the warps, in place of a warp's.
+/// blocks: what is not newer than the block's start was not written by it. An entry holds the time above 6 bits for the lane. What a bulk copy
+/// wrote has the number of its mbarrier, behind those of the warps, in place of a warp's.
 /// </remarks>
 internal sealed unsafe partial class SharedUnit : IDisposable
 {
@@ -322,7 +322,8 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         uint span = _fullAsync - _start;
         for (nuint g = first; g <= end; g++)
         {
-            if ((_writeTime[g] >> 6) - _start - 1 >= span) CheckAsyncRead(group, op, g);
+            bool isLikeLast = g > first && _writeTime[g] == _writeTime[g - 1] && _writeWarp[g] == _writeWarp[g - 1];
+            if ((_writeTime[g] >> 6) - _start - 1 >= span && !isLikeLast) CheckAsyncRead(group, op, g);
             _productReads[g]++;
             _readTime[g] = Pending;
         }
@@ -493,8 +494,8 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         uint* by = _readBy[warp.Index];
         if (end - first == 3)
         {
-            Vector128<uint> since = (Vector128.Load(_writeTime + first) >>> 6) - Vector128.Create(_start + 1);
-            if (Vector128.LessThanAll(since, Vector128.Create(span)))
+            Vector128<uint> writes = Vector128.Load(_writeTime + first), since = (writes >>> 6) - Vector128.Create(_start + 1);
+            if (Vector128.LessThanAll(since, Vector128.Create(span)) || (IsOneWrite(writes, first) && IsKnown(warp, first)))
             {
                 Vector128<uint> nows = Vector128.Create(now), entries = Vector128.Create(entry), olds = Vector128.Load(by + first);
                 Vector128.Max(nows, Vector128.Load(_readTime + first)).Store(_readTime + first);
@@ -511,6 +512,11 @@ internal sealed unsafe partial class SharedUnit : IDisposable
             by[g] = old >= now && old != entry ? now | ManyLanes : entry;
         }
     }
+
+    /// <summary>Four granules were written at one time by one warp or copy.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool IsOneWrite(Vector128<uint> writes, nuint first) =>
+        writes == Vector128.Create(writes[0]) && *(ulong*)(_writeWarp + first) == _writeWarp[first] * 0x0001_0001_0001_0001ul;
 
     /// <summary>The last write is of this block's time, and ordered before what the warp does.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -603,8 +609,8 @@ internal sealed unsafe partial class SharedUnit : IDisposable
                     Variable(offset));
         if (CopyInto(offset) is { } copy)
             return warp.Failure(op, FailureKind.BulkNotAwaited, lanes,
-                $"{Named(warp, offset)} is touched while the bulk copy of line {copy.Issuer.Code.Instructions[copy.Op->Index]?.Line} into it is under "
-                + $"way: the mbarrier at 0x{copy.Barrier.Offset:x} has to be waited for", offset, Variable(offset));
+                $"{Named(warp, offset)} is touched while the bulk copy of line {copy.Issuer.Code.Instructions[copy.Op->Index]?.Line} into it is "
+                + $"under way: the mbarrier at 0x{copy.Barrier.Offset:x} has to be waited for", offset, Variable(offset));
         return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes,
             $"{Named(warp, offset)} is touched while a cp.async into it is under way: the thread that issued it has to "
             + "wait for its group, and a barrier has to follow", offset, Variable(offset));
