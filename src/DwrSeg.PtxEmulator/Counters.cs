@@ -40,6 +40,9 @@ internal struct Counters
     /// <summary>Bytes that threads read from other blocks' shared memory or wrote there, each lane's counted.</summary>
     public long ClusterBytes;
 
+    /// <summary>Bytes that bulk copies brought to blocks beside the one that issued them.</summary>
+    public long MulticastBytes;
+
     public void Add(in Counters other)
     {
         WarpInstructions += other.WarpInstructions;
@@ -55,5 +58,6 @@ internal struct Counters
         SharedWavefronts += other.SharedWavefronts;
         SharedConflicts += other.SharedConflicts;
         ClusterBytes += other.ClusterBytes;
+        MulticastBytes += other.MulticastBytes;
     }
 }

@@ -61,14 +61,14 @@ internal enum FailureKind
     CpAsyncNotAwaited,
 
     /// <summary>
-    /// Shared memory touched while a bulk copy into it is under way, or after that by a warp that has not waited for its mbarrier; a block that ends with
-    /// one under way into its memory.
+    /// Shared memory touched while a bulk copy into it is under way, or after that by a warp that has not waited for its mbarrier; a block that
+    /// ends with one under way into its memory.
     /// </summary>
     BulkNotAwaited,
 
     /// <summary>
-    /// An mbarrier used where there is none or with no order behind its initialisation, initialised again, given more arrivals or bytes than it takes, or
-    /// touched by an ordinary access.
+    /// An mbarrier used where there is none or with no order behind its initialisation, initialised again, given more arrivals or bytes than it
+    /// takes, or touched by an ordinary access.
     /// </summary>
     Mbarrier,
 

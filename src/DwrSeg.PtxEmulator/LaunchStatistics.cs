@@ -29,8 +29,11 @@ internal sealed class LaunchStatistics
     /// <summary>Barriers passed, counted once a block.</summary>
     public long Barriers { get; set; }
 
-    /// <summary>Bytes that went between the shared memories of a cluster's blocks.</summary>
+    /// <summary>Bytes that blocks read from others' shared memory or wrote there.</summary>
     public long ClusterBytes => Total.ClusterBytes;
+
+    /// <summary>Bytes that bulk copies brought to blocks beside the one that issued them.</summary>
+    public long MulticastBytes => Total.MulticastBytes;
 
     /// <summary>The most bytes of shared memory that a block has: static and dynamic.</summary>
     public uint SharedBytes { get; init; }

@@ -135,7 +135,7 @@ public sealed class BulkCopyTests
             Assert.Equal(4 * Steps * TileBytes / 2, copies.Counters.GlobalLoadBytes);
             Assert.Equal(4 * Steps * TileBytes / 2 / 32, s.BlockLoadSectors);
             Assert.Equal(Steps * TileBytes / 32, s.LaunchLoadSectors);
-            Assert.Equal(4 * Steps * TileBytes / 2, copies.Counters.ClusterBytes);
+            Assert.Equal(4 * Steps * TileBytes / 2, copies.Counters.MulticastBytes);
             Assert.Equal(4 * Steps, copies.Counters.WarpInstructions);
             Assert.Equal(4 * Steps * 2 * 2, copies.Counters.SharedWavefronts);
         }
@@ -211,7 +211,8 @@ public sealed class BulkCopyTests
     [InlineData("mbarrier.init.shared.b64 [%r1], 1;", "mbarrier.init.shared.b64 [%r1+1024], 1;", "OutOfBounds", "8 bytes")]
     [InlineData("fence.mbarrier_init.release.cluster;", "mbarrier.init.shared.b64 [%r1], 1;", "Mbarrier", "mbarrier.inval has to come first")]
     [InlineData("fence.mbarrier_init.release.cluster;", "", "Mbarrier", "fence.mbarrier_init or fence.proxy.async")]
-    [InlineData("fence.mbarrier_init.release.cluster;\nREADY:", "READY:\n@%q0 bra ON;\nfence.mbarrier_init.release.cluster;\nON:", "Mbarrier", "fence.mbarrier_init or fence.proxy.async")]
+    [InlineData("fence.mbarrier_init.release.cluster;\nREADY:", "READY:\n@%q0 bra ON;\nfence.mbarrier_init.release.cluster;\nON:", "Mbarrier",
+        "fence.mbarrier_init or fence.proxy.async")]
     [InlineData("bar.sync 0;", "", "Mbarrier", "is no mbarrier|no barrier lies between")]
     [InlineData("bar.sync 0;", "bar.warp.sync 0xffffffff;", "Mbarrier", "is no mbarrier|no barrier lies between")]
     [InlineData("//after", "ld.shared.u32 %r6, [bar];", "Mbarrier", "an mbarrier lies there")]
@@ -223,16 +224,19 @@ public sealed class BulkCopyTests
     [InlineData("//after", "@%q0 mbarrier.arrive.shared.b64 _, [%r1], 2;", "Mbarrier", "takes 2 more arrivals, but its phase 1 waits for 1 of 1")]
     [InlineData("//after", "@%q0 mbarrier.arrive.shared.b64 _, [%r1], 0;", "Mbarrier", "takes 0 more arrivals")]
     [InlineData("//after", "@%q0 mbarrier.arrive.expect_tx.shared.b64 _, [%r1], 1048576;", "Mbarrier", "1048576 bytes")]
-    [InlineData("//after", "LATER:\nmbarrier.try_wait.parity.shared.b64 %q1, [%r1], 1;\n@!%q1 bra LATER;", "Deadlock", "mbarrier at shared address 0x140 (bar+0) waits in its phase 1 for 1 of 1 arrivals and for 0 bytes")]
+    [InlineData("//after", "LATER:\nmbarrier.try_wait.parity.shared.b64 %q1, [%r1], 1;\n@!%q1 bra LATER;", "Deadlock",
+        "mbarrier at shared address 0x140 (bar+0) waits in its phase 1 for 1 of 1 arrivals and for 0 bytes")]
     [InlineData("//after", "mbarrier.try_wait.parity.shared.b64 %q1, [%r1], 2;", "InvalidOperation", "a parity is 0 or 1, not 2")]
     [InlineData("256", "128", "UnwrittenRead", "nothing in the block has written it")]
-    [InlineData("[%r0], [%p0], 256, [%r1];", "[%r0], [%p0], 256, [%r1];\ncp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0+64], [%p0], 64, [%r1];",
+    [InlineData("[%r0], [%p0], 256, [%r1];",
+        "[%r0], [%p0], 256, [%r1];\ncp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0+64], [%p0], 64, [%r1];",
         "BulkNotAwaited", "is touched while the bulk copy of line")]
     [InlineData("[%r0], [%p0], 256, [%r1];", "[%r0+80], [%p0], 256, [%r1];", "Mbarrier", "an mbarrier lies there")]
     [InlineData("[%r0], [%p0], 256, [%r1];", "[%r0], [%p1], 128, [%r1];", "UnwrittenRead", "nothing has written it")]
     [InlineData("//wait", "exit;", "BulkNotAwaited", "ends with this bulk copy into its shared memory under way")]
     [InlineData("//wait", "@%q0 mbarrier.inval.shared.b64 [%r1];", "Mbarrier", "is invalidated while a bulk copy")]
-    [InlineData("//after", "bar.sync 0;\n@%q0 mbarrier.inval.shared.b64 [%r1];\nbar.sync 0;\nmbarrier.test_wait.parity.shared.b64 %q1, [%r1], 0;", "Mbarrier", "is no mbarrier")]
+    [InlineData("//after", "bar.sync 0;\n@%q0 mbarrier.inval.shared.b64 [%r1];\nbar.sync 0;\nmbarrier.test_wait.parity.shared.b64 %q1, [%r1], 0;",
+        "Mbarrier", "is no mbarrier")]
     public void EachRuleOfOneBlockIsWatched(string right, string wrong, string kinds, string part)
     {
         foreach (EmulatorException failure in Fails(Single.With(right, wrong), 1))
@@ -248,15 +252,19 @@ public sealed class BulkCopyTests
     [InlineData("//before", "st.shared.u32 [%r4], 1;\nfence.proxy.async;\nbar.sync 1;")]
     [InlineData("//before", "@!%q0 bra OVER;\nst.shared.u32 [%r0], 1;\nOVER:\nfence.proxy.async;")]
     [InlineData("fence.mbarrier_init.release.cluster;\nREADY:", "READY:\nfence.proxy.async;")]
-    [InlineData("//after", "bar.sync 0;\n@!%q0 bra OVER;\nmbarrier.inval.shared.b64 [%r1];\nst.shared.u32 [%r1], 7;\nmbarrier.init.shared.b64 [%r1], 2;\nOVER:\nbar.sync 0;")]
+    [InlineData("//after",
+        "bar.sync 0;\n@!%q0 bra OVER;\nmbarrier.inval.shared.b64 [%r1];\nst.shared.u32 [%r1], 7;\nmbarrier.init.shared.b64 [%r1], 2;\n"
+        + "OVER:\nbar.sync 0;")]
     [InlineData("//after", "bar.sync 0;\nst.shared.u32 [%r4], 1;")]
     [InlineData("//after", "st.shared.u32 [%r4], 1;")]
     // A parity of the phase before the first one is complete from the start.
     [InlineData("mbarrier.arrive", "mbarrier.try_wait.parity.shared.b64 %q2, [%r1], 1;\n@!%q2 trap;\nmbarrier.arrive")]
     [InlineData("//after", "bar.sync 0;\nmbarrier.test_wait.parity.shared.b64 %q2, [%r1], 1;\n@%q2 trap;")]
     // The bytes may come before they are announced, as long as the arrival that the phase needs is missing.
-    [InlineData("mbarrier.arrive.expect_tx.shared.b64 %a9, [%r1], 256;\ncp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%p0], 256, [%r1];",
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%p0], 256, [%r1];\nmbarrier.test_wait.parity.shared.b64 %q1, [%r1], 0;\n"
+    [InlineData("mbarrier.arrive.expect_tx.shared.b64 %a9, [%r1], 256;\n"
+        + "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%p0], 256, [%r1];",
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r0], [%p0], 256, [%r1];\n"
+        + "mbarrier.test_wait.parity.shared.b64 %q1, [%r1], 0;\n"
         + "@%q1 trap;\nmbarrier.arrive.expect_tx.shared.b64 %a9, [%r1], 256;")]
     public void WhatTheRulesAllowInOneBlockPasses(string from, string to)
     {
@@ -276,10 +284,69 @@ public sealed class BulkCopyTests
         }
     }
 
+    [Theory]
+    // One lane waits for its warp.
+    [InlineData("//wait", "@%q2 bra WAITED;", "//after", "WAITED:\nbar.warp.sync 0xffffffff;", true)]
+    [InlineData("//wait", "@%q2 bra WAITED;", "//after", "WAITED:\nbar.sync 0;", true)]
+    [InlineData("//wait", "@%q2 bra WAITED;", "//after", "WAITED:", false)]
+    // One lane waits and uses the data alone.
+    [InlineData("//wait", "@%q2 bra READ;", "//after", "ld.shared.u32 %r6, [%r4];\nbar.warp.sync 1;\nREAD:\nret;", true)]
+    [InlineData("//wait", "@%q2 bra READ;", "//after", "READ:\n@%q2 ld.shared.u32 %r6, [%r4];\nret;", false)]
+    public void WhatOneLaneHasWaitedForTheOthersHaveNot(string from, string to, string after, string then, bool isRight)
+    {
+        string kernel = Single.With(from, to).With(after, then).With("//before", "setp.ne.u32 %q2, %lane, 0;");
+        if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 1, 2);
+        else
+            Assert.All(Fails(kernel, 1), f => Assert.Contains("of its own lanes 0x00000001 have, with no bar.warp.sync since", f.Message, StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("st.shared.u32 [%r1], 5;", "", "ld.shared.u32 %r3, [tile];\nld.shared.u32 %r3, [tile+124];", true)]
+    [InlineData("@%q0 st.shared.u32 [%r1], 5;", "", "ld.shared.u32 %r3, [tile];", true)]
+    [InlineData("@!%q0 st.shared.u32 [%r1], 5;", "bar.warp.sync 0xffffffff;", "ld.shared.u32 %r3, [tile+4];", true)]
+    [InlineData("@!%q0 st.shared.u32 [%r1], 5;", "", "ld.shared.u32 %r3, [tile+4];", false)]
+    [InlineData("ld.shared.u32 %r3, [%r2];", "", "st.shared.u32 [tile+256], 5;", true)]
+    [InlineData("ld.shared.u32 %r3, [%r2];", "bar.warp.sync 0xffffffff;", "st.shared.u32 [tile+260], 5;", true)]
+    [InlineData("ld.shared.u32 %r3, [%r2];", "", "st.shared.u32 [tile+260], 5;", false)]
+    public void AnArrivalReleasesWhatItsLaneDidAndWhatTheWarpMetAfter(string before, string sync, string after, bool isRight)
+    {
+        // Lane 0 of the first warp arrives for it; the first lane of the second one goes on behind that.
+        bool all = !before.StartsWith('@') && after.Contains("tile+124", StringComparison.Ordinal);
+        string kernel = $"""
+            .shared .align 8 .b8 bar[8];
+            .shared .align 16 .b8 tile[512];
+            mov.u32 %r4, tile;
+            shl.b32 %r0, %tid, 2;
+            add.u32 %r1, %r4, %r0;
+            add.u32 %r2, %r1, 256;
+            st.shared.u32 [%r2], 1;
+            setp.eq.u32 %q0, %tid, 0;
+            @%q0 mbarrier.init.shared.b64 [bar], 1;
+            bar.sync 0;
+            setp.ge.u32 %q2, %tid, 32;
+            @%q2 bra WAIT;
+            {before}
+            {sync}
+            {(all ? "bar.warp.sync 0xffffffff;" : "")}
+            @%q0 mbarrier.arrive.shared.b64 %a0, [bar];
+            ret;
+            WAIT:
+            setp.ne.u32 %q3, %lane, 0;
+            @%q3 exit;
+            AGAIN:
+            mbarrier.test_wait.parity.shared.b64 %q1, [bar], 0;
+            @!%q1 bra AGAIN;
+            {after}
+            """;
+        if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 1, 2);
+        else Assert.All(Fails(kernel, 1), f => Assert.Contains(f.Kind, new[] { FailureKind.SharedRace, FailureKind.UnwrittenRead }));
+    }
+
     [Fact]
     public void LdmatrixWaitsAsWell()
     {
-        const string Load = "and.b32 %r6, %r3, 0x1c;\nshl.b32 %r6, %r6, 2;\nadd.u32 %r6, %r0, %r6;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r7}, [%r6];";
+        const string Load = "and.b32 %r6, %r3, 0x1c;\nshl.b32 %r6, %r6, 2;\nadd.u32 %r6, %r0, %r6;\n"
+            + "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r7}, [%r6];";
         for (int seed = 0; seed < 12; seed++) Launch(Single.With("//after", Load), seed, 1, 2);
         Assert.All(Fails(Single.With("//wait", "bar.sync 0;\n" + Load), 1), f => Assert.Equal(FailureKind.BulkNotAwaited, f.Kind));
     }
@@ -311,6 +378,64 @@ public sealed class BulkCopyTests
             f => Assert.Contains(f.Kind, new[] { FailureKind.SharedRace, FailureKind.UnwrittenRead }));
     }
 
+    [Theory]
+    [InlineData("fence.proxy.async;", true)]
+    [InlineData("setp.eq.u32 %q5, %r2, 0;\n@%q5 fence.proxy.async;", false)]
+    [InlineData("setp.eq.u32 %q5, %r2, 1;\n@%q5 fence.proxy.async;", false)]
+    [InlineData("", false)]
+    public void EveryBlockThatACopyGoesToHasToFenceWhatItWrote(string fence, bool isRight)
+    {
+        string kernel = Pipeline.With("//first", $"add.u32 %r24, %r0, %r3;\nst.shared.u32 [%r24], 1;\nst.shared.u32 [%r24+256], 1;\n{fence}");
+        if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 2, 4);
+        else Assert.All(Fails(kernel, 2), f => Assert.Equal(FailureKind.ProxyFence, f.Kind));
+    }
+
+    [Theory]
+    [InlineData(ClusterBarrier, true)]
+    [InlineData("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;", false)]
+    [InlineData("bar.sync 0;", false)]
+    public void WhatAnotherBlockHasWaitedForIsReadBehindTheClustersBarrier(string barrier, bool isRight)
+    {
+        string kernel = Pipeline.With("//last",
+            $"{barrier}\nxor.b32 %r24, %r2, 1;\nmapa.shared::cluster.u32 %r24, %r19, %r24;\n"
+            + "ld.shared::cluster.u32 %r25, [%r24];\nld.shared::cluster.u32 %r25, [%r24+256];");
+        if (isRight) for (int seed = 0; seed < 12; seed++) Launch(kernel, seed, 2, 4);
+        else Assert.All(Fails(kernel, 2), f => Assert.Equal(FailureKind.BulkNotAwaited, f.Kind));
+    }
+
+    [Fact]
+    public void AWaitEndsWithoutItsPhaseWhereOtherwiseNothingCouldGoOn()
+    {
+        // The first warp looks at one mbarrier, and then does what the other warp needs to arrive there.
+        string Kernel(string then) => $"""
+            .shared .align 8 .b8 bars[16];
+            setp.eq.u32 %q0, %tid, 0;
+            @%q0 mbarrier.init.shared.b64 [bars], 32;
+            @%q0 mbarrier.init.shared.b64 [bars+8], 32;
+            bar.sync 0;
+            setp.ge.u32 %q1, %tid, 32;
+            @%q1 bra SECOND;
+            LOOK:
+            mbarrier.try_wait.parity.shared.b64 %q2, [bars], 0;
+            {then}
+            FIRST:
+            mbarrier.test_wait.parity.shared.b64 %q2, [bars], 0;
+            @!%q2 bra FIRST;
+            ret;
+            SECOND:
+            mbarrier.try_wait.parity.shared.b64 %q2, [bars+8], 0;
+            @!%q2 bra SECOND;
+            mbarrier.arrive.shared.b64 %a0, [bars];
+            """;
+        for (int seed = 0; seed < 12; seed++) Launch(Kernel("mbarrier.arrive.shared.b64 %a0, [bars+8];"), seed, 1, 2);
+        Assert.All(Fails(Kernel("@!%q2 bra LOOK;"), 1), f =>
+        {
+            Assert.Equal(FailureKind.Deadlock, f.Kind);
+            Assert.Contains("waits in its phase 0 for 32 of 32 arrivals", f.Message, StringComparison.Ordinal);
+            Assert.Contains("at the mbarrier at 0x", f.Message, StringComparison.Ordinal);
+        });
+    }
+
     [Fact]
     public void NothingArrivesInABlockThatHasEnded()
     {
@@ -336,6 +461,20 @@ public sealed class BulkCopyTests
             Assert.All(Fails(Kernel(copy), 2, 1), f => Assert.Contains(f.Kind, new[] { FailureKind.ClusterLifetime, FailureKind.BulkNotAwaited }));
         }
     }
+
+    [Fact]
+    public void TheFormsThatPtxasTakesAreTaken() => Device("""
+        .shared .align 8 .b8 bar[32];
+        mbarrier.arrive.shared.b64 %a2, [bar+8], %r1;
+        mbarrier.arrive.release.cta.shared.b64 _, [%r1];
+        mbarrier.arrive.release.cluster.shared::cta.b64 %a2, [%a1];
+        mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r3], 3;
+        mbarrier.arrive.expect_tx.release.cluster.shared::cluster.b64 _, [%r3+8], 16;
+        mbarrier.expect_tx.relaxed.cluster.shared::cluster.b64 [%r1], 512;
+        mbarrier.try_wait.parity.shared.b64 %q1, [%r1], %r2, %r3;
+        cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%a1+16], [%a0+16], %r1, [%a2+8];
+        fence.proxy.async.shared::cluster;
+        """, 0).Dispose();
 
     [Theory]
     [InlineData("mbarrier.arrive.release.cluster.shared::cluster.b64 %a0, [%r1];", "gives no state")]

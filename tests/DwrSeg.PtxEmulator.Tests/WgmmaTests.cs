@@ -199,9 +199,72 @@ public sealed class WgmmaTests
         Assert.Throws<PtxLoadException>(() => Load(kernel.Replace("f32.f16.f16", "f16.f16.f16", StringComparison.Ordinal)));
     }
 
-    private static LaunchStatistics Check(Case shape)
+    [Fact]
+    public void WhatABulkCopyBringsNeedsAWaitAndNoProxyFence()
     {
-        (LaunchStatistics s, float[] sums) = Run(shape.Kernel(), shape);
+        var shape = new Case("f16", 16, 128);
+        string kernel = Bulk(shape);
+        Check(shape, kernel);
+        foreach (string wait in (string[])["@!%q3 bra FULL;", "mbarrier.try_wait.parity.shared.b64 %q3, [full], 0;\n@!%q3 bra FULL;"])
+            Fails(FailureKind.BulkNotAwaited, kernel.With(wait, ""));
+        // The first warp alone waits.
+        Fails(FailureKind.BulkNotAwaited, kernel.With("FULL:\n", "FULL:\n@!%q1 bra WAITED;\n").With("@!%q3 bra FULL;", "@!%q3 bra FULL;\nWAITED:"));
+    }
+
+    [Fact]
+    public void ABulkCopyOverwritesWhatProductsHaveRead()
+    {
+        // One lane of each warp says that it has waited for the product, then the first thread copies the same again.
+        var shape = new Case("f16", 16, 128);
+        string again = $$"""
+            and.b32 %r0, %tid, 31;
+            setp.eq.u32 %q2, %r0, 0;
+            @%q2 mbarrier.arrive.shared.b64 _, [empty];
+            setp.ne.u32 %q2, %tid, 0;
+            @%q2 bra AGAIN;
+            EMPTY:
+            mbarrier.try_wait.parity.shared.b64 %q3, [empty], 0;
+            @!%q3 bra EMPTY;
+            {{Copy(shape)}}
+            AGAIN:
+            mbarrier.try_wait.parity.shared.b64 %q3, [full], 1;
+            @!%q3 bra AGAIN;
+            """;
+        string kernel = Bulk(shape);
+        Check(shape, kernel.With("%after;", again));
+        Check(shape, kernel.With("%after;", again.With("%q2 mbarrier.arrive", "%q2 mbarrier.arrive.release.cta")));
+        Fails(FailureKind.SharedRace, kernel.With("%after;",
+            again.With("mbarrier.try_wait.parity.shared.b64 %q3, [empty], 0;\n@!%q3 bra EMPTY;", "")));
+        // The last warp does not say so.
+        Fails(FailureKind.SharedRace, kernel.With("[empty], 4", "[empty], 3").With("%after;",
+            again.With("setp.eq.u32 %q2, %r0, 0;", "setp.eq.u32 %q2, %r0, 0;\nsetp.lt.and.u32 %q2, %tid, 96, %q2;")));
+        Fails(FailureKind.WgmmaNotAwaited, kernel.With("wgmma.wait_group.sync.aligned 0;\n%after;", again + "\nwgmma.wait_group.sync.aligned 0;"));
+    }
+
+    private static string Copy(Case shape) => string.Create(CultureInfo.InvariantCulture,
+        $"""
+        mbarrier.arrive.expect_tx.shared.b64 _, [full], {shape.Image().Length};
+        cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [tile], [%image], {shape.Image().Length}, [full];
+        """);
+
+    /// <summary>The kernel with a bulk copy in place of loads and stores.</summary>
+    private static string Bulk(Case shape) =>
+        shape.Kernel().With("[40960];", "[40960];\n.shared .align 8 .b8 full[8];\n.shared .align 8 .b8 empty[8];")
+            .With("mov.u32 %r2, %tid;", $"""
+                setp.ne.u32 %q3, %tid, 0;
+                @%q3 bra READY;
+                mbarrier.init.shared.b64 [full], 1;
+                mbarrier.init.shared.b64 [empty], 4;
+                fence.mbarrier_init.release.cluster;
+                {Copy(shape)}
+                READY:
+                mov.u32 %r2, 0x7fffffff;
+                """)
+            .With("fence.proxy.async;\nbar.sync 0;", "bar.sync 0;\nFULL:\nmbarrier.try_wait.parity.shared.b64 %q3, [full], 0;\n@!%q3 bra FULL;");
+
+    private static LaunchStatistics Check(Case shape, string? kernel = null)
+    {
+        (LaunchStatistics s, float[] sums) = Run(kernel ?? shape.Kernel(), shape);
         int rows = 64 * shape.Groups;
         for (int row = 0; row < rows; row++)
         {

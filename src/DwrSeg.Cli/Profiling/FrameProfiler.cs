@@ -225,7 +225,7 @@ internal static class FrameProfiler
             s.Total.GlobalStoreSectors, s.Total.SharedAccesses, s.Total.SharedWavefronts, s.Total.SharedConflicts, s.Total.WarpInstructions, mma,
             s.Total.Flops - mma)
         {
-            ClusterBytes = s.ClusterBytes,
+            ClusterBytes = s.ClusterBytes, MulticastBytes = s.MulticastBytes,
         };
     }
 }

@@ -138,6 +138,7 @@ internal static class ProfileJson
         json.WriteNumber("sharedConflicts", counts.SharedConflicts);
         Number(json, "conflictShare", counts.ConflictShare);
         json.WriteNumber("clusterBytes", counts.ClusterBytes);
+        json.WriteNumber("multicastBytes", counts.MulticastBytes);
         json.WriteNumber("warpInstructions", counts.WarpInstructions);
         json.WriteNumber("mmaFlops", counts.MmaFlops);
         json.WriteNumber("otherFlops", counts.OtherFlops);

@@ -151,7 +151,7 @@ internal sealed record KernelSum(
             Sum(c => c.RequestStoreSectors), Sum(c => c.SharedAccesses), Sum(c => c.SharedPasses), Sum(c => c.SharedConflicts),
             Sum(c => c.WarpInstructions), Sum(c => c.MmaFlops), Sum(c => c.OtherFlops))
         {
-            ClusterBytes = Sum(c => c.ClusterBytes),
+            ClusterBytes = Sum(c => c.ClusterBytes), MulticastBytes = Sum(c => c.MulticastBytes),
         };
     }
 }

@@ -169,7 +169,8 @@ internal sealed unsafe class BlockRunner : IDisposable
                 $"barrier {id} is awaited by {barrier.Needed * 32} threads and by {needed * 32}");
         uint time = Cluster.Tick();
         warp.Clock[warp.Index] = time;
-        barrier.Join(warp.Clock, warp.AsyncClock);
+        warp.Meet();
+        barrier.Join(warp);
         barrier.Arrived++;
         Cluster.Progress++;
         barrier.True += BitOperations.PopCount(predicate);
@@ -192,10 +193,10 @@ internal sealed unsafe class BlockRunner : IDisposable
     {
         if (Array.Find(_warps, w => w.WaitsFor is not null) is { } suspended)
         {
-            IEnumerable<string> also = Cluster.Warps.Where(w => !w.Finished && w != suspended)
-                .Select(w => $"warp {w.Number}{(w.Block == this ? "" : $" of block {w.Block.Position}")} at {Place(w)}");
+            string others = string.Join(", ", Cluster.Warps.Where(w => !w.Finished && w != suspended)
+                .Select(w => $"warp {w.Number}{(w.Block == this ? "" : $" of block {w.Block.Position}")} at {Place(w)}"));
             return suspended.Failure(suspended.WaitOp, FailureKind.Deadlock, suspended.Lanes,
-                $"{Shared.Describe(suspended.WaitsFor!)}, and no warp can run on ({string.Join(", ", also)})");
+                $"{Shared.Describe(suspended.WaitsFor!)}, and no warp can run on{(others.Length > 0 ? $" ({others})" : "")}");
         }
         if (Array.Find(_warps, w => !w.Finished && w.WaitsAt >= FirstGroup) is { } apart)
         {
@@ -212,10 +213,10 @@ internal sealed unsafe class BlockRunner : IDisposable
         if (barrier.WholeBlock && gone is not null)
             return waiting.Failure(waiting.WaitOp, FailureKind.DivergentBarrier, waiting.Lanes,
                 $"{came}; warp {gone.Number} has exited without reaching it");
-        string others = string.Join(", ",
+        string elsewhere = string.Join(", ",
             _warps.Where(w => !w.Finished && w.WaitsAt != waiting.WaitsAt).Select(w => $"warp {w.Number} at {Place(w)}"));
         return waiting.Failure(waiting.WaitOp, FailureKind.Deadlock, waiting.Lanes,
-            $"{came}, and no warp can run on{(others.Length > 0 ? $" ({others})" : "")}");
+            $"{came}, and no warp can run on{(elsewhere.Length > 0 ? $" ({elsewhere})" : "")}");
     }
 
     public void Dispose()

@@ -54,8 +54,6 @@ internal sealed unsafe class ClusterRunner : IDisposable
 
     public IReadOnlyList<Warp> Warps => _warps;
 
-    public BlockRunner Block(int rank) => _blocks[rank];
-
     /// <summary>The warp of a number in the cluster.</summary>
     public Warp WarpAt(int index) => _warps[index];
 
@@ -150,7 +148,8 @@ internal sealed unsafe class ClusterRunner : IDisposable
         Progress++;
         if (releases)
         {
-            _arriving.Join(warp.Clock, warp.AsyncClock);
+            warp.Meet();
+            _arriving.Join(warp);
             _arriving.Clock[warp.Index] = Tick();
         }
         else
@@ -179,6 +178,7 @@ internal sealed unsafe class ClusterRunner : IDisposable
     public void Fence(Warp warp)
     {
         uint ended = Tick();
+        warp.Meet();
         warp.Clock.CopyTo(warp.Fenced, 0);
         warp.AsyncClock.CopyTo(warp.AsyncFenced, 0);
         warp.Fenced[warp.Index] = ended;
@@ -193,6 +193,7 @@ internal sealed unsafe class ClusterRunner : IDisposable
     {
         _running--;
         Progress++;
+        warp.Meet();
         warp.Block.EndWarp();
         if (warp.AtCluster == ClusterPhase.Arrived) _arriving.Arrived--;
         OpenIfComplete();

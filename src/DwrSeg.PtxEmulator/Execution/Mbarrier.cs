@@ -61,15 +61,20 @@ internal sealed class Mbarrier(uint offset, int entry, int clocks)
 
     /// <summary>Adds what a warp of this or another block of the cluster knows when it arrives.</summary>
     /// <param name="warp">Who.</param>
-    /// <param name="own">Up to when its own accesses are released.</param>
+    /// <param name="time">The present time.</param>
     /// <param name="needsCluster">Only waits whose scope is the cluster see it.</param>
-    public void Release(Warp warp, uint own, bool needsCluster)
+    public void Release(Warp warp, uint time, bool needsCluster)
     {
-        _arrivingAll.Join(warp.Clock, warp.AsyncClock);
-        _arrivingAll.Clock[warp.Index] = Math.Max(_arrivingAll.Clock[warp.Index], own);
-        if (needsCluster) return;
-        _arriving.Join(warp.Clock, warp.AsyncClock);
-        _arriving.Clock[warp.Index] = Math.Max(_arriving.Clock[warp.Index], own);
+        Release(_arrivingAll);
+        if (!needsCluster) Release(_arriving);
+
+        void Release(JoinedClocks arriving)
+        {
+            warp.Tell(arriving, warp.Mask);
+            if (warp.Mask == (warp.Lanes & ~warp.Exited)) arriving.Clock[warp.Index] = time;
+            // Of a part of the lanes it says nothing about what the others did since they last met.
+            else arriving.AddLanes(warp.Index, warp.Mask, time);
+        }
     }
 
     /// <summary>Ends the phase if nothing is missing.</summary>
@@ -86,13 +91,14 @@ internal sealed class Mbarrier(uint offset, int entry, int clocks)
 
         void Complete(JoinedClocks complete, JoinedClocks arriving)
         {
-            complete.Join(arriving.Clock, arriving.AsyncClock);
+            complete.Join(arriving);
             complete.Clock[Entry] = time;
         }
     }
 
-    /// <summary>A warp learns that the last phase is complete, and what is released to it.</summary>
-    /// <param name="warp">Who.</param>
+    /// <summary>Some lanes learn that the last phase is complete, and what is released to them.</summary>
+    /// <param name="warp">Their warp.</param>
+    /// <param name="lanes">Who.</param>
     /// <param name="fromCluster">By other blocks too.</param>
-    public void Acquire(Warp warp, bool fromCluster) => (fromCluster ? _completeAll : _complete).JoinInto(warp);
+    public void Acquire(Warp warp, uint lanes, bool fromCluster) => warp.Learn(fromCluster ? _completeAll : _complete, lanes);
 }

@@ -84,7 +84,7 @@ internal sealed unsafe partial class SharedUnit
     public uint ArriveAtMbarrier(Warp warp, Op* op, int lane, uint offset, uint count, uint bytes, bool inCluster)
     {
         bool isPeer = warp.Block != _block;
-        if (isPeer && _strict) CheckPeer(warp, op, 1u << lane, offset);
+        if (isPeer && _strict) CheckPeer(warp, op, 1u << lane);
         Mbarrier barrier = Find(warp, op, lane, offset);
         if (count == 0 || count > barrier.Pending)
             throw Misused(warp, op, lane, offset,
@@ -92,10 +92,7 @@ internal sealed unsafe partial class SharedUnit
         if (isPeer) _arrivals[warp.Index] = new PeerAccess { Time = Time, Lanes = 1u << lane, Op = op, Entry = barrier.Entry };
         // PTX orders nothing between blocks where the scope is less than the cluster. Devices do with what was read, which has come by then, and the
         // pipelines of CUTLASS tell each other so of free places: that is taken for an order that waits of any scope see.
-        bool needsCluster = isPeer && inCluster;
-        // Of a part of the lanes it says nothing about what the others did since they last met.
-        bool isWhole = warp.Mask == (warp.Lanes & ~warp.Exited);
-        barrier.Release(warp, isWhole ? _cluster.Tick() : warp.Clock[warp.Index], needsCluster);
+        barrier.Release(warp, _cluster.Tick(), isPeer && inCluster);
         if (bytes > 0) ExpectBytes(warp, op, lane, offset, bytes);
         _cluster.Progress++;
         uint phase = barrier.Phase;
@@ -104,13 +101,14 @@ internal sealed unsafe partial class SharedUnit
         return phase;
     }
 
-    /// <summary>Looks whether the phase of a parity is complete.</summary>
-    public bool TestMbarrier(Warp warp, Op* op, int lane, uint offset, uint parity, bool fromCluster, out Mbarrier barrier)
+    /// <summary>Lanes look whether the phase of a parity is complete.</summary>
+    public bool TestMbarrier(Warp warp, Op* op, uint lanes, uint offset, uint parity, bool fromCluster, out Mbarrier barrier)
     {
-        barrier = Find(warp, op, lane, offset);
-        if (parity > 1) throw warp.Failure(op, FailureKind.InvalidOperation, 1u << lane, $"a parity is 0 or 1, not {parity}");
+        for (uint left = lanes & (lanes - 1); left != 0; left &= left - 1) Find(warp, op, BitOperations.TrailingZeroCount(left), offset);
+        barrier = Find(warp, op, BitOperations.TrailingZeroCount(lanes), offset);
+        if (parity > 1) throw warp.Failure(op, FailureKind.InvalidOperation, lanes, $"a parity is 0 or 1, not {parity}");
         if (!barrier.IsComplete(parity)) return false;
-        barrier.Acquire(warp, fromCluster);
+        barrier.Acquire(warp, lanes, fromCluster);
         return true;
     }
 
@@ -151,17 +149,18 @@ internal sealed unsafe partial class SharedUnit
     public void IssueBulk(Warp warp, Op* op, int lane, uint offset, uint barrierOffset, byte[] data)
     {
         uint bytes = (uint)data.Length;
-        if (warp.Block != _block && _strict) CheckPeer(warp, op, 1u << lane, offset);
+        if (warp.Block != _block && _strict) CheckPeer(warp, op, 1u << lane);
         if (offset > Bytes || bytes > Bytes - offset)
             throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane,
                 $"a bulk copy of {bytes} bytes to {Named(warp, offset)}, of {Bytes} bytes", offset, Variable(offset));
         if (offset % 16 != 0)
-            throw warp.Failure(op, FailureKind.Misaligned, 1u << lane, $"a bulk copy to {Named(warp, offset)}, no multiple of 16", offset, Variable(offset));
+            throw warp.Failure(op, FailureKind.Misaligned, 1u << lane,
+                $"a bulk copy to {Named(warp, offset)}, no multiple of 16", offset, Variable(offset));
         Mbarrier barrier = Find(warp, op, lane, barrierOffset);
-        if (_strict && warp.AsyncClock[barrier.Entry] < barrier.InitTime)
+        if (_strict && !warp.Shows(barrier.Entry, barrier.InitTime, lane))
             throw Misused(warp, op, lane, barrierOffset,
-                "is to count a bulk copy's bytes, but nothing has made its initialisation visible to these: fence.mbarrier_init or fence.proxy.async by the "
-                + "thread that initialised it, and a barrier behind that");
+                "is to count a bulk copy's bytes, but nothing has made its initialisation visible to these: fence.mbarrier_init or fence.proxy.async "
+                + "by the thread that initialised it, and a barrier behind that");
         Granules(offset, bytes, out nuint first, out int granules);
         if (_strict)
         {
@@ -175,7 +174,7 @@ internal sealed unsafe partial class SharedUnit
         ref Counters counters = ref warp.Block.Counters[op->Index];
         counters.SharedAccesses++;
         counters.SharedWavefronts += (bytes + 127) / 128;
-        if (warp.Block != _block) counters.ClusterBytes += bytes;
+        if (warp.Block != _block) counters.MulticastBytes += bytes;
     }
 
     private void BeginBulk()
@@ -201,8 +200,8 @@ internal sealed unsafe partial class SharedUnit
         if (_copies.Count == 0) return;
         BulkCopy copy = _copies[0];
         throw copy.Issuer.Failure(copy.Op, FailureKind.BulkNotAwaited, 1u << copy.Lane,
-            $"block {_block.Position} ends with this bulk copy into its shared memory under way: nobody has waited for the mbarrier at 0x{copy.Barrier.Offset:x}",
-            copy.Offset, Variable(copy.Offset));
+            $"block {_block.Position} ends with this bulk copy into its shared memory under way: nobody has waited for the mbarrier at "
+            + $"0x{copy.Barrier.Offset:x}", copy.Offset, Variable(copy.Offset));
     }
 
     /// <summary>Everything that bulk copies wrote is known to those that came to a barrier.</summary>
@@ -240,12 +239,12 @@ internal sealed unsafe partial class SharedUnit
             if (written == Pending) throw NotAwaited(warp, op, 1u << lane, g);
             if (_productReads[g] != 0) throw ReadByProduct(warp, op, 1u << lane, offset);
             bool isOwn = writer == warp.Index && (written & 63) == (uint)lane;
-            if (time > warp.Clock[writer] && !isOwn) throw Race(warp, op, 1u << lane, g, writer, written & 63, "written", "wrote");
-            if (writer < _peers.Length && time > warp.AsyncClock[writer])
+            if (!isOwn && !warp.Knows(writer, written, lane)) throw Race(warp, op, 1u << lane, g, writer, written & 63, "written", "wrote");
+            if (writer < _peers.Length && !warp.Shows(writer, time, lane))
             {
                 throw warp.Failure(op, FailureKind.ProxyFence, 1u << lane,
-                    $"{Named(warp, offset)} was written by warp {_cluster.WarpAt(writer).Number}, and no fence.proxy.async of the whole warp lies between "
-                    + "that and the bulk copy that overwrites it", offset, Variable(offset));
+                    $"{Named(warp, offset)} was written by warp {_cluster.WarpAt(writer).Number}, and no fence.proxy.async of the whole warp lies "
+                    + "between that and the bulk copy that overwrites it", offset, Variable(offset));
             }
             (lastEntry, lastWriter) = (written, writer);
         }
@@ -262,10 +261,13 @@ internal sealed unsafe partial class SharedUnit
             uint* by = _readBy[reader];
             uint known = Math.Max(full, warp.Clock[reader]);
             if (by == null || Latest(by + first, granules) >> 6 <= known) continue;
+            uint last = 0;
             for (nuint g = first; g < first + (nuint)granules; g++)
             {
                 uint read = by[g], with = read & 63;
-                if (read >> 6 <= known || (reader == warp.Index && (with == (uint)lane || with == ProductLane))) continue;
+                if (read >> 6 <= known || read == last) continue;
+                last = read;
+                if (warp.Knows(reader, read, lane) || (reader == warp.Index && (with == (uint)lane || with == ProductLane))) continue;
                 throw Race(warp, op, 1u << lane, g, reader, with, "written", "read");
             }
         }
@@ -288,7 +290,12 @@ internal sealed unsafe partial class SharedUnit
         count = (int)(bytes >> _granule);
     }
 
-    private Mbarrier? MbarrierAt(uint offset) => _mbarriers.Find(b => b.IsLive && offset - b.Offset < Mbarrier.Bytes);
+    /// <summary>The mbarrier that an address lies in.</summary>
+    private Mbarrier? MbarrierAt(uint offset)
+    {
+        foreach (Mbarrier barrier in _mbarriers) if (barrier.IsLive && offset - barrier.Offset < Mbarrier.Bytes) return barrier;
+        return null;
+    }
 
     private Mbarrier MbarrierOf(int entry) => _mbarriers.First(b => b.Entry == entry);
 
@@ -300,25 +307,26 @@ internal sealed unsafe partial class SharedUnit
     private Mbarrier Find(Warp warp, Op* op, int lane, uint offset)
     {
         CheckLane(warp, op, lane, offset, Mbarrier.Bytes);
-        Mbarrier? barrier = _mbarriers.Find(b => b.IsLive && b.Offset == offset);
-        if (barrier is null) throw Misused(warp, op, lane, offset, "is no mbarrier: mbarrier.init has to come first");
+        Mbarrier? barrier = MbarrierAt(offset);
+        if (barrier is null || barrier.Offset != offset) throw Misused(warp, op, lane, offset, "is no mbarrier: mbarrier.init has to come first");
         if (_strict && !Knows(warp, lane, barrier))
         {
             Warp by = _cluster.WarpAt(barrier.InitWarp);
             string remedy = by.Block == warp.Block ? "no barrier lies between"
                 : "no cluster barrier lies between that it arrives at with release or behind fence.mbarrier_init";
-            throw Misused(warp, op, lane, offset, $"was made an mbarrier by thread {_block.Shape.Block.At((ulong)(by.Number * 32 + barrier.InitLane))}, and {remedy}");
+            Index3 thread = _block.Shape.Block.At((ulong)(by.Number * 32 + barrier.InitLane));
+            throw Misused(warp, op, lane, offset, $"was made an mbarrier by thread {thread}, and {remedy}");
         }
         return barrier;
     }
 
     private static bool Knows(Warp warp, int lane, Mbarrier barrier) =>
-        warp.Clock[barrier.Entry] >= barrier.InitTime
+        warp.Knows(barrier.Entry, barrier.InitTime << 6, lane)
         && (warp.Index != barrier.InitWarp || lane == barrier.InitLane || warp.Clock[warp.Index] >= barrier.InitTime);
 
     public string Describe(Mbarrier barrier) =>
-        $"the mbarrier at shared address 0x{barrier.Offset:x} ({Variable(barrier.Offset)}) waits in its phase {barrier.Phase} for {barrier.Pending} of "
-        + $"{barrier.Count} arrivals and for {barrier.PendingBytes} bytes";
+        $"the mbarrier at shared address 0x{barrier.Offset:x} ({Variable(barrier.Offset)}) waits in its phase {barrier.Phase} for "
+        + $"{barrier.Pending} of {barrier.Count} arrivals and for {barrier.PendingBytes} bytes";
 
     private EmulatorException Misused(Warp warp, Op* op, int lane, uint offset, string problem) =>
         warp.Failure(op, FailureKind.Mbarrier, 1u << lane, $"{Named(warp, offset)} {problem}", offset, Variable(offset));

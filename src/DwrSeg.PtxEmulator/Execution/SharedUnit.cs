@@ -24,7 +24,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
     private const uint ManyLanes = 63;
 
     /// <summary>Lane of entries for reads by <c>wgmma</c>, which are over once the warp has waited for them.</summary>
-    private const uint ProductLane = 61;
+    public const uint ProductLane = 61;
     private const uint Pending = uint.MaxValue;
 
     public readonly byte* Data;
@@ -141,9 +141,10 @@ internal sealed unsafe partial class SharedUnit : IDisposable
                 ordered = clock[w] >= access.Time || (access.Entry > 0 && clock[access.Entry] >= access.Time);
             }
             if (ordered) continue;
+            string phase = access.Entry > 0 ? ", and without having waited for the phase that this arrival belongs to" : "";
             throw _cluster.WarpAt(w).Failure(access.Op, FailureKind.ClusterLifetime, access.Lanes,
                 $"block {_block.Position}, whose shared memory is touched here, ends with no cluster barrier between that this block arrives at with "
-                + $"release and that one waits at{(access.Entry > 0 ? ", and without having waited for the phase that this arrival belongs to" : "")}");
+                + $"release and that one waits at{phase}");
         }
     }
 
@@ -215,7 +216,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         _block.Counters[op->Index].ClusterBytes += BitOperations.PopCount(mask) * bytes;
         if (_strict)
         {
-            CheckPeer(warp, op, mask, offsets[BitOperations.TrailingZeroCount(mask)]);
+            CheckPeer(warp, op, mask);
             _peers[warp.Index] = new PeerAccess { Time = Time, Lanes = mask, Op = op };
             ref uint* readBy = ref _readBy[warp.Index];
             if (readBy == null) readBy = (uint*)NativeMemory.AllocZeroed(_granules, sizeof(uint));
@@ -237,14 +238,12 @@ internal sealed unsafe partial class SharedUnit : IDisposable
     }
 
     /// <summary>A warp of another block may touch this one's memory: it has begun, and has not ended.</summary>
-    private void CheckPeer(Warp warp, Op* op, uint mask, uint offset)
+    private void CheckPeer(Warp warp, Op* op, uint mask)
     {
-        if (!warp.KnowsPeers)
-            throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
-                $"shared memory of block {_block.Position}, which may not have begun: a cluster barrier has to come first", offset);
-        if (_block.HasEnded)
-            throw warp.Failure(op, FailureKind.ClusterLifetime, mask,
-                $"shared memory of block {_block.Position}, which has ended: it has to wait at a cluster barrier that this block arrives at later", offset);
+        string? problem = !warp.KnowsPeers ? "which may not have begun: a cluster barrier has to come first"
+            : _block.HasEnded ? "which has ended: it has to wait at a cluster barrier that this block arrives at later" : null;
+        if (problem is not null)
+            throw warp.Failure(op, FailureKind.ClusterLifetime, mask, $"shared memory of block {_block.Position}, {problem}");
     }
 
     /// <summary>Bounds and alignment of an access; gives the pointer for one lane's atomic and orders it.</summary>
@@ -323,7 +322,8 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         uint span = _fullAsync - _start;
         for (nuint g = first; g <= end; g++)
         {
-            if ((_writeTime[g] >> 6) - _start - 1 >= span) CheckAsyncRead(group, op, g);
+            bool isLikeLast = g > first && _writeTime[g] == _writeTime[g - 1] && _writeWarp[g] == _writeWarp[g - 1];
+            if ((_writeTime[g] >> 6) - _start - 1 >= span && !isLikeLast) CheckAsyncRead(group, op, g);
             _productReads[g]++;
             _readTime[g] = Pending;
         }
@@ -356,7 +356,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
                 throw reader.Failure(op, FailureKind.UnwrittenRead, uint.MaxValue,
                     $"{Named(reader, offset)} is read but nothing in the block has written it", offset, Variable(offset));
             }
-            if (time > reader.Clock[writer]) throw Race(reader, op, uint.MaxValue, g, writer, written & 63, "read", "wrote");
+            if (!reader.Knows(writer, written, (int)ManyLanes)) throw Race(reader, op, uint.MaxValue, g, writer, written & 63, "read", "wrote");
             // A bulk copy writes by the way that wgmma reads by.
             if (writer >= _peers.Length || time <= reader.AsyncClock[writer]) continue;
             throw reader.Failure(op, FailureKind.ProxyFence, uint.MaxValue,
@@ -494,8 +494,8 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         uint* by = _readBy[warp.Index];
         if (end - first == 3)
         {
-            Vector128<uint> since = (Vector128.Load(_writeTime + first) >>> 6) - Vector128.Create(_start + 1);
-            if (Vector128.LessThanAll(since, Vector128.Create(span)))
+            Vector128<uint> writes = Vector128.Load(_writeTime + first), since = (writes >>> 6) - Vector128.Create(_start + 1);
+            if (Vector128.LessThanAll(since, Vector128.Create(span)) || (IsOneWrite(writes, first) && IsKnown(warp, first)))
             {
                 Vector128<uint> nows = Vector128.Create(now), entries = Vector128.Create(entry), olds = Vector128.Load(by + first);
                 Vector128.Max(nows, Vector128.Load(_readTime + first)).Store(_readTime + first);
@@ -512,6 +512,11 @@ internal sealed unsafe partial class SharedUnit : IDisposable
             by[g] = old >= now && old != entry ? now | ManyLanes : entry;
         }
     }
+
+    /// <summary>Four granules were written at one time by one warp or copy.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool IsOneWrite(Vector128<uint> writes, nuint first) =>
+        writes == Vector128.Create(writes[0]) && *(ulong*)(_writeWarp + first) == _writeWarp[first] * 0x0001_0001_0001_0001ul;
 
     /// <summary>The last write is of this block's time, and ordered before what the warp does.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -536,7 +541,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
                     Variable(offset));
         }
         int writer = _writeWarp[g];
-        if (time <= warp.Clock[writer] || (writer == warp.Index && (written & 63) == (uint)lane)) return;
+        if (warp.Knows(writer, written, lane) || (writer == warp.Index && (written & 63) == (uint)lane)) return;
         throw Race(warp, op, blamed, g, writer, written & 63, "read", "wrote");
     }
 
@@ -574,7 +579,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         {
             int writer = _writeWarp[g];
             uint writerLane = written & 63;
-            bool ordered = time <= warp.Clock[writer] || (writer == warp.Index && writerLane == (uint)lane && entryLane != AtomicLane)
+            bool ordered = warp.Knows(writer, written, lane) || (writer == warp.Index && writerLane == (uint)lane && entryLane != AtomicLane)
                 || (entryLane == AtomicLane && writerLane == AtomicLane)
                 || (entryLane == AtomicLane && writer == warp.Index && writerLane == (uint)lane);
             if (!ordered) throw Race(warp, op, blamed, g, writer, writerLane, "written", "wrote");
@@ -584,7 +589,7 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         {
             if (_readBy[reader] == null) continue;
             uint read = _readBy[reader][g];
-            if (read >> 6 <= _full || read >> 6 <= warp.Clock[reader]) continue;
+            if (read >> 6 <= _full || warp.Knows(reader, read, lane)) continue;
             if (reader == warp.Index && ((read & 63) == (uint)lane || (read & 63) == ProductLane)) continue;
             throw Race(warp, op, blamed, g, reader, read & 63, "written", "read");
         }
@@ -592,19 +597,20 @@ internal sealed unsafe partial class SharedUnit : IDisposable
 
     private EmulatorException ReadByProduct(Warp warp, Op* op, uint lanes, uint offset) =>
         warp.Failure(op, FailureKind.WgmmaNotAwaited, lanes,
-            $"{Named(warp, offset)} is written while a wgmma reads it: its warpgroup has to wait for it (wgmma.wait_group), and a barrier has to follow",
-            offset, Variable(offset));
+            $"{Named(warp, offset)} is written while a wgmma reads it: its warpgroup has to wait for it (wgmma.wait_group), and a barrier has to "
+            + "follow", offset, Variable(offset));
 
     private EmulatorException NotAwaited(Warp warp, Op* op, uint lanes, nuint g)
     {
         uint offset = (uint)(g << _granule);
         if (MbarrierAt(offset) is not null)
             return warp.Failure(op, FailureKind.Mbarrier, lanes,
-                $"{Named(warp, offset)} is touched by another instruction than those of mbarriers, but an mbarrier lies there", offset, Variable(offset));
+                $"{Named(warp, offset)} is touched by another instruction than those of mbarriers, but an mbarrier lies there", offset,
+                    Variable(offset));
         if (CopyInto(offset) is { } copy)
             return warp.Failure(op, FailureKind.BulkNotAwaited, lanes,
-                $"{Named(warp, offset)} is touched while the bulk copy of line {copy.Issuer.Code.Instructions[copy.Op->Index]?.Line} into it is under way: "
-                + $"the mbarrier at 0x{copy.Barrier.Offset:x} has to be waited for", offset, Variable(offset));
+                $"{Named(warp, offset)} is touched while the bulk copy of line {copy.Issuer.Code.Instructions[copy.Op->Index]?.Line} into it is "
+                + $"under way: the mbarrier at 0x{copy.Barrier.Offset:x} has to be waited for", offset, Variable(offset));
         return warp.Failure(op, FailureKind.CpAsyncNotAwaited, lanes,
             $"{Named(warp, offset)} is touched while a cp.async into it is under way: the thread that issued it has to "
             + "wait for its group, and a barrier has to follow", offset, Variable(offset));
@@ -616,7 +622,8 @@ internal sealed unsafe partial class SharedUnit : IDisposable
         if (otherWarp >= _peers.Length)
             return warp.Failure(op, FailureKind.BulkNotAwaited, lanes,
                 $"{Named(warp, offset)} is {now} here; a bulk copy wrote it, and the warp has neither waited for the phase of the mbarrier at "
-                + $"0x{MbarrierOf(otherWarp).Offset:x} that this completed, nor is it ordered behind a warp that has", offset, Variable(offset));
+                + $"0x{MbarrierOf(otherWarp).Offset:x} that this completed, nor is it ordered behind a warp that has"
+                + (warp.Ahead != 0 ? $"; of its own lanes 0x{warp.Ahead:x8} have, with no bar.warp.sync since" : ""), offset, Variable(offset));
         bool same = otherWarp == warp.Index;
         Warp from = _cluster.WarpAt(otherWarp);
         bool foreign = from.Block != warp.Block;
@@ -624,7 +631,8 @@ internal sealed unsafe partial class SharedUnit : IDisposable
             : otherLane == AtomicLane ? $"an atomic of warp {from.Number}" : $"several threads of warp {from.Number}";
         if (foreign) other += $" of block {from.Block.Position}";
         string remedy = same ? "no bar.warp.sync or barrier lies between" : foreign
-            ? $"no cluster barrier lies between that it arrives at with release and this block waits at{OrMbarrier(", and no mbarrier that the two use with .cluster")}"
+            ? "no cluster barrier lies between that it arrives at with release and this block waits at"
+                + OrMbarrier(", and no mbarrier that the two use with .cluster")
             : $"no barrier lies between{OrMbarrier(", and no mbarrier that it arrives at and this warp waits for")}";
         return warp.Failure(
             op, same ? FailureKind.WarpRace : FailureKind.SharedRace, lanes,

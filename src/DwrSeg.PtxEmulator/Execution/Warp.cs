@@ -66,6 +66,15 @@ internal sealed unsafe class Warp : IDisposable
     /// <summary>The same times for what this warp's <c>wgmma</c> and bulk copies see of writes, and of initialisations.</summary>
     public uint[] AsyncClock;
 
+    /// <summary>
+    /// For each warp of the cluster some of its lanes, below the time up to which their accesses, and its finished <c>wgmma</c>, are known beyond
+    /// <see cref="Clock"/>: they arrived at an mbarrier without the others. Empty where the kernel has no mbarriers.
+    /// </summary>
+    public ulong[] LaneClock = [];
+
+    /// <summary>Lanes that have waited for an mbarrier without the others, and know more than these until the warp meets.</summary>
+    public uint Ahead;
+
     /// <summary>Both clocks as they were at the last fence of the cluster's scope or a wider one.</summary>
     public uint[] Fenced;
     public uint[] AsyncFenced;
@@ -83,6 +92,7 @@ internal sealed unsafe class Warp : IDisposable
     public readonly AsyncCopies Copies = new();
 
     private readonly List<Level> _stack = [];
+    private JoinedClocks? _ahead;
     private int _block;
     private Op* _next;
 
@@ -121,6 +131,57 @@ internal sealed unsafe class Warp : IDisposable
         Array.Resize(ref AsyncClock, entries);
         Array.Resize(ref Fenced, entries);
         Array.Resize(ref AsyncFenced, entries);
+        Array.Resize(ref LaneClock, entries);
+        _ahead?.AddEntry();
+    }
+
+    /// <summary>Joins two entries of <see cref="LaneClock"/>: of different lanes both times become the later one.</summary>
+    public static ulong JoinLanes(ulong a, ulong b) => Math.Max(a >> 32, b >> 32) << 32 | (uint)(a | b);
+
+    /// <summary>Whether an access to shared memory is ordered before what a lane does next.</summary>
+    /// <param name="warp">Whose access, or which mbarrier's copy.</param>
+    /// <param name="entry">Its time and lane, as <see cref="SharedUnit"/> has them.</param>
+    /// <param name="lane">The lane; more than 31 for all of them.</param>
+    public bool Knows(int warp, uint entry, int lane) => entry >> 6 <= Clock[warp] || (LaneClock.Length > 0 && KnowsByLanes(warp, entry, lane));
+
+    /// <summary>Whether the async proxy, on a lane's behalf, sees what a warp wrote at a time.</summary>
+    public bool Shows(int warp, uint time, int lane) =>
+        time <= AsyncClock[warp] || (lane < 32 && (Ahead >> lane & 1) != 0 && time <= _ahead!.AsyncClock[warp]);
+
+    /// <summary>Orders what is known there before what some of the lanes do from here on.</summary>
+    public void Learn(JoinedClocks clocks, uint lanes)
+    {
+        if (lanes == (Lanes & ~Exited))
+        {
+            clocks.JoinInto(this);
+            return;
+        }
+        if (Ahead != lanes) Meet();
+        Ahead = lanes;
+        _ahead ??= new JoinedClocks(Clock.Length);
+        _ahead.Join(clocks);
+    }
+
+    /// <summary>Lanes that present what they know, together with what their warp knows.</summary>
+    public void Tell(JoinedClocks clocks, uint lanes)
+    {
+        clocks.Join(this);
+        if ((Ahead & lanes) != 0) clocks.Join(_ahead!);
+    }
+
+    /// <summary>A proxy fence of these lanes, for what they know alone.</summary>
+    public void ShowAhead()
+    {
+        if (Ahead != 0 && (Ahead & ~Mask) == 0) _ahead!.ShowAll();
+    }
+
+    /// <summary>The lanes meet: what some know all do.</summary>
+    public void Meet()
+    {
+        if (Ahead == 0) return;
+        _ahead!.JoinInto(this);
+        _ahead.Clear();
+        Ahead = 0;
     }
 
     private readonly record struct Level(int Block, int Join, uint Mask);
@@ -135,6 +196,9 @@ internal sealed unsafe class Warp : IDisposable
         Early = Block.Context.MayStillRun is null ? 0 : lanes;
         WaitsAt = -1;
         WaitsFor = null;
+        Array.Clear(LaneClock);
+        Ahead = 0;
+        _ahead?.Clear();
         Array.Fill(Clock, time);
         Array.Fill(AsyncClock, time);
         Array.Fill(Fenced, time);
@@ -256,6 +320,19 @@ internal sealed unsafe class Warp : IDisposable
         if (Local != null) NativeMemory.AlignedFree(Local);
         if (LocalWritten != null) NativeMemory.AlignedFree(LocalWritten);
         Copies.Dispose();
+    }
+
+    private bool KnowsByLanes(int warp, uint entry, int lane)
+    {
+        if (Covers(LaneClock[warp], entry)) return true;
+        if (lane >= 32 || (Ahead >> lane & 1) == 0) return false;
+        return entry >> 6 <= _ahead!.Clock[warp] || (warp < _ahead.LaneClock.Length && Covers(_ahead.LaneClock[warp], entry));
+    }
+
+    private static bool Covers(ulong known, uint entry)
+    {
+        uint lane = entry & 63;
+        return entry >> 6 <= known >> 32 && (lane < 32 ? (known >> (int)lane & 1) != 0 : lane == SharedUnit.ProductLane);
     }
 
     private bool Resume(out Op* op)

@@ -100,5 +100,6 @@ internal static unsafe class BarrierOps
     {
         WarpOps.CheckMembers(warp, op, op->A);
         warp.Clock[warp.Index] = warp.Block.Cluster.Tick();
+        if ((warp.Ahead & ~warp.Mask) == 0) warp.Meet();
     }
 }

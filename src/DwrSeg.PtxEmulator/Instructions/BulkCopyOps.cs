@@ -27,7 +27,8 @@ internal static unsafe class BulkCopyOps
         r.Operation.F = multicast ? r.Source(4, 16) : -1;
         r.Operation.Access = new MemoryAccess { Space = StateSpace.Cluster, ElementBytes = 16, WideAddress = wideSource, TargetAdded = targetAdded,
             BarrierAdded = barrierAdded };
-        r.Emit(&Copy, InstructionClass.CpAsync, a: target, b: source, c: r.Source(2, 32), small: (wideTarget ? WideTarget : 0) | (wideBarrier ? WideBarrier : 0));
+        int small = (wideTarget ? WideTarget : 0) | (wideBarrier ? WideBarrier : 0);
+        r.Emit(&Copy, InstructionClass.CpAsync, a: target, b: source, c: r.Source(2, 32), small: small);
     }
 
     private static void Copy(Warp warp, Op* op)
@@ -63,7 +64,7 @@ internal static unsafe class BulkCopyOps
             }
             byte[] data = new ReadOnlySpan<byte>(warp.Block.Global.ReadBulk(warp, op, lane, sources[lane], (int)size), (int)size).ToArray();
             for (; ranks != 0; ranks &= ranks - 1)
-                cluster.Block(BitOperations.TrailingZeroCount(ranks)).Shared.IssueBulk(warp, op, lane, target, barrier, data);
+                cluster.Blocks[BitOperations.TrailingZeroCount(ranks)].Shared.IssueBulk(warp, op, lane, target, barrier, data);
         }
     }
 }

@@ -84,7 +84,7 @@ internal static unsafe class ClusterOps
         if (place > (uint)warp.Block.Cluster.Size)
             throw warp.Failure(op, FailureKind.OutOfBounds, 1u << lane,
                 $"0x{address:x} is no address in the shared memory of a cluster of {warp.Block.Cluster.Size}", address);
-        return place == 0 ? warp.Block : warp.Block.Cluster.Block((int)place - 1);
+        return place == 0 ? warp.Block : warp.Block.Cluster.Blocks[(int)place - 1];
     }
 
     private static void Map<T>(Warp warp, Op* op)

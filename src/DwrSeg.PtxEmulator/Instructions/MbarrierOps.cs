@@ -22,7 +22,8 @@ internal static unsafe class MbarrierOps
     private static void Decode(InstructionReader r)
     {
         r.Requires(90);
-        string what = r.OneOf("init", "inval", "arrive", "expect_tx", "try_wait", "test_wait") ?? throw r.Error("this form of mbarrier is not emulated");
+        string what = r.OneOf("init", "inval", "arrive", "expect_tx", "try_wait", "test_wait")
+            ?? throw r.Error("this form of mbarrier is not emulated");
         bool waits = what is "try_wait" or "test_wait", expects = what == "arrive" && r.Flag("expect_tx");
         if (waits && !r.Flag("parity")) throw r.Error("only waits for a parity are emulated");
         if (what == "arrive") r.Flag("release");
@@ -120,11 +121,15 @@ internal static unsafe class MbarrierOps
         uint complete = 0;
         Mbarrier? missing = null;
         SharedUnit shared = warp.Block.Shared;
-        for (uint left = warp.Mask; left != 0; left &= left - 1)
+        for (uint left = warp.Mask; left != 0;)
         {
-            int lane = BitOperations.TrailingZeroCount(left);
-            if (shared.TestMbarrier(warp, op, lane, offsets[lane], parities[lane], (op->Small & AcquiresCluster) != 0, out Mbarrier barrier))
-                complete |= 1u << lane;
+            int first = BitOperations.TrailingZeroCount(left);
+            uint same = 0;
+            for (int lane = first; lane < 32; lane++)
+                if (offsets[lane] == offsets[first] && parities[lane] == parities[first]) same |= left & (1u << lane);
+            left &= ~same;
+            if (shared.TestMbarrier(warp, op, same, offsets[first], parities[first], (op->Small & AcquiresCluster) != 0, out Mbarrier barrier))
+                complete |= same;
             else
                 missing ??= barrier;
         }

@@ -213,6 +213,7 @@ internal static unsafe class MemoryOps
     private static void ProxyFence(Warp warp, Op* op)
     {
         warp.Block.Shared.ShowMbarriers(warp);
+        warp.ShowAhead();
         // Of a part of the lanes it says nothing about what the others wrote.
         if (warp.Mask != (warp.Lanes & ~warp.Exited)) return;
         uint ended = warp.Block.Cluster.Tick();

@@ -22,6 +22,9 @@ internal sealed record LaunchCounts(
     /// <summary>Bytes that blocks read of others' shared memory.</summary>
     public long ClusterBytes { get; init; }
 
+    /// <summary>Bytes that the L2 gave once for several blocks, beyond the first of each.</summary>
+    public long MulticastBytes { get; init; }
+
     public long Sectors => LoadSectors + StoreSectors;
 
     public long BlockSectors => BlockLoadSectors + BlockStoreSectors;
@@ -107,7 +110,7 @@ internal static class LaunchModel
 
         double l2Bytes = (double)counts.BlockSectors * LaunchCounts.SectorBytes;
         double port = gpu.Multiprocessors * ConvTile.L2BytesPerCycle * gpu.CyclesPerSecond;
-        double l2 = Math.Max(l2Bytes / gpu.L2Rate, unevenness * l2Bytes / port);
+        double l2 = Math.Max(l2Bytes / gpu.L2Rate, unevenness * (l2Bytes + counts.MulticastBytes) / port);
 
         double share = ConvTile.ShareOfPeak(Math.Min(busiest, residentBlocks) * ((threads + 31) / 32));
         double mma = counts.MmaFlops == 0 ? 0 : counts.MmaFlops / gpu.FlopRate(tensorCores: true, usesWarpgroups);
