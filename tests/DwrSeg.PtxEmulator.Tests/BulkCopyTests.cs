@@ -343,6 +343,42 @@ public sealed class BulkCopyTests
     }
 
     [Fact]
+    public void LanesOfAWarpWaitForMbarriersOfTheirOwn()
+    {
+        string Kernel(string wait) => $"""
+            .shared .align 8 .b8 bars[32];
+            .shared .align 16 .b8 tile[64];
+            mov.u32 %r0, bars;
+            mov.u32 %r1, tile;
+            and.b32 %r2, %lane, 3;
+            shl.b32 %r3, %r2, 3;
+            add.u32 %r0, %r0, %r3;
+            shl.b32 %r3, %r2, 4;
+            add.u32 %r4, %r1, %r3;
+            cvt.u64.u32 %a0, %r3;
+            add.u64 %a0, %p0, %a0;
+            setp.lt.u32 %q0, %tid, 4;
+            @!%q0 bra READY;
+            mbarrier.init.shared.b64 [%r0], 1;
+            fence.mbarrier_init.release.cluster;
+            mbarrier.arrive.expect_tx.shared.b64 _, [%r0], 16;
+            cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r4], [%a0], 16, [%r0];
+            READY:
+            bar.sync 0;
+            WAIT:
+            {wait}
+            @!%q1 bra WAIT;
+            {WarpSync}
+            xor.b32 %r5, %r3, 48;
+            add.u32 %r5, %r1, %r5;
+            ld.shared.u32 %r6, [%r5];
+            """;
+        for (int seed = 0; seed < 12; seed++) Launch(Kernel("mbarrier.try_wait.parity.shared.b64 %q1, [%r0], 0;"), seed, 1, 2);
+        Assert.All(Fails(Kernel("and.b32 %r7, %r0, 0xfffffff7;\nmbarrier.try_wait.parity.shared.b64 %q1, [%r7], 0;"), 1),
+            f => Assert.Equal(FailureKind.BulkNotAwaited, f.Kind));
+    }
+
+    [Fact]
     public void LdmatrixWaitsAsWell()
     {
         const string Load = "and.b32 %r6, %r3, 0x1c;\nshl.b32 %r6, %r6, 2;\nadd.u32 %r6, %r0, %r6;\n"

@@ -94,6 +94,7 @@ internal static class ProfileJson
             json.WriteString("kernel", launch.Variant.Name);
             json.WriteString("definitions", launch.Variant.Definitions);
             Extent(json, "grid", launch.Grid);
+            json.WriteNumber("clusterBlocks", launch.ClusterBlocks);
             Extent(json, "block", launch.Block);
             json.WriteNumber("dynamicSharedBytes", launch.SharedBytes);
             WriteResources(json, row.Resources, row.Occupancy);

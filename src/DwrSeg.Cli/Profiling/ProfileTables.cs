@@ -97,7 +97,7 @@ internal static class ProfileTables
         ],
         [.. profile.Launches.Select(r => (string[])
             [
-                r.Step, r.Layer, r.Launch!.Variant.Name, r.Launch.Grid.ToString(), r.Launch.Block.ToString(), Number(r.Launch.SharedBytes, "F0"),
+                r.Step, r.Layer, r.Launch!.Variant.Name, GridOf(r.Launch), r.Launch.Block.ToString(), Number(r.Launch.SharedBytes, "F0"),
                 Number(r.Resources?.Registers, "F0"), Number(r.Occupancy?.Blocks, "F0"), Megabytes(r.Bytes), Number(r.Flops / 1e6, "F1"),
                 Number((double)r.Flops / r.Bytes, "F1"), Ratio(r.Counts!, r.Bytes), L2Megabytes(r.Counts!),
                 Percent(r.Counts!.StoresFilled), Number(r.Counts.SharedAccesses, "F0"), Percent(r.Counts.ConflictShare), Microseconds(r.Model?.Floor),
@@ -111,7 +111,8 @@ internal static class ProfileTables
         ],
         [.. profile.Launches.Select(r => (string[])
             [
-                r.Step, r.Layer, r.Work!.Call, r.Launch?.Grid.ToString() ?? None, r.Launch?.Block.ToString() ?? None, Number(r.Launch?.SharedBytes, "F0"),
+                r.Step, r.Layer, r.Work!.Call, r.Launch is { } launch ? GridOf(launch) : None, r.Launch?.Block.ToString() ?? None,
+                Number(r.Launch?.SharedBytes, "F0"),
                 Number(r.Resources?.Registers, "F0"), Number(r.Occupancy?.Blocks, "F0"), r.Occupancy?.Limit.ToString() ?? None, Microseconds(r.Seconds),
                 Microseconds(r.FrameSeconds),
                 Number(r.Bytes / r.Seconds / 1e9, "F1"), Percent(r.Bytes / r.Seconds / profile.CopyRate), Number(r.Flops / r.Seconds / 1e12, "F2"),
@@ -125,6 +126,9 @@ internal static class ProfileTables
                 r.Step, r.Layer, Milliseconds(r.Seconds), Percent(r.Seconds / profile.Seconds), Number(r.Bytes / r.Seconds / 1e9, "F1"),
                 Number(r.Flops / r.Seconds / 1e9, "F1"), Percent(r.Flops / r.Seconds / profile.PeakOf(r)),
             ])]);
+
+    // With the blocks of a cluster, where there are such.
+    private static string GridOf(CudaLaunch launch) => launch.ClusterBlocks == 1 ? launch.Grid.ToString() : $"{launch.Grid} /{launch.ClusterBlocks}";
 
     private static string Megabytes(long bytes) => Number(bytes / 1e6, "F3");
 

@@ -17,7 +17,7 @@ internal sealed unsafe partial class SharedUnit
     private readonly List<Mbarrier> _mbarriers = [];
     private readonly List<BulkCopy> _copies = [];
 
-    // For each warp of the cluster's other blocks its last arrival at an mbarrier here.
+    // For each warp of the cluster's other blocks when it last arrived at an mbarrier here, or announced bytes.
     private readonly PeerAccess[] _arrivals;
 
     public void AddClock()
@@ -64,7 +64,7 @@ internal sealed unsafe partial class SharedUnit
     /// <summary>Adds bytes that a phase waits for.</summary>
     public void ExpectBytes(Warp warp, Op* op, int lane, uint offset, uint bytes)
     {
-        Mbarrier barrier = Find(warp, op, lane, offset);
+        Mbarrier barrier = Reach(warp, op, lane, offset);
         if (bytes > Mbarrier.Most || barrier.PendingBytes + bytes > Mbarrier.Most)
             throw Misused(warp, op, lane, offset, $"is to wait for {bytes} bytes on top of {barrier.PendingBytes}; it counts up to {Mbarrier.Most}");
         _cluster.Progress++;
@@ -83,16 +83,13 @@ internal sealed unsafe partial class SharedUnit
     /// <returns>The phase.</returns>
     public uint ArriveAtMbarrier(Warp warp, Op* op, int lane, uint offset, uint count, uint bytes, bool inCluster)
     {
-        bool isPeer = warp.Block != _block;
-        if (isPeer && _strict) CheckPeer(warp, op, 1u << lane);
-        Mbarrier barrier = Find(warp, op, lane, offset);
+        Mbarrier barrier = Reach(warp, op, lane, offset);
         if (count == 0 || count > barrier.Pending)
             throw Misused(warp, op, lane, offset,
                 $"takes {count} more arrivals, but its phase {barrier.Phase} waits for {barrier.Pending} of {barrier.Count}");
-        if (isPeer) _arrivals[warp.Index] = new PeerAccess { Time = Time, Lanes = 1u << lane, Op = op, Entry = barrier.Entry };
         // PTX orders nothing between blocks where the scope is less than the cluster. Devices do with what was read, which has come by then, and the
         // pipelines of CUTLASS tell each other so of free places: that is taken for an order that waits of any scope see.
-        barrier.Release(warp, _cluster.Tick(), isPeer && inCluster);
+        barrier.Release(warp, _cluster.Tick(), warp.Block != _block && inCluster);
         if (bytes > 0) ExpectBytes(warp, op, lane, offset, bytes);
         _cluster.Progress++;
         uint phase = barrier.Phase;
@@ -317,6 +314,16 @@ internal sealed unsafe partial class SharedUnit
             Index3 thread = _block.Shape.Block.At((ulong)(by.Number * 32 + barrier.InitLane));
             throw Misused(warp, op, lane, offset, $"was made an mbarrier by thread {thread}, and {remedy}");
         }
+        return barrier;
+    }
+
+    /// <summary>The same for a lane that may be another block's.</summary>
+    private Mbarrier Reach(Warp warp, Op* op, int lane, uint offset)
+    {
+        bool isPeer = warp.Block != _block;
+        if (isPeer && _strict) CheckPeer(warp, op, 1u << lane);
+        Mbarrier barrier = Find(warp, op, lane, offset);
+        if (isPeer) _arrivals[warp.Index] = new PeerAccess { Time = Time, Lanes = 1u << lane, Op = op, Entry = barrier.Entry };
         return barrier;
     }
 

@@ -119,7 +119,7 @@ internal static unsafe class MbarrierOps
         MemoryOps.Offsets(warp, op->A, (op->Small & WideAddress) != 0, op->Immediate, offsets);
         var parities = (uint*)(warp.Frame + op->B);
         uint complete = 0;
-        Mbarrier? missing = null;
+        List<Mbarrier>? missing = null;
         SharedUnit shared = warp.Block.Shared;
         for (uint left = warp.Mask; left != 0;)
         {
@@ -131,14 +131,18 @@ internal static unsafe class MbarrierOps
             if (shared.TestMbarrier(warp, op, same, offsets[first], parities[first], (op->Small & AcquiresCluster) != 0, out Mbarrier barrier))
                 complete |= same;
             else
-                missing ??= barrier;
+                (missing ??= []).Add(barrier);
         }
         if (op->D >= 0) MoveOps.SetPredicate(warp, op->D, complete);
         if (missing is null) return;
-        uint phase = missing.Phase;
-        shared.Land(missing);
-        if (complete != 0 || missing.Phase != phase) return;
-        warp.WaitsFor = missing;
+        foreach (Mbarrier barrier in missing)
+        {
+            uint phase = barrier.Phase;
+            shared.Land(barrier);
+            if (barrier.Phase != phase) complete = uint.MaxValue;
+        }
+        if (complete != 0) return;
+        warp.WaitsFor = missing[0];
         warp.WaitsAt = BlockRunner.MbarrierPlace;
         warp.WaitOp = op;
     }
