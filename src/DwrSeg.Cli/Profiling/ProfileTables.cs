@@ -1,3 +1,4 @@
+using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;
 using static DwrSeg.Cli.Profiling.Format;
 
