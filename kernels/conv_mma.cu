@@ -209,9 +209,8 @@ __device__ inline void finish_rows(const Arguments &a, const f32 *staged, i32 fi
     }
 }
 
-// Told nothing, the assembler spills to save registers that nobody needs; the largest tile alone must be held to two blocks a multiprocessor,
-// where shared memory has room for them.
-constexpr int LEAST_BLOCKS = TILE_M * TILE_N >= 128 * 128 && STAGES == 3 ? 2 : 1;
+// Told nothing, the assembler spills to save registers that nobody needs; the largest tile alone must be held to two blocks a multiprocessor.
+constexpr int LEAST_BLOCKS = TILE_M * TILE_N >= 128 * 128 && STAGES > 2 ? 2 : 1;
 
 // Steps that are copied ahead, and where stages begin. With warpgroups the step before may still be read by its products, so that they follow
 // each other without a gap.
