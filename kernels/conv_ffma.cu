@@ -146,7 +146,6 @@ __device__ inline void multiply(const Stage &stage, i32 down, i32 across, f32 (&
 
 extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
 {
-    begin_next();
     await_previous();
     __shared__ Memory memory;
     Stage(&stages)[2] = memory.stages;
@@ -186,6 +185,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS
         }
     }
 
+    begin_next();
 #if SPLIT == CLUSTER_SPLIT
     __syncthreads();
 #pragma unroll
@@ -198,15 +198,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS
     begin_meeting();
     end_meeting();
     Share rows = share_of<1>(split, splits, TILE_M);
+    // Nobody else reads the sums of these pixels here, so they are joined in their place.
+    join_in_cluster<THREADS, TILE_N>((f32 *)(memory.sums + rows.first * N_VECTORS), TILE_N, rows.count, splits);
+    begin_meeting();
+    __syncthreads();
     for (i32 item = threadIdx.x; item < rows.count * N_VECTORS; item += THREADS)
     {
         i32 row = rows.first + item / N_VECTORS, vector = item % N_VECTORS;
-        float4 sum = sum_of_cluster((const f32 *)(memory.sums + row * N_VECTORS + vector), splits);
+        float4 sum = memory.sums[row * N_VECTORS + vector];
         f32 values[VECTOR] = {sum.x, sum.y, sum.z, sum.w};
         if (first_pixel + row < a.shape.pixels) finish_any(a.epilogue, a.shape, first_pixel + row, first_output + vector * VECTOR, values);
     }
     // The others may still be reading this block's sums.
-    begin_meeting();
     end_meeting();
 #else
 #if SPLIT == MEMORY_SPLIT

@@ -107,7 +107,6 @@ __device__ inline void transpose_quad(u32 (&words)[4])
 extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ uint4 shared_memory[];
-    begin_next();
     uint4 *weights = shared_memory;
     u32 *tile = (u32 *)(shared_memory + a.channels * ROW_VECTORS);
     i32 lane = threadIdx.x % 32, quad = lane / 4, place = lane % 4, tile_row = threadIdx.x / 32;
@@ -119,6 +118,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
     fill_image(a, image, 2 * first_row - 1, 2 * first_column - 1, (u16 *)tile);
     wait_for_copies<0>();
     __syncthreads();
+    begin_next();
 
     i32 row = first_row + tile_row;
     if (row >= a.out_height) return;

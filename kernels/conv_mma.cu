@@ -220,10 +220,16 @@ constexpr int AHEAD = STAGES - 2, SHARED_ALIGNMENT = PATTERN_BYTES;
 constexpr int AHEAD = STAGES - 1, SHARED_ALIGNMENT = 16;
 #endif
 
+// Steps whose weights are on their way before the launch before this one has ended.
+#if __CUDA_ARCH__ >= 900
+constexpr int EARLY = AHEAD;
+#else
+constexpr int EARLY = 1;
+#endif
+
 extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ __align__(SHARED_ALIGNMENT) uint4 shared_memory[];
-    begin_next();
     i32 splits = SPLIT == NO_SPLIT ? 1 : a.splits, tile = i32(blockIdx.x) / splits, split = i32(blockIdx.x) % splits;
     i32 first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
@@ -239,13 +245,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
 
     Copies copies;
 #pragma unroll
+    for (int i = 0; i < EARLY; i++)
+    {
+        if (i == 0 || i < steps) begin_weights(weights, shared_memory + i * STAGE_VECTORS, copies);
+    }
+    await_previous();
+#pragma unroll
     for (int i = 0; i < AHEAD; i++)
     {
         if (i == 0 || i < steps)
         {
             uint4 *stage = shared_memory + i * STAGE_VECTORS;
-            begin_weights(weights, stage, copies);
-            if (i == 0) await_previous();
+            if (i >= EARLY) begin_weights(weights, stage, copies);
             begin_x(a, windows, next, stage, copies);
             advance(a, next);
             copies.x.end();
@@ -299,6 +310,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) conv_mma(KER
     hold((f32(&)[FRAGMENTS_N * 4])sums);
 #endif
     wait_for_copies<0>();
+    begin_next();
 
 #if SPLIT == MEMORY_SPLIT
     constexpr int SUMS = FRAGMENTS_M * FRAGMENTS_N * 4;

@@ -155,11 +155,16 @@ __device__ inline void multiply(const uint4 *middle, const uint4 *stage, f32 (&s
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENTS(Arguments) a)
+#if CLUSTER > 1
+#define CLUSTER_SIZE __cluster_dims__(CLUSTER, 1, 1)
+#else
+#define CLUSTER_SIZE
+#endif
+
+extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ uint4 shared_memory[];
     uint4 *weights = shared_memory, *middle = weights + STAGES * STAGE_VECTORS;
-    begin_next();
     const ConvShape &s = a.shape;
     i32 tile = i32(blockIdx.x) / CLUSTER, rank = i32(blockIdx.x) % CLUSTER, first_output = i32(blockIdx.y) * OUTPUTS;
     i32 first_row = tile / a.tiles_across * SIDE, first_column = tile % a.tiles_across * SIDE;
@@ -190,6 +195,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) dwr_sr_mma(KERNEL_ARGUMENT
         close_copies();
     }
     wait_for_copies<0>();
+    begin_next();
     __syncthreads();
 
     f32 *staged = (f32 *)weights;

@@ -33,7 +33,7 @@
 // channels for all pixels. The fragments of x still come by ldmatrix, because a tap's rows begin anywhere in a pattern of eight. Weights come by
 // bulk copies (bulk_copy.cuh) that one thread starts, each block of a cluster a part of a step's tile for all of them, because they are most of what
 // the kernel asks of the L2. A stage's barriers say that its weights are there, and that all warps of the cluster have done with it; so warps
-// wait for each other only where m or a halo passes between them.
+// wait for each other only where m or a halo passes between them, but for the one that starts the copies, which waits for a free stage.
 //
 // Rows of 64 values keep their vectors in the order vector ^ key, the key being the row's number, or, for the input, that of the halo's pixel
 // divided by S: the eight pixels of a fragment's row are S apart.
@@ -320,18 +320,24 @@ constexpr bool HAS_PASSES = HALOS > 1;
 constexpr bool HAS_PASSES = true;
 #endif
 
-// Where shared memory has room for two blocks, registers must have it too.
+// Two blocks, where shared memory and the products' registers leave room for them: not with more stages, which are for grids that have a block a
+// multiprocessor anyway.
 #if __CUDA_ARCH__ >= 900
-constexpr int LEAST_BLOCKS = HALOS == 1 ? 2 : 1;
+constexpr int LEAST_BLOCKS = HALOS == 1 && STAGES <= 3 && STRIDE == 1 ? 2 : 1;
 #else
 constexpr int LEAST_BLOCKS = 1;
 #endif
 
-extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERNEL_ARGUMENTS(Arguments) a)
+#if WGMMA && CLUSTER > 1
+#define CLUSTER_SIZE __cluster_dims__(CLUSTER, 1, 1)
+#else
+#define CLUSTER_SIZE
+#endif
+
+extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERNEL_ARGUMENTS(Arguments) a)
 {
     extern __shared__ __align__(SHARED_ALIGNMENT) uint4 shared_memory[];
     uint4 *weights = shared_memory, *middle = weights + STAGES * STAGE_VECTORS, *halos = middle + MIDDLE * ROW_VECTORS;
-    begin_next();
     const ConvShape &s = a.shape;
     i32 first_row = i32(blockIdx.x) / a.tiles_across * SIDE, first_column = i32(blockIdx.x) % a.tiles_across * SIDE;
     i32 passes = HAS_PASSES ? (a.middle + MIDDLE - 1) / MIDDLE : 1;
@@ -488,6 +494,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) sir_mma(KERN
     begin_meeting();
 #endif
     wait_for_copies<0>();
+    begin_next();
     __syncthreads();
 
     f32 *staged = (f32 *)weights;

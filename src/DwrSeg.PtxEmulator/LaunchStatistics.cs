@@ -7,6 +7,9 @@ internal sealed class LaunchStatistics
 
     public required LaunchShape Shape { get; init; }
 
+    /// <summary>It might have begun before the launch before it had ended.</summary>
+    public bool OverlapsPrevious { get; set; }
+
     /// <summary>Sums over all instructions.</summary>
     public Counters Total;
 

@@ -119,6 +119,7 @@ internal sealed record KernelWork(DeviceFunction Function, LaunchShape Shape, by
             MayStillRun = OverlapsPrevious ? [.. Chain?.Launches ?? []] : null,
         };
         LaunchStatistics launch = Function.Module.Code.Launch(Function.Entry, Shape, Arguments, options);
+        launch.OverlapsPrevious = OverlapsPrevious;
         Chain?.Add(new PreviousLaunch(context.Memory.Launches, Function.Entry.Name));
         context.Log.Add(launch);
         context.Spend(launch);

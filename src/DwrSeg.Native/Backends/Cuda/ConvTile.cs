@@ -105,6 +105,8 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
             int most = Math.Clamp(tile.StepsOf(c) / LeastSteps, 1, hasClusters ? Clusters.MostBlocks : MostSplits);
             for (int splits = 1; splits <= most; splits++)
             {
+                // A cluster stays within a part of the device of 16 or 18 multiprocessors: other sizes leave some of them without a block.
+                if (hasClusters && !int.IsPow2(splits)) continue;
                 if (splits > 1 && !hasClusters && !workspace.Holds(tile.TilesOf(c), splits, tile.SumBytes)) break;
                 double cycles = tile.Cycles(c, splits, device, rate);
                 if (cycles < least) (best, least) = ((tile, splits), cycles);

@@ -13,7 +13,7 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// </summary>
 internal sealed class CudaPlan : IPlan, ITensorPlaces
 {
-    private const int GuardBytes = 256;
+    private const int GuardBytes = 256, CaptureRounds = 9;
 
     private readonly CudaStore _store;
     private readonly CudaContext _context;
@@ -112,6 +112,9 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     /// <summary>Who computes the convolutions.</summary>
     public ConvolutionCounts Convolutions { get; }
+
+    /// <summary>Whether launches begin before the one before them has ended, where they can (<see cref="LaunchSequence"/>).</summary>
+    public bool Overlaps { get; private set; }
 
     /// <summary>The launches and library calls of each step.</summary>
     public IReadOnlyList<(string Name, IReadOnlyList<CudaWork> Launches)> Covers { get; } = [];
@@ -250,15 +253,25 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             cover.Nodes is [Node node] && CudaLowerings.IsFold(node) && !node.Inputs.Any(i => made.Contains(i.Tensor));
     }
 
+    // Whether launches that begin early are faster depends on where the device puts their blocks: where there is a clock, it decides.
     private CudaGraphExec Capture()
     {
+        Overlaps = _steps.Any(s => s.Launches.Any(w => w.CanOverlap));
+        if (Overlaps && _context.Device.Driver.HasClock)
+        {
+            using var timer = new WorkTimer(_stream, repetitions: 1, CaptureRounds);
+            foreach (bool overlaps in (ReadOnlySpan<bool>)[true, false]) timer.Add(_ => LaunchSteps(overlaps));
+            IReadOnlyList<double> times = timer.Milliseconds();
+            Overlaps = times[0] <= times[1];
+            return timer.Take(Overlaps ? 0 : 1);
+        }
         using CudaGraph graph = _stream.Capture(_ => LaunchSteps());
         return graph.Instantiate();
     }
 
-    private void LaunchSteps()
+    private void LaunchSteps(bool overlaps = true)
     {
-        var sequence = new LaunchSequence(_stream);
+        var sequence = new LaunchSequence(_stream, overlaps);
         for (int i = 0; i < _steps.Length; i++)
         {
             int step = _positions[i];

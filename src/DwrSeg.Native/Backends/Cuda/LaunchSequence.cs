@@ -7,7 +7,7 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// Puts works on a stream one after another, each beginning while the one before it ends where both can (<c>overlap.cuh</c>): the launch, the addresses
 /// and the first weights of a kernel then cost little time of their own. The first waits for all that the stream did before.
 /// </summary>
-internal sealed class LaunchSequence(CudaStream stream)
+internal sealed class LaunchSequence(CudaStream stream, bool overlaps = true)
 {
     // Captured launches keep the attribute since then.
     private static readonly Version FirstDriver = new(12, 3);
@@ -21,7 +21,7 @@ internal sealed class LaunchSequence(CudaStream stream)
 
     public void Add(CudaWork work)
     {
-        work.Launch(stream, overlapsPrevious: _canOverlap && work.CanOverlap);
+        work.Launch(stream, overlapsPrevious: overlaps && _canOverlap && work.CanOverlap);
         _canOverlap = work.CanOverlap;
     }
 

@@ -44,13 +44,14 @@ internal readonly record struct CudaSir(
 /// <summary>Launches <c>sir_mma.cu</c>. Where it does not fit, two launches of <see cref="ConvMmaCuda"/> do the same.</summary>
 internal static class SirMmaCuda
 {
-    private const int Side = 8, Threads = 256, Row = 64, RowBytes = 128;
+    private const int Side = 8, Threads = 256, Row = 64, RowBytes = 128, DeepStages = 5;
 
     private static readonly ComputeCapability FirstArchitecture = new(8, 0);
 
     // All of DWRSeg's SIR modules have 64 inputs and outputs; 128 are for wider ones. Two stages are for the 99 KiB of sm_86 and sm_89, where a
     // stride of 2 leaves room for 64 channels of the middle at a time. The last is the decoder's: 320 inputs, 128 channels, 19 classes. Where
-    // there are warpgroups they come first, in clusters of two blocks where there are clusters.
+    // there are warpgroups they come first, in clusters of two blocks where there are clusters; with five stages where each multiprocessor has a
+    // block at most, whose weights' latency nothing else hides.
     private static readonly Size[] Sizes =
     [
         .. WithWarpgroups(new(64, 192, 64, 1, 3)), .. WithWarpgroups(new(64, 192, 64, 2, 3)), .. WithWarpgroups(new(128, 192, 128, 1, 3)),
@@ -74,8 +75,11 @@ internal static class SirMmaCuda
         // Two barriers of 8 bytes.
         private const int StageBarrierBytes = 16;
 
+        /// <summary>It takes room for which a second block would have to go.</summary>
+        public bool IsDeep => Stages == DeepStages;
+
         // As the assembler reports them.
-        private int Registers => !HasWarpgroups ? 168 : Halos == 1 ? 128 : 208;
+        private int Registers => !HasWarpgroups ? 168 : Halos == 1 ? 128 : Outputs > Row ? 208 : 144;
 
         private int Halos => Inputs > Row ? 2 : 1;
 
@@ -114,14 +118,13 @@ internal static class SirMmaCuda
 
     /// <summary>
     /// False where the model of <see cref="ConvTile"/> finds two convolutions faster. A decoder is one large convolution, which other tiles and
-    /// shared sums may spread better over a device than tiles of 8x8 pixels do; what fusing saves is the second launch and the map between. The
-    /// same holds for a SIR whose middle takes several passes, and is not asked of one that takes one.
+    /// shared sums may spread better over a device than tiles of 8x8 pixels do, and so may a SIR's; what fusing saves is the second launch and the map
+    /// between.
     /// </summary>
     public static bool IsFaster(CudaDevice device, in CudaSir s)
     {
         if (Choose(device, s) is not { } size) return false;
         double rate = ConvMmaCuda.Rate(device.ComputeCapability), passes = Math.Ceiling((double)s.Middle / size.Middle);
-        if (passes == 1 && !s.BorderBias) return true;
         CudaConvolution pass = s.Expansion with { Y = s.Expansion.Y with { C = size.Middle } };
         double outputSteps = Math.Ceiling((double)s.Y.C / Row) / size.Tile.StepsOf(pass);
         double fused = size.Tile.Cycles(pass, 1, device, rate) * passes * (1 + outputSteps);
@@ -147,7 +150,7 @@ internal static class SirMmaCuda
             Shape = s.Expansion.Shape with { Outputs = s.Y.C },
             Epilogue = s.Projection.Epilogue,
         };
-        // Blocks without a tile only fetch their part of the weights.
+        // A block without a tile fetches its part of the weights, and stores nothing.
         var grid = new Grid(Grid.Blocks(arguments.TilesAcross * Grid.Blocks(s.Y.H, Side), size.ClusterBlocks) * size.ClusterBlocks, 1, s.Y.N);
         long weights = (9L * s.X.C + s.Y.C) * s.Middle;
         var launch = new CudaLaunch<Arguments>(kernels, size.Variant(s.X.Element), grid, Threads, size.SharedBytes, arguments)
@@ -161,8 +164,12 @@ internal static class SirMmaCuda
         return launch;
     }
 
-    private static Size[] WithWarpgroups(Size size) =>
-        [size with { HasWarpgroups = true, ClusterBlocks = 2 }, size with { HasWarpgroups = true }];
+    private static Size[] WithWarpgroups(Size size)
+    {
+        size = size with { HasWarpgroups = true };
+        Size deep = size with { Stages = DeepStages };
+        return [deep with { ClusterBlocks = 2 }, size with { ClusterBlocks = 2 }, deep, size];
+    }
 
     private static Size? Choose(CudaDevice device, CudaSir s)
     {
@@ -170,8 +177,9 @@ internal static class SirMmaCuda
         // Single values are stored well enough only where there are few; the decoder's logits have rows.
         if (s.Projection.Epilogue.IsVector == 0 && !s.BorderBias) return null;
         bool hasWarpgroups = Warpgroups.AreOn(device), hasClusters = Clusters.AreOn(device);
+        long tiles = Grid.Blocks(s.Y.W, Side) * Grid.Blocks(s.Y.H, Side) * s.Y.N;
         return Array.Find(Sizes, size =>
-            (hasWarpgroups || !size.HasWarpgroups) && (hasClusters || size.ClusterBlocks == 1) && size.Takes(s.Middle) && s.X.C <= size.Inputs && s.Y.C <= size.Outputs && s.Stride == size.Stride && s.BorderBias == size.HasBorder
+            (hasWarpgroups || !size.HasWarpgroups) && (hasClusters || size.ClusterBlocks == 1) && (!size.IsDeep || tiles <= device.MultiprocessorCount) && size.Takes(s.Middle) && s.X.C <= size.Inputs && s.Y.C <= size.Outputs && s.Stride == size.Stride && s.BorderBias == size.HasBorder
                 && size.SharedBytes <= device.MaxSharedBytesPerBlock);
     }
 

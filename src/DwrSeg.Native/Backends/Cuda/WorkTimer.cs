@@ -16,16 +16,20 @@ internal sealed class WorkTimer(CudaStream stream, int repetitions, int rounds) 
 
     /// <summary>Adds a candidate, its works one after another, and runs it once so that no timed run is the first.</summary>
     /// <exception cref="CudaException">It fails, or can't be captured; it is then not among the candidates.</exception>
-    public void Add(IReadOnlyList<CudaWork> works)
+    public void Add(IReadOnlyList<CudaWork> works) => Add(s =>
     {
-        using CudaGraph graph = stream.Capture(s =>
+        var sequence = new LaunchSequence(s);
+        for (int i = 0; i < repetitions; i++)
         {
-            var sequence = new LaunchSequence(s);
-            for (int i = 0; i < repetitions; i++)
-            {
-                foreach (CudaWork work in works) sequence.Add(work);
-            }
-        });
+            foreach (CudaWork work in works) sequence.Add(work);
+        }
+    });
+
+    /// <summary>Adds a candidate that puts all repetitions on a stream that captures.</summary>
+    /// <exception cref="CudaException">As above.</exception>
+    public void Add(Action<CudaStream> capture)
+    {
+        using CudaGraph graph = stream.Capture(capture);
         CudaGraphExec captured = graph.Instantiate();
         try
         {
@@ -58,6 +62,14 @@ internal sealed class WorkTimer(CudaStream stream, int repetitions, int rounds) 
             }
         }
         return [.. times.Select(t => t.Order().ElementAt(rounds / 2))];
+    }
+
+    /// <summary>Gives a candidate away, for the caller to dispose.</summary>
+    public CudaGraphExec Take(int index)
+    {
+        CudaGraphExec taken = _graphs[index];
+        _graphs.RemoveAt(index);
+        return taken;
     }
 
     public void Dispose()

@@ -85,7 +85,7 @@ internal static class LaunchModel
     public static LaunchTime Of(GpuLimits gpu, CudaLaunch launch, int residentBlocks, LaunchCounts? counts) => Of(
         gpu, launch.Bytes, launch.Flops, launch.Variant.UsesTensorCores, (long)launch.Grid.X * launch.Grid.Y * launch.Grid.Z,
         (int)(launch.Block.X * launch.Block.Y * launch.Block.Z), residentBlocks, counts,
-        launch.Variant.IsSpecific, launch.ClusterBlocks > 1);
+        launch.Variant.IsSpecific);
 
     /// <param name="gpu">The card.</param>
     /// <param name="bytes">Compulsory bytes.</param>
@@ -96,10 +96,9 @@ internal static class LaunchModel
     /// <param name="residentBlocks">Blocks that a multiprocessor holds at a time.</param>
     /// <param name="counts">What it did; null where that is not known.</param>
     /// <param name="usesWarpgroups">The tensor cores' products are <c>wgmma</c>.</param>
-    /// <param name="hasClusters">Blocks join sums in clusters, for which they meet.</param>
     public static LaunchTime Of(
         GpuLimits gpu, long bytes, long flops, bool usesTensorCores, long blocks, int threads, int residentBlocks, LaunchCounts? counts,
-        bool usesWarpgroups = false, bool hasClusters = false)
+        bool usesWarpgroups = false)
     {
         double busiest = Math.Ceiling((double)blocks / gpu.Multiprocessors);
         // The busiest multiprocessor decides, and it has whole blocks.
@@ -118,7 +117,7 @@ internal static class LaunchModel
         double issue = counts.WarpInstructions / (IssuesPerCycle * gpu.Multiprocessors * gpu.CyclesPerSecond);
         double execution = unevenness * Math.Max(Math.Max(mma, other), issue) / share;
         double exchange = unevenness * counts.ClusterBytes / (gpu.Multiprocessors * ConvTile.ClusterBytesPerCycle * gpu.CyclesPerSecond)
-            + (hasClusters ? ConvTile.ClusterCycles / gpu.CyclesPerSecond : 0);
+            + (counts.ClusterBytes > 0 ? ConvTile.ClusterCycles / gpu.CyclesPerSecond : 0);
         return new LaunchTime(memory, arithmetic, floor, l2, execution, Math.Max(Math.Max(floor, l2), execution) + exchange + gpu.LaunchSeconds);
     }
 }
