@@ -12,7 +12,7 @@ internal static class ConvMmaCuda
     // take its registers.
     private static readonly Division[] Divisions =
     [
-        new(128, 128, 64, 3, 2, 4, 128), new(128, 64, 64, 3, 2, 2, 168), new(64, 128, 64, 3, 2, 4, 116), new(64, 64, 64, 4, 2, 2, 112),
+        new(128, 128, 64, 3, 2, 4, 128), new(128, 64, 64, 3, 2, 2, 168), new(64, 128, 64, 3, 2, 4, 116), new(64, 64, 64, 4, 2, 2, 116),
         new(64, 32, 64, 4, 4, 1, 96), new(32, 64, 64, 4, 2, 2, 96),
     ];
 
@@ -25,10 +25,10 @@ internal static class ConvMmaCuda
     ];
 
     // Without asynchronous copies more stages only cost shared memory; registers hold the copies under way.
-    private static readonly Division[] PlainDivisions = [new(128, 64, 32, 2, 2, 2, 168), new(64, 64, 32, 2, 2, 2, 112), new(64, 32, 32, 2, 4, 1, 96)];
+    private static readonly Division[] PlainDivisions = [new(128, 64, 32, 2, 2, 2, 168), new(64, 64, 32, 2, 2, 2, 116), new(64, 32, 32, 2, 4, 1, 96)];
 
     // Unaligned channels are read one by one: what bounds them is no matter of tiles.
-    private static readonly Division Unaligned = new(64, 64, 32, 2, 2, 2, 112);
+    private static readonly Division Unaligned = new(64, 64, 32, 2, 2, 2, 116);
 
     /// <summary>How a block divides its tile; the values that the kernel is specialised by.</summary>
     private sealed record Division(int TileM, int TileN, int TileK, int Stages, int WarpsM, int WarpsN, int Registers, bool HasWarpgroups = false)
