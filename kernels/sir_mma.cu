@@ -378,7 +378,7 @@ extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS, LEAST_BLOCKS)
     auto fill = [&](i32 stage) {
         expect_bytes(filled + stage, STAGE_VECTORS * 16);
         copy_to_cluster<CLUSTER>(
-            weights + stage * STAGE_VECTORS + rank * PART_VECTORS, weights_of(a, next, tap_steps, passes) + rank * PART_VECTORS, PART_VECTORS * 16,
+            weights + stage * STAGE_VECTORS + rank * PART_VECTORS, behind(weights_of(a, next, tap_steps, passes), rank * PART_VECTORS), PART_VECTORS * 16,
             filled + stage);
     };
 #pragma unroll

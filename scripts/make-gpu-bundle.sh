@@ -22,7 +22,7 @@ done
 rm -f "$app"/GpuBundle* "$app"/*.pdb "$app"/*.xml "$app"/createdump "$app"/libmscor*.so "$app"/libclrgc*.so "$app"/libcoreclrtraceptprovider.so \
     "$app"/libcapstone.so
 find "$app/golden" -name 'train*' ! -name train-odd-size.safetensors -delete
-cp samples/street.png "$app/"
+mkdir -p "$app/samples" && cp samples/street.png "$app/samples/"
 cp scripts/run-gpu-bundle.sh "$app/run.sh"
 [ ! -d bench/peers ] || cp -r bench/peers "$app/peers"
 git rev-parse HEAD > "$app/revision" 2>/dev/null || echo unknown > "$app/revision"

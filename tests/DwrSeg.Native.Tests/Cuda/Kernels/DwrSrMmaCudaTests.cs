@@ -141,8 +141,8 @@ public sealed class DwrSrMmaCudaTests
     public void ALaunchPreparedLaterTakesNoSharedMemoryFromAnEarlierOne()
     {
         KernelDevice device = KernelDevice.Usual;
-        using Module more = new(device, new Random(8), CudaElement.Float16, (1, 4, 4), [(64, 2, 1), (128, 1, 3)], 128, relu: false);
-        using Module less = new(device, new Random(9), CudaElement.Float16, (1, 4, 4), [(64, 2, 1), (64, 1, 3)], 128, relu: false);
+        using Module more = new(device, new Random(8), CudaElement.Float16, (1, 4, 4), [(64, 2, 1), (256, 1, 3)], 128, relu: false);
+        using Module less = new(device, new Random(9), CudaElement.Float16, (1, 4, 4), [(64, 2, 1), (128, 1, 3)], 128, relu: false);
         CudaLaunch first = more.Prepare(), second = less.Prepare();
         Assert.Equal(first.Variant, second.Variant);
         Assert.True(first.SharedBytes > second.SharedBytes);
