@@ -144,16 +144,18 @@ __device__ inline void locate_halo(const uint4 *halo, i32 tap, u32 (&bases)[FRAG
 }
 
 #if WGMMA
-// Each ends with products under way, which close_step waits for.
-__device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
+// A tap's fragments of x.
+using Fragments = u32[ROW / PRODUCT_DEPTH][4];
+
+// Each ends with products under way, which read x meanwhile.
+__device__ inline void add_tap(const uint4 *halo, const uint4 *stage, i32 tap, Fragments &x, f32 (&sums)[FRAGMENTS_M][FRAGMENTS_N][4])
 {
-    u32 bases[FRAGMENTS_M], x[ROW / PRODUCT_DEPTH][4];
+    u32 bases[FRAGMENTS_M];
     i32 keys[FRAGMENTS_M];
     locate_halo(halo, tap, bases, keys);
 #pragma unroll
     for (int k = 0; k < ROW / PRODUCT_DEPTH; k++) load_matrices(bases[0] + ((keys[0] ^ k * 2) << 4), x[k]);
     u64 weights = matrix_at(shared_address(stage + part_n() * (MIDDLE / WARPS_N) * ROW_VECTORS));
-    hold((f32(&)[FRAGMENTS_N * 4])sums);
     begin_products();
 #pragma unroll
     for (int k = 0; k < ROW / PRODUCT_DEPTH; k++) multiply_add_group<ELEMENT>((f32(&)[FRAGMENTS_N * 4])sums, x[k], advanced(weights, k));
@@ -313,6 +315,15 @@ __device__ inline void store_pixels(const Arguments &a, const f32 *staged, i32 f
         finish_any(a.epilogue, s, (i32(blockIdx.z) * s.out_height + row) * s.out_width + column, channel, values);
     }}
 
+// Where a block has a multiprocessor to itself there are registers to load a tap's fragments of x while the tap before is multiplied. Unrolled for
+// that, the nine taps take twice the registers.
+#if WGMMA
+constexpr bool PIPELINED = STAGES > 3;
+#else
+constexpr bool PIPELINED = false;
+#endif
+constexpr int LEAD = PIPELINED ? STAGES - 2 : STAGES - 1, TAPS_AT_ONCE = PIPELINED ? TAPS : 1;
+
 // y's sums beside those of m are sixteen registers too many for two blocks of warpgroups: then m is at most MIDDLE channels.
 #if WGMMA
 constexpr bool HAS_PASSES = HALOS > 1;
@@ -355,13 +366,16 @@ extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS, LEAST_BLOCKS)
     auto copy_halo = [&](i32 chunk, i32 halo) {
         begin_halo(a, first_row * STRIDE - 1, first_column * STRIDE - 1, chunk * ROW, halos + halo * HALO_VECTORS);
     };
-    i32 reading = 0, writing = STAGES - 1, halo = 0;
+    i32 reading = 0, writing = LEAD, halo = 0;
 
 #if WGMMA
     constexpr u32 PART_VECTORS = STAGE_VECTORS / CLUSTER;
     u64 *filled = (u64 *)(halos + HALOS * HALO_VECTORS), *freed = filled + STAGES;
     i32 rank = i32(blockIdx.x) % CLUSTER, lane = threadIdx.x % 32;
+    i32 freeing = 0;
     u32 reading_parity = 0, writing_parity = 1;
+    bool holds = false;
+    Fragments x[PIPELINED ? 2 : 1];
     if (threadIdx.x == 0)
     {
 #pragma unroll
@@ -382,9 +396,9 @@ extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS, LEAST_BLOCKS)
             filled + stage);
     };
 #pragma unroll
-    for (int i = 0; i < STAGES - 1; i++)
+    for (int i = 0; i < LEAD; i++)
     {
-        if (threadIdx.x == 0 && i < steps) fill(i);
+        if (threadIdx.x == 0) fill(i);
         advance();
     }
     await_previous();
@@ -402,9 +416,9 @@ extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS, LEAST_BLOCKS)
         wait_for_phase(filled + reading, reading_parity);
         return weights + reading * STAGE_VECTORS;
     };
-    // Beside the products, weights of a later step go to where the step before has read.
-    auto close_step = [&](i32 step) {
-        if (threadIdx.x == 0 && step + STAGES - 1 < steps)
+    // Weights of a later step go to where an earlier one has read, whose products have ended.
+    auto fill_next = [&](i32 step) {
+        if (threadIdx.x == 0 && step + LEAD < steps)
         {
             wait_for_phase(freed + writing, writing_parity);
             fill(writing);
@@ -412,10 +426,24 @@ extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS, LEAST_BLOCKS)
         __syncwarp();
         advance();
         if (++writing == STAGES) writing = 0, writing_parity ^= 1;
-        wait_for_products<0>();
+    };
+    auto free_stage = [&]() {
         __syncwarp();
-        if (lane < CLUSTER) arrive_at(freed + reading, lane);
+        if (lane < CLUSTER) arrive_at(freed + freeing, lane);
+        if (++freeing == STAGES) freeing = 0;
+    };
+    auto close_step = [&](i32 step, bool keeps_last) {
+        fill_next(step);
         if (++reading == STAGES) reading = 0, reading_parity ^= 1;
+        // With the step before it still unfreed, or also with its own products under way beside the next step's fragments.
+        if (keeps_last) wait_for_products<1>();
+        else wait_for_products<0>();
+        if (holds) free_stage();
+        if (!keeps_last) free_stage();
+        holds = keeps_last;
+    };
+    auto multiply_tap = [&](i32 tap, const uint4 *stage) {
+        add_tap(halos + halo * HALO_VECTORS, stage, tap, x[PIPELINED ? tap % 2 : 0], sums);
     };
     auto pass_middle_on = [&]() {
         publish_to_products();
@@ -453,23 +481,26 @@ extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS, LEAST_BLOCKS)
         writing = writing == STAGES - 1 ? 0 : writing + 1;
         return stage;
     };
-    auto close_step = [&](i32) {};
+    auto close_step = [&](i32, bool) {};
+    auto multiply_tap = [&](i32 tap, const uint4 *stage) { add_tap(halos + halo * HALO_VECTORS, stage, tap, sums); };
     // The next step's barrier does.
     auto pass_middle_on = [&]() {};
 #endif
     for (i32 step = 0, pass = 0; pass < passes; pass++)
     {
         i32 chunk = 0;
+#if WGMMA
+        hold((f32(&)[FRAGMENTS_N * 4])sums);
+#endif
         for (i32 end = step + tap_steps; step < end; chunk++)
         {
             open_chunk(chunk, pass == passes - 1 && step + TAPS == end);
-            // Unrolled, the nine taps take twice the registers.
-#pragma unroll 1
+#pragma unroll TAPS_AT_ONCE
             for (i32 tap = 0; tap < TAPS; tap++, step++)
             {
                 const uint4 *stage = open_step(step);
-                add_tap(halos + halo * HALO_VECTORS, stage, tap, sums);
-                close_step(step);
+                multiply_tap(tap, stage);
+                close_step(step, PIPELINED && tap < TAPS - 1);
             }
             halo = HALOS - 1 - halo;
         }
@@ -483,7 +514,7 @@ extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS, LEAST_BLOCKS)
         {
             const uint4 *stage = open_step(step);
             add_projection(middle, stage, outputs[i]);
-            close_step(step);
+            close_step(step, false);
 #if WGMMA
             hold((f32(&)[OUTPUT_FRAGMENTS * 4])outputs[i]);
 #endif

@@ -108,7 +108,7 @@ public sealed class SirMmaCudaTests
     [Theory]
     [InlineData("wait_for_phase(filled + reading, reading_parity);", "BulkNotAwaited")]
     [InlineData("wait_for_phase(freed + writing, writing_parity);", "BulkNotAwaited")]
-    [InlineData("if (lane < CLUSTER) arrive_at(freed + reading, lane);", "Deadlock")]
+    [InlineData("if (lane < CLUSTER) arrive_at(freed + freeing, lane);", "Deadlock")]
     [InlineData("publish_barriers();", "Mbarrier")]
     [InlineData("publish_to_products();", "ProxyFence")]
     [InlineData("        publish_to_products();\n        __syncthreads();\n", "WarpRace")]
