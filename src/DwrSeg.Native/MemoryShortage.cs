@@ -20,7 +20,7 @@ internal static class MemoryShortage
     /// <param name="element">How maps lie in memory.</param>
     /// <param name="maps">Bytes of maps.</param>
     /// <param name="workspaces">Bytes of workspaces; null where they are not known yet.</param>
-    /// <param name="weights">Bytes of packed weights, at least.</param>
+    /// <param name="weights">Bytes of packed weights, about.</param>
     public static CudaException OfPlan(CudaContext context, CudaException failure, CudaElement element, long maps, long? workspaces, long weights)
     {
         string free = "";
@@ -32,7 +32,7 @@ internal static class MemoryShortage
         string scratch = workspaces is { } known ? $"{MiB(known)} of workspaces, " : "";
         return new CudaException(
             $"{failure.Message} The whole plan needs about {MiB(maps + (workspaces ?? 0) + weights)} ({MiB(maps)} of maps, {scratch}"
-            + $"at least {MiB(weights)} of packed weights){free}.{(canHalve ? " In fp16 it needs about half." : "")}",
+            + $"{MiB(weights)} of packed weights){free}.{(canHalve ? " In fp16 it needs about half." : "")}",
             failure.Call, failure.Status, failure.StatusName, failure.IsSticky, failure);
 
         static string MiB(long bytes) => CudaStatus.MiB((ulong)bytes);

@@ -130,7 +130,7 @@ internal sealed class ConvolutionLibraries : IDisposable
     {
         if (Choice != ConvolutionChoice.Auto) return;
         string[] problems =
-            [.. new[] { _found.Cudnn is null ? _found.CudnnProblem : "", _found.CublasLt is null ? _found.CublasLtProblem : "" }.Where(p => p.Length > 0)];
+            [.. new[] { _found.Cudnn is null ? _found.CudnnProblem : "", _found.CublasLt is null ? _found.CublasLtProblem : "" }.Where(p => p.Length > 0).Distinct()];
         if (problems.Length == 0) return;
         string others = _found.Cudnn is not null ? " and cuDNN" : _found.CublasLt is not null ? " and cuBLASLt" : "";
         string message = $"convolutions are chosen among this project's kernels{others}: {string.Join("; ", problems)}";

@@ -95,8 +95,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             // Before the choice by time, what the models choose.
             MemoryPlan memory = _memory
                 ?? PlanMemory(new CudaCover(_context.Device, element).Of(graph, options.Fuse, withModules: libraries.Choice != ConvolutionChoice.Cudnn));
-            long packed = graph.Parameters.Sum(p => p.Shape.Elements) * element.Bytes();
-            throw MemoryShortage.OfPlan(_context, e, element, memory.Bytes, scratch, packed);
+            throw MemoryShortage.OfPlan(_context, e, element, memory.Bytes, scratch, PackedWeights.BytesOf(graph, element));
         }
         catch
         {
