@@ -51,6 +51,7 @@ internal static class KernelsCommand
         };
         command.Validators.Add(result =>
         {
+            if (result.GetValue(all) && result.GetResult(fuse) is not null) result.AddError("--all and --fuse exclude each other: it lists the kernels of all covers.");
             bool hasDevice = result.GetValue(device) is not null;
             if (!hasDevice) return;
             if (result.GetResult(architecture) is not null) result.AddError("--arch and --device exclude each other; --gpu chooses the emulated card.");

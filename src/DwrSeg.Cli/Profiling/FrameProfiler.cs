@@ -125,7 +125,8 @@ internal static class FrameProfiler
                 traceSource = $"CUPTI, medians of {trace.Frames} frames";
                 rows = [.. rows.Select((row, i) => row with { FrameSeconds = trace.Seconds[i] })];
             }
-            catch (CudaException e)
+            // A frame that fails is none of CUPTI's troubles.
+            catch (CudaException e) when (e.Call.StartsWith("cupti", StringComparison.Ordinal))
             {
                 traceSource = e.Message;
             }

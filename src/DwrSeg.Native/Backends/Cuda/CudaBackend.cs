@@ -41,8 +41,8 @@ internal sealed class CudaBackend : IBackend
                     $"{_context.Device} does not compute in {element.KernelName()}, which needs sm_{element.FirstArchitecture().Number}; ask for fp32.");
             }
             _libraries = new ConvolutionLibraries(_context, convolutions, libraries);
-            _choices = choices ?? TimedChoices.ForUser(Tell);
-            _kernels = new KernelCache(_context, Nvrtc.Instance, wantsPtx, disk: KernelDiskCache.ForUser(Tell));
+            _choices = choices ?? TimedChoices.ForUser(Notices.Tell);
+            _kernels = new KernelCache(_context, Nvrtc.Instance, wantsPtx, disk: KernelDiskCache.ForUser(Notices.Tell));
         }
         catch
         {
@@ -92,8 +92,6 @@ internal sealed class CudaBackend : IBackend
     }
 
     public IFrameQueue CreateFrameQueue(int capacity) => new CudaFrameQueue(_kernels, capacity);
-
-    private static void Tell(string problem) => Notices.Tell(problem, problem);
 
     public void Dispose()
     {
