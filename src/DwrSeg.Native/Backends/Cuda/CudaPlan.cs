@@ -133,6 +133,9 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     /// <summary>The launches and library calls of each step.</summary>
     public IReadOnlyList<(string Name, IReadOnlyList<CudaWork> Launches)> Covers { get; } = [];
 
+    /// <summary>What is done when parameters change: folding, and packing weights.</summary>
+    public IEnumerable<CudaWork> Preparations => _constantSteps.SelectMany(s => s.Launches).Concat(_steps.SelectMany(s => s.Preparations));
+
     /// <summary>Where a tensor's first element lies.</summary>
     public CUdeviceptr AddressOf(Tensor tensor)
     {
