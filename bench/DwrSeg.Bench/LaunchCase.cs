@@ -51,7 +51,7 @@ public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
             (CudaPlan plan, (string Layer, CudaWork Work)[] works) = Compile(precision, fuse);
             if (cases.Count == 0) Add(works.DistinctBy(w => $"{w.Work} {w.Work.Bytes} {w.Work.Flops}"));
             HashSet<string> known = [.. cases.Select(c => c.Launch.Call)];
-            IEnumerable<(string, CudaWork Work)> preparations = plan.Preparations.Select(work => ($"{work.Bytes / 1024} KiB", work));
+            IEnumerable<(string, CudaWork Work)> preparations = plan.Preparations.Select(work => ($"{work.Bytes / 1024.0:0.#} KiB", work));
             Add([.. works.Concat(preparations).Where(w => !known.Contains(w.Work.Call)).GroupBy(w => w.Work.Call).Select(g => g.MaxBy(w => w.Work.Bytes))]);
 
             void Add(IEnumerable<(string Layer, CudaWork Work)> added) =>

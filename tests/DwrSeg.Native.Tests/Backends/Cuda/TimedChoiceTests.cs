@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
@@ -133,6 +134,25 @@ public sealed class TimedChoiceTests : IDisposable
         public void Dispose() => _driver.Dispose();
     }
 
+    /// <summary>Does something at each warning with a text, and keeps what it gave.</summary>
+    private sealed class Listener(string text, Func<bool> act) : TraceListener
+    {
+        public List<bool> Answers { get; } = [];
+
+        public override void Write(string? message)
+        {
+        }
+
+        public override void WriteLine(string? message)
+        {
+        }
+
+        public override void TraceEvent(TraceEventCache? eventCache, string source, TraceEventType eventType, int id, string? message)
+        {
+            if (message?.Contains(text, StringComparison.Ordinal) == true) Answers.Add(act());
+        }
+    }
+
     public TimedChoiceTests() => Warnings.Listen();
 
     public void Dispose() => _folder.Dispose();
@@ -210,6 +230,25 @@ public sealed class TimedChoiceTests : IDisposable
         string warning = Assert.Single(Warnings.With(machine.Location));
         Assert.StartsWith($"a convolution is computed without cuDNN 9.1.0: cudnn{call}", warning, StringComparison.Ordinal);
         Assert.Contains("please report it", warning, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void WhoHearsAWarningMayUseTheBackendOnAnotherThread()
+    {
+        using var machine = new Machine(_ => 2) { Broken = "Create" };
+        using CudaBackend backend = machine.Open();
+        using var listener = new Listener(machine.Location, () => Task.Run(() => backend.Description).Wait(TimeSpan.FromSeconds(20)));
+        Trace.Listeners.Add(listener);
+        try
+        {
+            using ITensorStore store = backend.CreateStore();
+            backend.Compile(Convolution(3), store).Dispose();
+        }
+        finally
+        {
+            Trace.Listeners.Remove(listener);
+        }
+        Assert.Equal([true], listener.Answers);
     }
 
     [Fact]
