@@ -6,8 +6,8 @@ namespace DwrSeg.Bench;
 
 /// <summary>
 /// The launches of DWRSeg-B's plan one by one, at 512x1024 in the device's own precision, then of each kernel that prepares weights, or that only
-/// another precision or no fusion takes, the largest: so each kernel has a row. Many launches are one CUDA graph, so that the time of an operation is the kernel's and not the
-/// launch's from the host; they follow each other as a frame's do, and the caches hold what the launch before left.
+/// another precision or no fusion takes, the largest: so each kernel has a row. Many launches are one CUDA graph, so that the time of an operation is
+/// the kernel's and not the launch's from the host; they follow each other as a frame's do, and the caches hold what the launch before left.
 /// </summary>
 [NeedsCuda]
 public class CudaKernelBenchmarks

@@ -52,7 +52,8 @@ public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
             if (cases.Count == 0) Add(works.DistinctBy(w => $"{w.Work} {w.Work.Bytes} {w.Work.Flops}"));
             HashSet<string> known = [.. cases.Select(c => c.Launch.Call)];
             IEnumerable<(string, CudaWork Work)> preparations = plan.Preparations.Select(work => ($"{work.Bytes / 1024.0:0.#} KiB", work));
-            Add([.. works.Concat(preparations).Where(w => !known.Contains(w.Work.Call)).GroupBy(w => w.Work.Call).Select(g => g.MaxBy(w => w.Work.Bytes))]);
+            Add([.. works.Concat(preparations).Where(w => !known.Contains(w.Work.Call)).GroupBy(w => w.Work.Call)
+                .Select(g => g.MaxBy(w => w.Work.Bytes))]);
 
             void Add(IEnumerable<(string Layer, CudaWork Work)> added) =>
                 cases.AddRange([.. added.Select((w, i) => new LaunchCase(cases.Count + i, w.Layer + suffix, w.Work, plan.Stream))]);
@@ -82,7 +83,8 @@ public sealed class LaunchCase : IWork, IComparable<LaunchCase>, IComparable
         CudaWork first = PreprocessCuda.Prepare(backend.Kernels, image, plan.MapOf(graph[DwrSegModel.Image]), Normalization.ImageNet);
         CudaWork last = ArgMaxHeadCuda.Prepare(
             backend.Kernels, plan.MapOf(graph[DwrSegModel.Logits]), imageHeight, imageWidth, new ByteMap(classes.DevicePointer, imageWidth));
-        IEnumerable<(string, CudaWork)> steps = plan.Summary.Steps.Zip(plan.Covers).SelectMany(s => s.Second.Launches.Select(work => (LayerOf(s.First), work)));
+        IEnumerable<(string, CudaWork)> steps =
+            plan.Summary.Steps.Zip(plan.Covers).SelectMany(s => s.Second.Launches.Select(work => (LayerOf(s.First), work)));
         return (plan, [($"{size} > {height}x{width}", first), .. steps, ($"{graph[DwrSegModel.Logits].Shape} > {size}", last)]);
 
         static string LayerOf(StepSummary step) => $"{step.Nodes[0].Name} {step.Nodes[0].Inputs[0].Shape} > {step.Nodes[^1].Output.Shape}";

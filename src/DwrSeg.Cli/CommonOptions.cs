@@ -54,8 +54,8 @@ internal static class CommonOptions
     {
         Option<ConvolutionChoice> option = new("--conv")
         {
-            Description = "Dense convolutions on CUDA: auto (the fastest there, by time), native (this project's kernels) or cudnn (cuDNN and cuBLASLt); " +
-                "default: auto.",
+            Description = "Dense convolutions on CUDA: auto (the fastest there, by time), native (this project's kernels) or cudnn (cuDNN and " +
+                "cuBLASLt); default: auto.",
             HelpName = "C",
             CustomParser = result =>
             {
@@ -76,7 +76,8 @@ internal static class CommonOptions
     {
         Option<Fusion> option = new("--fuse")
         {
-            Description = "Layers to join into one step: auto (where that is faster, by time or by model; on a CPU always), all that can be, or none; default: auto.",
+            Description = "Layers to join into one step: auto (where that is faster, by time or by model; on a CPU always), all that can " +
+                "be, or none; default: auto.",
             HelpName = "F",
             CustomParser = result =>
             {

@@ -4,8 +4,8 @@ namespace DwrSeg.Native;
 public enum ConvolutionChoice
 {
     /// <summary>
-    /// Whichever is fastest there: this project's kernels, or cuDNN and cuBLASLt where they are installed. A library that fails is left out, with a warning of
-    /// <see cref="System.Diagnostics.Trace"/>.
+    /// Whichever is fastest there: this project's kernels, or cuDNN and cuBLASLt where they are installed. A library that fails
+    /// is left out, with a warning of <see cref="System.Diagnostics.Trace"/>.
     /// </summary>
     Auto,
 

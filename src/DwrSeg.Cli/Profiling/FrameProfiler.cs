@@ -134,7 +134,8 @@ internal static class FrameProfiler
         bool isEmulated = device.Driver is EmulatedDriver;
         return new FrameProfile(
             settings, backend.Name, backend.Description, CommonOptions.NameOf(backend.Precision),
-            isEmulated ? "the emulator's host, no hardware" : "events on the device, each launch replayed back to back (overlapping on sm_90) with warm caches", rows)
+            isEmulated ? "the emulator's host, no hardware"
+                : "events on the device, each launch replayed back to back (overlapping on sm_90) with warm caches", rows)
         {
             Gpu = gpu, Convolutions = ((CudaPlan)network.Plan).Convolutions, FrameSeconds = frameSeconds, CopyRate = copyRate,
             TraceSource = traceSource, TracedSeconds = trace?.FrameSeconds,

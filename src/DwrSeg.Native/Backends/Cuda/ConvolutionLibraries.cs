@@ -97,8 +97,8 @@ internal sealed class ConvolutionLibraries : IDisposable
     }
 
     /// <summary>
-    /// Goes on without a way that failed so. Where it is the library's fault, also without the library; memory that is short now is not, nor is a call
-    /// that the library does not take.
+    /// Goes on without a way that failed so. Where it is the library's fault, also without the library; memory that is short now is not, nor is a
+    /// call that the library does not take.
     /// </summary>
     public void DoWithout(ConvMaker maker, CudaException failure)
     {
@@ -108,8 +108,8 @@ internal sealed class ConvolutionLibraries : IDisposable
     }
 
     /// <summary>
-    /// Those of some makers that steps failed because of, where the choice is by time: whose call failed, or, where a capture broke, all of them, for a
-    /// library may break one without a word.
+    /// Those of some makers that steps failed because of, where the choice is by time: whose call failed, or, where a capture broke, all of them, for
+    /// a library may break one without a word.
     /// </summary>
     public IReadOnlyList<ConvMaker> BlamedFor(CudaException failure, IEnumerable<ConvMaker> makers)
     {
@@ -129,8 +129,8 @@ internal sealed class ConvolutionLibraries : IDisposable
     public void TellMissing()
     {
         if (Choice != ConvolutionChoice.Auto) return;
-        string[] problems =
-            [.. new[] { _found.Cudnn is null ? _found.CudnnProblem : "", _found.CublasLt is null ? _found.CublasLtProblem : "" }.Where(p => p.Length > 0).Distinct()];
+        string noCudnn = _found.Cudnn is null ? _found.CudnnProblem : "", noCublasLt = _found.CublasLt is null ? _found.CublasLtProblem : "";
+        string[] problems = [.. new[] { noCudnn, noCublasLt }.Where(p => p.Length > 0).Distinct()];
         if (problems.Length == 0) return;
         string others = _found.Cudnn is not null ? " and cuDNN" : _found.CublasLt is not null ? " and cuBLASLt" : "";
         string message = $"convolutions are chosen among this project's kernels{others}: {string.Join("; ", problems)}";

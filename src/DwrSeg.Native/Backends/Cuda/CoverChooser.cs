@@ -72,7 +72,8 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
 
     /// <summary>Whether to choose again for a plan that failed so, which takes out what it failed because of.</summary>
     public bool ChoosesAgain(CudaException failure) =>
-        failure.Answer == LibraryAnswer.Failure ? DoWithout(failure, _taken.Keys, _available) : Failing is { } step && DoWithout(failure, [step], _available);
+        failure.Answer == LibraryAnswer.Failure ? DoWithout(failure, _taken.Keys, _available)
+            : Failing is { } step && DoWithout(failure, [step], _available);
 
     // Whether steps that failed so can be chosen anew: without the way that its library does not take after all, or without the libraries that are to
     // blame, which another plan may have left out since.
@@ -107,7 +108,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
             if (choices.Find(key) is { } name and (Fused or Parts)) return name == Fused ? [cover] : chosen;
             try
             {
-                bool isFused = IsFaster(graph, [cover], chosen, stream);
+                bool isFused = IsFaster(graph, cover, chosen, stream);
                 if (shortages == libraries.Shortages) choices.Remember(key, isFused ? Fused : Parts);
                 return isFused ? [cover] : chosen;
             }
@@ -119,11 +120,11 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     }
 
     private bool IsFaster(
-        LayerGraph graph, IReadOnlyList<StepCover<CudaBinder, CudaStep>> fused, IReadOnlyList<StepCover<CudaBinder, CudaStep>> parts, CudaStream stream)
+        LayerGraph graph, StepCover<CudaBinder, CudaStep> fused, IReadOnlyList<StepCover<CudaBinder, CudaStep>> parts, CudaStream stream)
     {
         using var trial = new Trial(graph, kernels, element, libraries, stream);
         using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
-        timer.Add(trial.Bind(fused));
+        timer.Add(trial.Bind([fused]));
         timer.Add(trial.Bind(parts));
         IReadOnlyList<double> times = timer.Milliseconds();
         return times[0] <= times[1];

@@ -85,7 +85,7 @@ internal sealed class CudaBackend : IBackend
             }
             catch (CudaException e)
             {
-                // A way that was remembered, or that memory of its own suited better, may fail in the plan. Each round leaves one less to choose from.
+                // A way that was remembered, or that memory of its own suited better, may fail in the plan. Each round leaves less to choose from.
                 if (!chooser.ChoosesAgain(e)) throw;
             }
         }

@@ -93,8 +93,8 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         {
             Release();
             // Before the choice by time, what the models choose.
-            MemoryPlan memory = _memory
-                ?? PlanMemory(new CudaCover(_context.Device, element).Of(graph, options.Fuse, withModules: libraries.Choice != ConvolutionChoice.Cudnn));
+            bool withModules = libraries.Choice != ConvolutionChoice.Cudnn;
+            MemoryPlan memory = _memory ?? PlanMemory(new CudaCover(_context.Device, element).Of(graph, options.Fuse, withModules));
             throw MemoryShortage.OfPlan(_context, e, element, memory.Bytes, scratch, PackedWeights.BytesOf(graph, element));
         }
         catch

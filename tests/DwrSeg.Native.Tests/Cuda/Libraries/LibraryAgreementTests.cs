@@ -139,7 +139,8 @@ public sealed unsafe class LibraryAgreementTests
         CudaElement element = KernelDevice.Element(type);
         using var libraries = new Libraries(library, element);
         Random random = new(5 + type.Length);
-        // First without gaps: each kernel and stride; one pixel; odd sizes; the classifier's odd channels; sums into y and elsewhere, before a ReLU and without.
+        // First without gaps: each kernel and stride; one pixel; odd sizes; the classifier's odd channels; sums into y and elsewhere, before a ReLU
+        // and without.
         ConvolutionCase[] cases =
         [
             new(1, 1, 1, 8, 8, 3), new(1, 9, 11, 16, 32, 3, 2) { Bias = true, Relu = CudaRelu.First }, new(2, 5, 7, 24, 19, 1) { Bias = true },
@@ -303,7 +304,8 @@ public sealed unsafe class LibraryAgreementTests
         libraries.Workspace.Allocate();
         float one = 1, zero = 0;
         CudnnStatus.Check(cudnn, cudnn.ConvolutionForward(
-            handle, &one, from.Value, x.Data, filter.Value, weights, convolution.Value, best.Algorithm, libraries.Workspace.Address, bytes, &zero, to.Value, y.Data),
+            handle, &one, from.Value, x.Data, filter.Value, weights, convolution.Value, best.Algorithm, libraries.Workspace.Address, bytes,
+            &zero, to.Value, y.Data),
             ofSlices);
     }
 
