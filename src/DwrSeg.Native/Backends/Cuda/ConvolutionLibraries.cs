@@ -125,7 +125,7 @@ internal sealed class ConvolutionLibraries : IDisposable
         TellLeftOut(maker, failure);
     }
 
-    /// <summary>Tells why no library is among those that convolutions are chosen from, where one can be had.</summary>
+    /// <summary>Tells, where the choice is by time, why a library is not among those that convolutions are chosen from.</summary>
     public void TellMissing()
     {
         if (Choice != ConvolutionChoice.Auto) return;

@@ -25,7 +25,8 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
 
     private readonly CudaDevice _device = kernels.Context.Device;
 
-    // What was taken, and what a library turned out not to take.
+    // What the plan is made of; how pieces are computed, the parts of what is fused in the end too; and what a library turned out not to take.
+    private IReadOnlyList<StepCover<CudaBinder, CudaStep>> _chosen = [];
     private readonly Dictionary<StepCover<CudaBinder, CudaStep>, (string Piece, ConvWay Way)> _taken = new(ReferenceEqualityComparer.Instance);
     private readonly HashSet<(string Piece, ConvWay Way)> _refused = [];
 
@@ -38,11 +39,12 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     public StepCover<CudaBinder, CudaStep>? Failing { get; set; }
 
     /// <summary>Whether a library computes some of what was chosen.</summary>
-    public bool TakesLibraries => _taken.Values.Any(t => t.Way.Maker != ConvMaker.Native);
+    public bool TakesLibraries => LibraryWaysOf(_chosen).Any();
 
     /// <summary>The steps of a graph, in the order in which they run.</summary>
     public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Choose(LayerGraph graph, Fusion fuse)
     {
+        _chosen = [];
         bool withModules = libraries.Choice != ConvolutionChoice.Cudnn;
         IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_device, element).Of(graph, fuse, withModules);
         if (!IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) return covers;
@@ -67,19 +69,19 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         }
         // A library that failed at one piece is taken from the pieces before, too.
         while (_available != libraries.Description);
-        return chosen;
+        return _chosen = chosen;
     }
 
     /// <summary>Whether to choose again for a plan that failed so, which takes out what it failed because of.</summary>
     public bool ChoosesAgain(CudaException failure) =>
-        failure.Answer == LibraryAnswer.Failure ? DoWithout(failure, _taken.Keys, _available)
+        failure.Answer == LibraryAnswer.Failure ? DoWithout(failure, _chosen, _available)
             : Failing is { } step && DoWithout(failure, [step], _available);
 
     // Whether steps that failed so can be chosen anew: without the way that its library does not take after all, or without the libraries that are to
     // blame, which another plan may have left out since.
     private bool DoWithout(CudaException failure, IEnumerable<StepCover<CudaBinder, CudaStep>> steps, string available)
     {
-        (string Piece, ConvWay Way)[] ways = [.. steps.Where(_taken.ContainsKey).Select(s => _taken[s]).Where(t => t.Way.Maker != ConvMaker.Native)];
+        (string Piece, ConvWay Way)[] ways = [.. LibraryWaysOf(steps)];
         if (failure.Answer != LibraryAnswer.Failure)
         {
             foreach ((string piece, ConvWay way) in ways)
@@ -92,6 +94,9 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         foreach (ConvMaker maker in libraries.BlamedFor(failure, ways.Select(w => w.Way.Maker).Distinct())) libraries.LeaveOut(maker, failure);
         return available != libraries.Description;
     }
+
+    private IEnumerable<(string Piece, ConvWay Way)> LibraryWaysOf(IEnumerable<StepCover<CudaBinder, CudaStep>> steps) =>
+        steps.Where(_taken.ContainsKey).Select(s => _taken[s]).Where(t => t.Way.Maker != ConvMaker.Native);
 
     private IReadOnlyList<StepCover<CudaBinder, CudaStep>> ChooseFor(
         LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, Fusion fuse, CudaStream stream)
