@@ -1,11 +1,13 @@
 using BenchmarkDotNet.Attributes;
+using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
 
 namespace DwrSeg.Bench;
 
 /// <summary>
-/// The launches of DWRSeg-B's plan one by one, at 512x1024 in the device's own precision. Many are launched as one CUDA graph, so that the
-/// time of an operation is the kernel's and not the launch's from the host; the caches hold what the launch before left.
+/// The launches of DWRSeg-B's plan one by one, at 512x1024 in the device's own precision, then of each kernel that prepares weights, or that only
+/// another precision or no fusion takes, the largest: so each kernel has a row. Many launches are one CUDA graph, so that the time of an operation is
+/// the kernel's and not the launch's from the host; they follow each other as a frame's do, and the caches hold what the launch before left.
 /// </summary>
 [NeedsCuda]
 public class CudaKernelBenchmarks
@@ -22,9 +24,10 @@ public class CudaKernelBenchmarks
     [GlobalSetup]
     public void Setup()
     {
-        using CudaGraph graph = LaunchCase.Stream.Capture(stream =>
+        using CudaGraph graph = Launch.Stream.Capture(stream =>
         {
-            for (int i = 0; i < Repeats; i++) Launch.Launch.Launch(stream);
+            var sequence = new LaunchSequence(stream);
+            for (int i = 0; i < Repeats; i++) sequence.Add(Launch.Launch);
         });
         _launches = graph.Instantiate();
     }
@@ -32,8 +35,8 @@ public class CudaKernelBenchmarks
     [Benchmark(OperationsPerInvoke = Repeats)]
     public void Run()
     {
-        _launches!.Launch(LaunchCase.Stream);
-        LaunchCase.Stream.Synchronize();
+        _launches!.Launch(Launch.Stream);
+        Launch.Stream.Synchronize();
     }
 
     [GlobalCleanup]

@@ -24,9 +24,8 @@ internal static class CommonOptions
     {
         Option<Precision> option = new("--precision")
         {
-            Description = "Arithmetic: auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16.",
+            Description = "Arithmetic: auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16; default: auto.",
             HelpName = "P",
-            DefaultValueFactory = _ => Native.Precision.Automatic,
             CustomParser = result =>
             {
                 string text = result.Tokens[0].Value;
@@ -55,9 +54,9 @@ internal static class CommonOptions
     {
         Option<ConvolutionChoice> option = new("--conv")
         {
-            Description = "Dense convolutions on CUDA: auto (the fastest there, by time), native (this project's kernels) or cudnn (cuDNN and cuBLASLt).",
+            Description = "Dense convolutions on CUDA: auto (the fastest there, by time), native (this project's kernels) or cudnn (cuDNN and " +
+                "cuBLASLt); default: auto.",
             HelpName = "C",
-            DefaultValueFactory = _ => ConvolutionChoice.Auto,
             CustomParser = result =>
             {
                 string text = result.Tokens[0].Value;
@@ -77,9 +76,9 @@ internal static class CommonOptions
     {
         Option<Fusion> option = new("--fuse")
         {
-            Description = "Layers to join into one step: auto (where that is faster, by time or by model), all that can be, or none.",
+            Description = "Layers to join into one step: auto (where that is faster, by time or by model; on a CPU always), all that can " +
+                "be, or none; default: auto.",
             HelpName = "F",
-            DefaultValueFactory = _ => Fusion.Auto,
             CustomParser = result =>
             {
                 string text = result.Tokens[0].Value;

@@ -102,6 +102,13 @@ internal static class Errors
         {
         }
 
+        // An assertion that does not hold is no warning: it ends the process, as without a listener of one's own.
+        public override void Fail(string? message, string? detailMessage)
+        {
+            using var usual = new DefaultTraceListener();
+            usual.Fail(message, detailMessage);
+        }
+
         public override void TraceEvent(TraceEventCache? eventCache, string source, TraceEventType eventType, int id, string? message) =>
             Errors.WriteLine(message ?? "");
 

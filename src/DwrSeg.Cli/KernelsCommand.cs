@@ -45,12 +45,15 @@ internal static class KernelsCommand
             "kernels",
             "Show the CUDA kernels. Without --device: registers, shared memory and occupancy of each variant that a frame launches, compiled for " +
             "an architecture; no GPU is needed. On the device 'emulated': what each launch of a frame moves and computes, against what it must, " +
-            "with its floor and its expected time on a card (docs/performance.md has the model). On 'cuda': each launch's time, replayed back to back.")
+            "with its floor and its expected time on a card (docs/performance.md has the model). On 'cuda': each launch's time, replayed " +
+            "back to back, on sm_90 overlapping, as the launches of a frame do.")
         {
             device, architecture, gpu, precision, fuse, size, model, all, json,
         };
         command.Validators.Add(result =>
         {
+            if (result.GetValue(all) && result.GetResult(fuse) is not null)
+                result.AddError("--all and --fuse exclude each other: all variants are those of every cover.");
             bool hasDevice = result.GetValue(device) is not null;
             if (!hasDevice) return;
             if (result.GetResult(architecture) is not null) result.AddError("--arch and --device exclude each other; --gpu chooses the emulated card.");

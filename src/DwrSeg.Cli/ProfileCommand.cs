@@ -32,8 +32,9 @@ internal static class ProfileCommand
         };
         var command = new Command(
             "profile",
-            "Profile a frame launch by launch, from the image to the class map. On cuda each launch is replayed back to back, with warm caches, and " +
-            "their sum held against the whole frame, and where CUPTI is found, recorded within the frame; on the CPU each step's fastest run; on " +
+            "Profile a frame launch by launch, from the image to the class map. On cuda each launch is replayed back to back, with warm caches " +
+            "(on sm_90 overlapping, as the launches of a frame do), and their sum " +
+            "held against the whole frame, and where CUPTI is found, recorded within the frame; on the CPU each step's fastest run; on " +
             "'emulated' counts, and the time that a model expects on a card. Bytes are compulsory ones: inputs and weights read once, outputs written once. Copies between host and device are left out.")
         {
             image, model, device, threads, precision, convolutions, fuse, size, gpu, json, trace,

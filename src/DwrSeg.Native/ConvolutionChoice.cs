@@ -3,7 +3,10 @@ namespace DwrSeg.Native;
 /// <summary>Whose code computes dense convolutions on a CUDA device.</summary>
 public enum ConvolutionChoice
 {
-    /// <summary>Whichever is fastest there: this project's kernels, or cuDNN and cuBLASLt where they are installed.</summary>
+    /// <summary>
+    /// Whichever is fastest there: this project's kernels, or cuDNN and cuBLASLt where they are installed. A library that fails
+    /// is left out, with a warning of <see cref="System.Diagnostics.Trace"/>.
+    /// </summary>
     Auto,
 
     /// <summary>This project's kernels alone.</summary>

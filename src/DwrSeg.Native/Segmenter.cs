@@ -66,7 +66,10 @@ public sealed class Segmenter : IDisposable
     /// <summary>The device that computes, such as <c>cpu</c>.</summary>
     public string Device => _backend.Name;
 
-    /// <summary>The device in one line for people, with what was passed over on the way where it was chosen automatically.</summary>
+    /// <summary>
+    /// The device in one line for people, with what was passed over on the way where it was chosen automatically. It names the libraries in use,
+    /// and so may change: one that fails is left out.
+    /// </summary>
     public string DeviceDescription => _note.Length == 0 ? _backend.Description : $"{_backend.Description} ({_note})";
 
     /// <summary>The network's input size in pixels; null: each image's own.</summary>

@@ -125,7 +125,8 @@ internal static class FrameProfiler
                 traceSource = $"CUPTI, medians of {trace.Frames} frames";
                 rows = [.. rows.Select((row, i) => row with { FrameSeconds = trace.Seconds[i] })];
             }
-            catch (CudaException e)
+            // A frame that fails is none of CUPTI's troubles.
+            catch (CudaException e) when (e.Call.StartsWith("cupti", StringComparison.Ordinal))
             {
                 traceSource = e.Message;
             }
@@ -133,7 +134,8 @@ internal static class FrameProfiler
         bool isEmulated = device.Driver is EmulatedDriver;
         return new FrameProfile(
             settings, backend.Name, backend.Description, CommonOptions.NameOf(backend.Precision),
-            isEmulated ? "the emulator's host, no hardware" : "events on the device, each launch replayed back to back with warm caches", rows)
+            isEmulated ? "the emulator's host, no hardware"
+                : "events on the device, each launch replayed back to back (overlapping on sm_90) with warm caches", rows)
         {
             Gpu = gpu, Convolutions = ((CudaPlan)network.Plan).Convolutions, FrameSeconds = frameSeconds, CopyRate = copyRate,
             TraceSource = traceSource, TracedSeconds = trace?.FrameSeconds,

@@ -53,7 +53,7 @@ internal sealed record PlanOptions
 /// <summary>Which layers become one step.</summary>
 internal enum Fusion
 {
-    /// <summary>Those that are faster together, by time or by a model.</summary>
+    /// <summary>Those that are faster together, by time or by a model; on a CPU all that can.</summary>
     Auto,
 
     /// <summary>All that can, however fast: as few steps as there may be.</summary>

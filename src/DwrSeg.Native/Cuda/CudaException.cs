@@ -1,3 +1,5 @@
+using DwrSeg.Native.Cuda.Libraries;
+
 namespace DwrSeg.Native.Cuda;
 
 /// <summary>A CUDA call failed, or a CUDA library is missing. The message names the call, the error and what to do about it.</summary>
@@ -20,6 +22,9 @@ public sealed class CudaException : Exception
 
     /// <summary>The status by name, such as <c>CUDA_ERROR_OUT_OF_MEMORY</c>.</summary>
     public string StatusName { get; }
+
+    /// <summary>Of a library's call: what its status says of it.</summary>
+    internal LibraryAnswer Answer { get; init; }
 
     /// <summary>The device's context is lost: every later call in this process fails in the same way.</summary>
     public bool IsSticky { get; }

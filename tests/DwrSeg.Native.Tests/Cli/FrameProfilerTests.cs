@@ -4,6 +4,8 @@ using DwrSeg.Cli.Profiling;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Backends.Cuda.Profiling;
+using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Cuda.Libraries;
 using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.Native.Tests.Cuda.Libraries;
@@ -21,6 +23,27 @@ namespace DwrSeg.Native.Tests.Cli;
 [Collection(nameof(RunsAlone))]
 public sealed class FrameProfilerTests
 {
+    [Fact]
+    public void AFrameThatFailsWhileItIsRecordedIsAFailure()
+    {
+        TestNvrtc.Require();
+        using TemporaryFolder folder = new();
+        var settings = new ProfileSettings(ModelChoice.Open(SmallModel.Save(folder.File("model.safetensors"))), 16, 24, Image: null);
+        var timing = new LaunchTimerOptions { Batches = 1, BatchSeconds = 0, LeastReplays = 1, MostReplays = 1, CopyBytes = 1 << 12 };
+        using var emulator = new EmulatedDriver(90);
+        var faulty = FaultInjectingDriver.Wrap(emulator);
+        using var backend = new CudaBackend("emulated", faulty.Driver, 0, CudaElement.Float16, wantsPtx: true);
+        CuptiDouble.Records = [];
+        FrameProfile Measure() => FrameProfiler.Measure(backend, settings, timing, new PlanOptions { Guarded = true }, CuptiDouble.Create());
+        Measure();
+        faulty.Reset();
+        Assert.Contains("recorded no kernel", Measure().TraceSource, StringComparison.Ordinal);
+        int last = faulty.Calls.Index().Last(c => c.Item == nameof(ICudaDriver.GraphLaunch)).Index;
+        faulty.Reset();
+        faulty.FailCall(last, CUresult.Unknown);
+        Assert.Equal("cuGraphLaunch", Assert.Throws<CudaException>(Measure).Call);
+    }
+
     [Fact]
     public void RecordsGiveEachLaunchItsTimeWithinTheFrame()
     {

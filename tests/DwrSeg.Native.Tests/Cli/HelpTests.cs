@@ -41,6 +41,8 @@ public sealed partial class HelpTests
             string example = Entries(help, "Examples:").First();
             Assert.StartsWith($"  dwrseg {command}", example, StringComparison.Ordinal);
             Assert.Contains("Exit codes: ", help.Output, StringComparison.Ordinal);
+            // As it is typed.
+            Assert.DoesNotMatch(@"\[default: A", help.Output);
         }
     }
 
@@ -55,6 +57,8 @@ public sealed partial class HelpTests
     [InlineData("--threads", "segment", "a.png", "--threads", "-1")]
     [InlineData("--threads", "segment", "a.png", "--threads", "many")]
     [InlineData("'gpu'", "bench", "--device", "gpu")]
+    [InlineData("'Auto'", "bench", "--fuse", "Auto")]
+    [InlineData("--all and --fuse exclude each other", "kernels", "--all", "--fuse", "none")]
     [InlineData("'cuda:7'", "bench", "--device", "cuda:7")]
     [InlineData("--data", "eval", "--model", "a.safetensors")]
     [InlineData("--data is empty", "train", "--out", "run", "--data", "")]

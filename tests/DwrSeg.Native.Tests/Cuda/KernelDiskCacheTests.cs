@@ -106,12 +106,31 @@ public sealed class KernelDiskCacheTests : IDisposable
         // A file in the way holds for every user, root included.
         File.WriteAllText(_folder.File("file"), "");
         var said = new List<string?>();
-        var cache = new KernelDiskCache(_folder.File("file"), warn: text => said.Add(text));
+        var cache = new KernelDiskCache(_folder.File("file"), warn: (_, text) => said.Add(text));
         cache.Write(Key(1), Kernel(1, 10));
         cache.Write(Key(2), Kernel(2, 10));
         Assert.Null(cache.TryRead(Key(1)));
         Assert.Equal([cache.Problem], said);
         Assert.Contains(KernelDiskCache.FolderVariable, cache.Problem, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void CachesOfAFolderThatCannotBeWrittenSayTheSame()
+    {
+        // No user can make files there, root included.
+        const string Folder = "/proc";
+        Assert.SkipUnless(OperatingSystem.IsLinux(), "needs a folder that nobody can write");
+        var said = new List<(string About, string Text)>();
+        foreach (int number in new[] { 1, 2 })
+        {
+            new KernelDiskCache(Folder, warn: (about, text) => said.Add((about, text))).Write(Key(number), Kernel(number, 10));
+            new TimedChoices(Folder, warn: (about, text) => said.Add((about, text))).Remember($"{number}", "native");
+        }
+        Assert.Equal(4, said.Select(s => s.Text).Distinct().Count());
+        Assert.Equal(["compiled kernels are not kept: /proc", "timed choices are not kept: /proc"], said.Select(s => s.About).Distinct());
+        Warnings.Listen();
+        foreach ((string about, string text) in said) Notices.Tell($"{about}, by this test", text);
+        Assert.Equal(2, said.Sum(s => Warnings.With(s.Text).Count));
     }
 
     [Fact]

@@ -44,6 +44,9 @@ public sealed class FaultTests : IDisposable
     /// <summary>Whether something stays with the driver where a call fails.</summary>
     internal static bool IsKept(string method) => Keeping.Contains(method);
 
+    /// <summary>Whether a call asks for memory.</summary>
+    internal static bool IsAllocation(string method) => Allocating.Contains(method);
+
     /// <summary>How a call fails.</summary>
     internal static CUresult StatusFor(string method) => Allocating.Contains(method) ? CUresult.OutOfMemory : CUresult.Unknown;
 

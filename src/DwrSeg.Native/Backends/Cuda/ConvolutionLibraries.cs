@@ -16,6 +16,7 @@ internal sealed class ConvolutionLibraries : IDisposable
     private readonly HashSet<ConvMaker> _leftOut = [];
     private CudnnHandle? _cudnn;
     private CublasLtHandle? _cublasLt;
+    private int _shortages;
 
     /// <summary>What a search found.</summary>
     /// <param name="Cudnn">cuDNN; null where there is none.</param>
@@ -78,34 +79,62 @@ internal sealed class ConvolutionLibraries : IDisposable
     }
 
     /// <summary>
-    /// Whether something else can compute what a way of a library failed at: its call says that the library does not take this, or it can't be
-    /// captured; or, where the choice is by time, its call failed or memory ran out, so that a library that is there but broken does no harm.
+    /// How often a way was passed over because memory was short: what is chosen meanwhile is not the best, and not to be remembered.
+    /// </summary>
+    public int Shortages => _shortages;
+
+    /// <summary>
+    /// Whether something else can compute what a way of a library failed at: its call says that the library does not take this; or, where the choice
+    /// is by time, its call failed, it can't be captured, or memory ran out, so that a library that is there but broken does no harm.
     /// </summary>
     /// <param name="maker">Whose way it was.</param>
     /// <param name="failure">How it failed.</param>
     public bool CanDoWithout(ConvMaker maker, CudaException failure)
     {
         if (maker == ConvMaker.Native) return false;
-        if (IsRefusal(failure) || IsOfCapture(failure)) return true;
-        return Choice == ConvolutionChoice.Auto && (MakerOf(failure) == maker || MemoryShortage.Is(failure));
-    }
-
-    /// <summary>Goes on without a way that failed so; where the choice is by time, and it is no mere refusal, without its library.</summary>
-    public void DoWithout(ConvMaker maker, CudaException failure)
-    {
-        if (Choice == ConvolutionChoice.Auto && !IsRefusal(failure)) LeaveOut(maker, failure);
+        if (failure.Answer != LibraryAnswer.Failure) return true;
+        return Choice == ConvolutionChoice.Auto && (MakerOf(failure) == maker || IsOfCapture(failure) || MemoryShortage.Is(failure));
     }
 
     /// <summary>
-    /// Whether a plan that can't be made can be made without a library: the choice is by time, and the library's call failed, or somebody broke the
-    /// capture and the library took part in it.
+    /// Goes on without a way that failed so. Where it is the library's fault, also without the library; memory that is short now is not, nor is a
+    /// call that the library does not take.
     /// </summary>
-    public bool CanDoWithout(CudaException failure) => BlamedFor(failure).Count > 0;
-
-    /// <summary>Leaves out the libraries that such a failure is due to.</summary>
-    public void LeaveOut(CudaException failure)
+    public void DoWithout(ConvMaker maker, CudaException failure)
     {
-        foreach (ConvMaker maker in BlamedFor(failure)) LeaveOut(maker, failure);
+        if (failure.Answer == LibraryAnswer.Objection) TellObjection(maker, failure);
+        else if (MemoryShortage.Is(failure)) Interlocked.Increment(ref _shortages);
+        else if (failure.Answer == LibraryAnswer.Failure) LeaveOut(maker, failure);
+    }
+
+    /// <summary>
+    /// Those of some makers that steps failed because of, where the choice is by time: whose call failed, or, where a capture broke, all of them, for
+    /// a library may break one without a word.
+    /// </summary>
+    public IReadOnlyList<ConvMaker> BlamedFor(CudaException failure, IEnumerable<ConvMaker> makers)
+    {
+        if (Choice != ConvolutionChoice.Auto || failure.Answer != LibraryAnswer.Failure || MemoryShortage.Is(failure)) return [];
+        return [.. makers.Where(m => m != ConvMaker.Native && (MakerOf(failure) == m || IsOfCapture(failure)))];
+    }
+
+    /// <summary>Leaves a library out from now on.</summary>
+    public void LeaveOut(ConvMaker maker, CudaException failure)
+    {
+        // What was made with its handle before goes on, so that stays open.
+        lock (_lock) _leftOut.Add(maker);
+        TellLeftOut(maker, failure);
+    }
+
+    /// <summary>Tells, where the choice is by time, why a library is not among those that convolutions are chosen from.</summary>
+    public void TellMissing()
+    {
+        if (Choice != ConvolutionChoice.Auto) return;
+        string noCudnn = _found.Cudnn is null ? _found.CudnnProblem : "", noCublasLt = _found.CublasLt is null ? _found.CublasLtProblem : "";
+        string[] problems = [.. new[] { noCudnn, noCublasLt }.Where(p => p.Length > 0).Distinct()];
+        if (problems.Length == 0) return;
+        string others = _found.Cudnn is not null ? " and cuDNN" : _found.CublasLt is not null ? " and cuBLASLt" : "";
+        string message = $"convolutions are chosen among this project's kernels{others}: {string.Join("; ", problems)}";
+        Notices.Tell(message, message);
     }
 
     public void Dispose()
@@ -114,14 +143,6 @@ internal sealed class ConvolutionLibraries : IDisposable
         _cublasLt?.Dispose();
     }
 
-    // Whether a library's call says that it does not take this, which it will say again tomorrow.
-    private bool IsRefusal(CudaException failure) => MakerOf(failure) switch
-    {
-        ConvMaker.Cudnn => CudnnStatus.IsRefusal(_found.Cudnn!.Version, failure.Status),
-        ConvMaker.CublasLt => CublasLtStatus.IsRefusal(failure.Status),
-        _ => false,
-    };
-
     // A library may also break a capture without a word, which its end then tells.
     private static bool IsOfCapture(CudaException failure) => MakerOf(failure) == ConvMaker.Native
         && (CUresult)failure.Status is >= CUresult.StreamCaptureUnsupported and <= CUresult.StreamCaptureWrongThread;
@@ -129,25 +150,18 @@ internal sealed class ConvolutionLibraries : IDisposable
     private static ConvMaker MakerOf(CudaException failure) => failure.Call.StartsWith("cudnn", StringComparison.Ordinal) ? ConvMaker.Cudnn
         : failure.Call.StartsWith("cublasLt", StringComparison.Ordinal) ? ConvMaker.CublasLt : ConvMaker.Native;
 
-    private IReadOnlyList<ConvMaker> BlamedFor(CudaException failure)
+    private void TellLeftOut(ConvMaker maker, CudaException failure)
     {
-        if (Choice != ConvolutionChoice.Auto) return [];
-        ConvMaker maker = MakerOf(failure);
-        if (maker != ConvMaker.Native) return Has(maker) ? [maker] : [];
-        if (!IsOfCapture(failure)) return [];
-        // Whoever has a handle may have taken part.
-        (ConvMaker Maker, object? Handle)[] all = [(ConvMaker.Cudnn, _cudnn), (ConvMaker.CublasLt, _cublasLt)];
-        return [.. all.Where(l => l.Handle is not null && Has(l.Maker)).Select(l => l.Maker)];
-    }
-
-    // What was made with its handle before goes on, so that stays open.
-    private void LeaveOut(ConvMaker maker, CudaException failure)
-    {
-        lock (_lock) _leftOut.Add(maker);
         (string name, string location) = LibraryOf(maker)!.Value;
         // A call of its own names it with its file.
         string file = MakerOf(failure) == maker ? "" : $", which is {location}";
         Notices.Tell($"{name} {location}", $"convolutions are computed without {name}{file}: {failure.Message}");
+    }
+
+    private void TellObjection(ConvMaker maker, CudaException failure)
+    {
+        (string name, string location) = LibraryOf(maker)!.Value;
+        Notices.Tell($"{name} {location} {failure.Call} {failure.Status}", $"a convolution is computed without {name}: {failure.Message}");
     }
 
     private (string Name, string Location)? LibraryOf(ConvMaker maker) => maker switch
@@ -161,6 +175,7 @@ internal sealed class ConvolutionLibraries : IDisposable
     private T? Open<T>(ConvMaker maker, ref T? handle, Func<T> open)
         where T : class
     {
+        CudaException failure;
         lock (_lock)
         {
             if (!Has(maker)) return null;
@@ -168,12 +183,15 @@ internal sealed class ConvolutionLibraries : IDisposable
             {
                 return handle ??= open();
             }
-            catch (CudaException e) when (Choice == ConvolutionChoice.Auto && MakerOf(e) == maker)
+            catch (CudaException e) when (Choice == ConvolutionChoice.Auto && MakerOf(e) == maker && !MemoryShortage.Is(e))
             {
-                LeaveOut(maker, e);
-                return null;
+                _leftOut.Add(maker);
+                failure = e;
             }
         }
+        // Whoever listens may take locks of his own.
+        TellLeftOut(maker, failure);
+        return null;
     }
 
     private static DeviceUnavailableException Missing(string problem) => new($"convolutions by cuDNN are asked for, but {problem}");

@@ -5,6 +5,7 @@ using System.Runtime.ExceptionServices;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Cuda.Libraries;
 using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;
@@ -12,7 +13,8 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// <summary>
 /// Covers a graph with steps, and chooses among those that can take the same piece of it: a fused module or its parts, and for a convolution each
 /// tile of this project's kernels, cuBLASLt and cuDNN. On a device whose events tell its time the fastest is taken, with the real shapes in memory
-/// that stands in for the plan's, and remembered; elsewhere what the kernels' models say.
+/// that stands in for the plan's, and remembered; elsewhere what the kernels' models say. It serves one plan, and again where that can't be made with
+/// what was chosen.
 /// </summary>
 internal sealed class CoverChooser(KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, TimedChoices choices)
 {
@@ -23,21 +25,36 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
 
     private readonly CudaDevice _device = kernels.Context.Device;
 
+    // What the plan is made of; how pieces are computed, the parts of what is fused in the end too; and what a library turned out not to take.
+    private IReadOnlyList<StepCover<CudaBinder, CudaStep>> _chosen = [];
+    private readonly Dictionary<StepCover<CudaBinder, CudaStep>, (string Piece, ConvWay Way)> _taken = new(ReferenceEqualityComparer.Instance);
+    private readonly HashSet<(string Piece, ConvWay Way)> _refused = [];
+
+    // The libraries that it was chosen from.
+    private string _available = libraries.Description;
+
     private bool IsTimed => _device.Driver.HasClock;
+
+    /// <summary>The step that the plan was making or running when it failed; null where it was none.</summary>
+    public StepCover<CudaBinder, CudaStep>? Failing { get; set; }
+
+    /// <summary>Whether a library computes some of what was chosen.</summary>
+    public bool TakesLibraries => LibraryWaysOf(_chosen).Any();
 
     /// <summary>The steps of a graph, in the order in which they run.</summary>
     public IReadOnlyList<StepCover<CudaBinder, CudaStep>> Choose(LayerGraph graph, Fusion fuse)
     {
+        _chosen = [];
         bool withModules = libraries.Choice != ConvolutionChoice.Cudnn;
         IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_device, element).Of(graph, fuse, withModules);
         if (!IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) return covers;
         using var stream = new CudaStream(kernels.Context);
         Lock turn = Turns.GetValue(_device.Driver, _ => new()).GetOrAdd(_device.Handle, _ => new Lock());
         var chosen = new List<StepCover<CudaBinder, CudaStep>>();
-        string available;
         do
         {
-            available = libraries.Description;
+            _available = libraries.Description;
+            _taken.Clear();
             chosen.Clear();
             foreach (var cover in covers)
             {
@@ -51,44 +68,90 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
             }
         }
         // A library that failed at one piece is taken from the pieces before, too.
-        while (available != libraries.Description);
-        return chosen;
+        while (_available != libraries.Description);
+        return _chosen = chosen;
     }
+
+    /// <summary>Whether to choose again for a plan that failed so, which takes out what it failed because of.</summary>
+    public bool ChoosesAgain(CudaException failure) =>
+        failure.Answer == LibraryAnswer.Failure ? DoWithout(failure, _chosen, _available)
+            : Failing is { } step && DoWithout(failure, [step], _available);
+
+    // Whether steps that failed so can be chosen anew: without the way that its library does not take after all, or without the libraries that are to
+    // blame, which another plan may have left out since.
+    private bool DoWithout(CudaException failure, IEnumerable<StepCover<CudaBinder, CudaStep>> steps, string available)
+    {
+        (string Piece, ConvWay Way)[] ways = [.. LibraryWaysOf(steps)];
+        if (failure.Answer != LibraryAnswer.Failure)
+        {
+            foreach ((string piece, ConvWay way) in ways)
+            {
+                libraries.DoWithout(way.Maker, failure);
+                _refused.Add((piece, way));
+            }
+            return ways.Length > 0;
+        }
+        foreach (ConvMaker maker in libraries.BlamedFor(failure, ways.Select(w => w.Way.Maker).Distinct())) libraries.LeaveOut(maker, failure);
+        return available != libraries.Description;
+    }
+
+    private IEnumerable<(string Piece, ConvWay Way)> LibraryWaysOf(IEnumerable<StepCover<CudaBinder, CudaStep>> steps) =>
+        steps.Where(_taken.ContainsKey).Select(s => _taken[s]).Where(t => t.Way.Maker != ConvMaker.Native);
 
     private IReadOnlyList<StepCover<CudaBinder, CudaStep>> ChooseFor(
         LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, Fusion fuse, CudaStream stream)
     {
         if (CudaCover.PartsOf(cover) is not { } parts) return [ChooseWay(graph, cover, stream)];
         if (fuse == Fusion.All || choices.Find(KeyOf(graph, cover)) == Fused) return [cover];
-        IReadOnlyList<StepCover<CudaBinder, CudaStep>> chosen =
-            [.. parts.Select(p => p.Nodes.Any(n => n.Layer is Conv2d) ? ChooseWay(graph, p, stream) : p)];
-        // Only now, for a library that failed meanwhile is no part of it.
-        string key = KeyOf(graph, cover);
-        string? name = choices.Find(key);
-        if (name is not (Fused or Parts))
+        while (true)
         {
-            using var trial = new Trial(graph, kernels, element, libraries, stream);
-            using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
-            timer.Add(trial.Bind([cover]));
-            timer.Add(trial.Bind(chosen));
-            IReadOnlyList<double> times = timer.Milliseconds();
-            choices.Remember(key, name = times[0] <= times[1] ? Fused : Parts);
+            int shortages = libraries.Shortages;
+            IReadOnlyList<StepCover<CudaBinder, CudaStep>> chosen =
+                [.. parts.Select(p => p.Nodes.Any(n => n.Layer is Conv2d) ? ChooseWay(graph, p, stream) : p)];
+            // Only now, for a library that failed meanwhile is no part of it.
+            string available = libraries.Description, key = KeyOf(graph, cover);
+            if (choices.Find(key) is { } name and (Fused or Parts)) return name == Fused ? [cover] : chosen;
+            try
+            {
+                bool isFused = IsFaster(graph, cover, chosen, stream);
+                if (shortages == libraries.Shortages) choices.Remember(key, isFused ? Fused : Parts);
+                return isFused ? [cover] : chosen;
+            }
+            catch (CudaException e)
+            {
+                if (!DoWithout(e, chosen, available)) throw;
+            }
         }
-        return name == Fused ? [cover] : chosen;
+    }
+
+    private bool IsFaster(
+        LayerGraph graph, StepCover<CudaBinder, CudaStep> fused, IReadOnlyList<StepCover<CudaBinder, CudaStep>> parts, CudaStream stream)
+    {
+        using var trial = new Trial(graph, kernels, element, libraries, stream);
+        using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
+        timer.Add(trial.Bind([fused]));
+        timer.Add(trial.Bind(parts));
+        IReadOnlyList<double> times = timer.Milliseconds();
+        return times[0] <= times[1];
     }
 
     // The same cover, bound in the best way.
     private StepCover<CudaBinder, CudaStep> ChooseWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
     {
-        if (!IsTimed) return WithWay(cover, BestWay(graph, cover, stream));
-        if (Remembered(graph, cover, stream) is { } known) return WithWay(cover, known);
-        ConvWay way = BestWay(graph, cover, stream);
-        choices.Remember(KeyOf(graph, cover), way.ToString());
-        return WithWay(cover, way);
+        string piece = PieceText.Of(graph, cover.Nodes, cover.Inner);
+        int shortages = libraries.Shortages;
+        if (!IsTimed || Remembered(graph, cover, piece, stream) is not { } way)
+        {
+            way = BestWay(graph, cover, piece, stream);
+            if (IsTimed && shortages == libraries.Shortages) choices.Remember(KeyOf(graph, cover), way.ToString());
+        }
+        StepCover<CudaBinder, CudaStep> chosen = WithWay(cover, way);
+        _taken.Add(chosen, (piece, way));
+        return chosen;
     }
 
     // The remembered way, if it still works: a library of the same version may have lost a file, or the device memory.
-    private ConvWay? Remembered(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
+    private ConvWay? Remembered(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, string piece, CudaStream stream)
     {
         string key;
         do
@@ -96,6 +159,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
             key = KeyOf(graph, cover);
             if (choices.Find(key) is not { } name || ConvWay.Parse(name) is not { } way) return null;
             if (way.Maker == ConvMaker.Native) return way;
+            if (_refused.Contains((piece, way))) return null;
             using var trial = new Trial(graph, kernels, element, libraries, stream);
             if (Works(trial, cover, way)) return way;
         }
@@ -104,11 +168,12 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         return null;
     }
 
-    private ConvWay BestWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, CudaStream stream)
+    private ConvWay BestWay(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, string piece, CudaStream stream)
     {
+        if (IsTimed) libraries.TellMissing();
         using var trial = new Trial(graph, kernels, element, libraries, stream);
         using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
-        IReadOnlyList<ConvWay> offered = trial.WaysFor(cover);
+        IReadOnlyList<ConvWay> offered = [.. trial.WaysFor(cover).Where(w => !_refused.Contains((piece, w)))];
         if (IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) trial.Compile(cover);
         foreach (IEnumerable<ConvWay> equals in InOrder(offered))
         {

@@ -50,7 +50,7 @@ internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
 
     public override string Call => "cublasLtMatmul";
 
-    // The library's own first word, which tells its algorithms for a product apart.
+    // The bytes are the library's own; their first word may tell its algorithms for a product apart.
     public override string Name => $"{Call} {_algorithm.Data0:x}, {_c}";
 
     public override ConvMaker Maker => ConvMaker.CublasLt;
@@ -135,8 +135,12 @@ internal sealed unsafe class CublasLtProduct : CudaWork, IDisposable
             CublasLtHeuristic* results = stackalloc CublasLtHeuristic[MostAlgorithms];
             int status = cublas.MatmulAlgoGetHeuristic(
                 handle.Value, Product.Value, Weights.Value, X.Value, Added.Value, Y.Value, Preference.Value, MostAlgorithms, results, out int returned);
-            if (CublasLtStatus.IsRefusal(status)) return [];
-            CublasLtStatus.Check(cublas, status, "MatmulAlgoGetHeuristic");
+            if (status != 0)
+            {
+                CudaException failure = CublasLtStatus.Failure(cublas, status, "cublasLtMatmulAlgoGetHeuristic");
+                if (failure.Answer == LibraryAnswer.Refusal) return [];
+                throw failure;
+            }
             var usable = new List<CublasLtAlgorithm>();
             for (int i = 0; i < returned; i++)
             {

@@ -41,8 +41,8 @@ internal sealed class CudaBackend : IBackend
                     $"{_context.Device} does not compute in {element.KernelName()}, which needs sm_{element.FirstArchitecture().Number}; ask for fp32.");
             }
             _libraries = new ConvolutionLibraries(_context, convolutions, libraries);
-            _choices = choices ?? TimedChoices.ForUser(Tell);
-            _kernels = new KernelCache(_context, Nvrtc.Instance, wantsPtx, disk: KernelDiskCache.ForUser(Tell));
+            _choices = choices ?? TimedChoices.ForUser(Notices.Tell);
+            _kernels = new KernelCache(_context, Nvrtc.Instance, wantsPtx, disk: KernelDiskCache.ForUser(Notices.Tell));
         }
         catch
         {
@@ -76,23 +76,22 @@ internal sealed class CudaBackend : IBackend
     public IPlan Compile(LayerGraph graph, ITensorStore store, PlanOptions? options = null)
     {
         if (store is not CudaStore cudaStore) throw new ArgumentException("The store belongs to another backend.", nameof(store));
+        var chooser = new CoverChooser(_kernels, _element, _libraries, _choices);
         while (true)
         {
             try
             {
-                return new CudaPlan(graph, cudaStore, _kernels, _element, _libraries, _choices, options ?? new PlanOptions());
+                return new CudaPlan(graph, cudaStore, _kernels, _element, _libraries, chooser, options ?? new PlanOptions());
             }
-            catch (CudaException e) when (_libraries.CanDoWithout(e))
+            catch (CudaException e)
             {
-                // A way that was remembered, or that memory of its own suited better, fails in the plan. There are two libraries to leave out.
-                _libraries.LeaveOut(e);
+                // A way that was remembered, or that memory of its own suited better, may fail in the plan. Each round leaves less to choose from.
+                if (!chooser.ChoosesAgain(e)) throw;
             }
         }
     }
 
     public IFrameQueue CreateFrameQueue(int capacity) => new CudaFrameQueue(_kernels, capacity);
-
-    private static void Tell(string problem) => Notices.Tell(problem, problem);
 
     public void Dispose()
     {

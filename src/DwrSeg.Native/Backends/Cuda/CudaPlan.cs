@@ -30,18 +30,29 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     private readonly bool _guarded;
     private CudaGraphExec? _captured;
 
+    // Of the steps, the one that is being made or put on the stream.
+    private int? _current;
+
+    /// <param name="graph">What to compute.</param>
+    /// <param name="store">Its stored tensors.</param>
+    /// <param name="kernels">Kernels of the device.</param>
+    /// <param name="element">How maps lie in memory.</param>
+    /// <param name="libraries">Whom convolutions may be given to.</param>
+    /// <param name="chooser">Chooses the steps, and is told at which of them a failure came.</param>
+    /// <param name="options">How to lay it out.</param>
     public CudaPlan(
-        LayerGraph graph, CudaStore store, KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, TimedChoices choices,
+        LayerGraph graph, CudaStore store, KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, CoverChooser chooser,
         PlanOptions options)
     {
         (Graph, _store, _context, Element, _guarded) = (graph, store, kernels.Context, element, options.Guarded);
         LibraryWorkspace = new LibraryWorkspace(_context);
         CudaBinder? binder = null;
         (long Bytes, int Tiles) largest = default;
+        long? scratch = null;
+        IReadOnlyList<StepCover<CudaBinder, CudaStep>> steps = [];
         try
         {
             foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
-            var chooser = new CoverChooser(kernels, element, libraries, choices);
             IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = chooser.Choose(graph, options.Fuse);
             _lasting = LastingOf(covers);
             _memory = PlanMemory(covers);
@@ -52,6 +63,8 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
                 (long bytes, int tiles) = CudaLowerings.WorkspaceFor(binder, cover.Nodes);
                 largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
             }
+            // What libraries want is known when they are bound.
+            if (!chooser.TakesLibraries) scratch = largest.Bytes;
             _arena = new CudaDeviceVariable<byte>(_context, Math.Max(_memory.Bytes, 1));
             _imageInput = new ImageInput(kernels, _stream);
             _classMaps = new ClassMapOutput(kernels, _stream);
@@ -62,13 +75,16 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             foreach (Tensor input in graph.Inputs) Clear(input);
             if (largest.Tiles > 0) (_workspaceMemory, Workspace) = SplitWorkspace.Allocate(_stream, largest.Bytes, largest.Tiles);
             _constantSteps = BindConstants(binder, [.. covers.Where(c => c.IsConstant)]);
-            _steps = [.. covers.Where(c => !c.IsConstant).Select(c => c.Bind(binder, c.Nodes))];
+            steps = [.. covers.Where(c => !c.IsConstant)];
+            _steps = [.. steps.Select((c, i) => BindStep(binder, c, i))];
+            _current = null;
+            scratch = largest.Bytes + LibraryWorkspace.Needed;
             LibraryWorkspace.Allocate();
             // In the memory plan step 0 is the caller's writing of the inputs.
             _positions = [.. covers.Index().Where(c => !c.Item.IsConstant).Select(c => c.Index + 1)];
-            Covers = [.. covers.Where(c => !c.IsConstant).Select((c, i) => (c.Name, _steps[i].Launches))];
+            Covers = [.. steps.Select((c, i) => (c.Name, _steps[i].Launches))];
             Summary = new PlanSummary(
-                [.. covers.Where(c => !c.IsConstant).Select(c => c.Summarize(element.Bytes()))], _memory.Bytes, _memory.UnsharedBytes,
+                [.. steps.Select(c => c.Summarize(element.Bytes()))], _memory.Bytes, _memory.UnsharedBytes,
                 graph.Stored.Sum(t => t.Shape.Elements * sizeof(float)));
             Convolutions = ConvolutionCounts.Of(Summary.Steps.Zip(_steps, (summary, step) => (summary.Nodes, step.Launches)));
             Prepare();
@@ -77,13 +93,14 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         {
             Release();
             // Before the choice by time, what the models choose.
-            MemoryPlan memory = _memory ?? PlanMemory(new CudaCover(_context.Device, element).Of(graph, options.Fuse));
-            long packed = graph.Parameters.Sum(p => p.Shape.Elements) * element.Bytes();
-            throw MemoryShortage.OfPlan(_context, e, element, memory.Bytes, largest.Bytes + LibraryWorkspace.Needed, packed);
+            bool withModules = libraries.Choice != ConvolutionChoice.Cudnn;
+            MemoryPlan memory = _memory ?? PlanMemory(new CudaCover(_context.Device, element).Of(graph, options.Fuse, withModules));
+            throw MemoryShortage.OfPlan(_context, e, element, memory.Bytes, scratch, PackedWeights.BytesOf(graph, element));
         }
         catch
         {
             Release();
+            chooser.Failing = _current is { } failing ? steps[failing] : null;
             throw;
         }
 
@@ -118,6 +135,9 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     /// <summary>The launches and library calls of each step.</summary>
     public IReadOnlyList<(string Name, IReadOnlyList<CudaWork> Launches)> Covers { get; } = [];
+
+    /// <summary>What is done when parameters change: folding, and packing weights.</summary>
+    public IEnumerable<CudaWork> Preparations => _constantSteps.SelectMany(s => s.Launches).Concat(_steps.SelectMany(s => s.Preparations));
 
     /// <summary>Where a tensor's first element lies.</summary>
     public CUdeviceptr AddressOf(Tensor tensor)
@@ -163,8 +183,10 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         }
         catch (CudaException e) when (LibraryCalls().Length > 0)
         {
-            // What is captured can't be done without any more.
-            string message = $"{e.Message} The plan was captured with {LibraryCalls()} in it; `--conv native` does without.";
+            // What is captured can't be done without any more, nor is a lost device or too little memory mended so.
+            bool helps = !e.IsSticky && !MemoryShortage.Is(e);
+            string advice = helps ? $"; `--conv native` ({nameof(SegmenterOptions)}.{nameof(SegmenterOptions.Convolutions)}) does without" : "";
+            string message = $"{e.Message} The plan was captured with {LibraryCalls()} in it{advice}.";
             throw new CudaException(message, e.Call, e.Status, e.StatusName, e.IsSticky, e);
         }
     }
@@ -253,6 +275,12 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             cover.Nodes is [Node node] && CudaLowerings.IsFold(node) && !node.Inputs.Any(i => made.Contains(i.Tensor));
     }
 
+    private CudaStep BindStep(CudaBinder binder, StepCover<CudaBinder, CudaStep> cover, int number)
+    {
+        _current = number;
+        return cover.Bind(binder, cover.Nodes);
+    }
+
     // Whether launches that begin early are faster depends on where the device puts their blocks: where there is a clock, it decides.
     private CudaGraphExec Capture()
     {
@@ -279,7 +307,9 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             {
                 if (IsPassing(tensor) && place.FirstStep == step) Mark(place, tensor.Name);
             }
+            _current = i;
             foreach (CudaWork work in _steps[i].Launches) sequence.Add(work);
+            _current = null;
             foreach ((Tensor tensor, MemoryPlan.Place place) in _memory.Places)
             {
                 if (IsPassing(tensor) && place.LastStep == step) Mark(place, null);

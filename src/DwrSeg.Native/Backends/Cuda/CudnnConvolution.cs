@@ -37,7 +37,7 @@ internal sealed unsafe class CudnnConvolution : CudaWork, IDisposable
         {
             CudnnStatus.Check(cudnn, cudnn.GetConvolutionForwardWorkspaceSize(
                 handle.Value, _descriptors.X.Value, _descriptors.Filter.Value, _descriptors.Convolution.Value, _descriptors.Y.Value, algorithm,
-                out _workspaceBytes));
+                out _workspaceBytes), c.HasSlices);
             workspace.Reserve((long)_workspaceBytes);
         }
         catch
@@ -80,9 +80,9 @@ internal sealed unsafe class CudnnConvolution : CudaWork, IDisposable
             using var descriptors = new Descriptors(cudnn, c);
             CudnnStatus.Check(cudnn, cudnn.GetConvolutionForwardAlgorithm(
                 handle.Value, descriptors.X.Value, descriptors.Filter.Value, descriptors.Convolution.Value, descriptors.Y.Value, MostAlgorithms,
-                out returned, results));
+                out returned, results), c.HasSlices);
         }
-        catch (CudaException e) when (CudnnStatus.IsRefusal(cudnn.Version, e.Status))
+        catch (CudaException e) when (e.Answer == LibraryAnswer.Refusal)
         {
             return [];
         }
@@ -120,7 +120,7 @@ internal sealed unsafe class CudnnConvolution : CudaWork, IDisposable
                     handle, &one, d.X.Value, _c.X.Data, d.Filter.Value, _c.Weights, d.Convolution.Value, _algorithm, _workspace.Address, _workspaceBytes,
                     _c.Added is null ? &zero : &one, d.Y.Value, _c.Y.Data);
             }
-            if (status != 0) throw CudnnStatus.Failure(cudnn, status, Call, Name);
+            if (status != 0) throw CudnnStatus.Failure(cudnn, status, Call, Name, _c.HasSlices);
         }
     }
 

@@ -23,6 +23,9 @@ internal readonly record struct LibraryConvolution(DeviceMap X, DeviceMap Y, CUd
     /// <summary>On the sum of everything.</summary>
     public bool Relu { get; init; }
 
+    /// <summary>Whether pixels of a map have gaps between them.</summary>
+    public bool HasSlices => X.PixelStride != X.C || Y.PixelStride != Y.C || (Added is { } added && added.PixelStride != added.C);
+
     public long Flops => 2 * Y.Elements * Kernel * Kernel * X.C;
 
     public long Bytes => X.Bytes + Y.Bytes + (Added?.Bytes ?? 0) + ((long)Kernel * Kernel * X.C + (Bias.Value == 0 ? 0 : 1)) * Y.C * X.Element.Bytes();

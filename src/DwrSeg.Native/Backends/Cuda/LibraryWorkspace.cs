@@ -12,7 +12,7 @@ internal sealed class LibraryWorkspace(CudaContext context) : IDisposable
     // What was captured before holds the address of that time, so memory that became too small stays.
     private readonly List<CudaDeviceVariable<byte>> _memory = [];
 
-    /// <summary>What was asked for so far.</summary>
+    /// <summary>What was asked for so far and can be had.</summary>
     public long Needed { get; private set; }
 
     /// <summary>Where the largest begins; 0 where nobody asked for any.</summary>
@@ -20,10 +20,20 @@ internal sealed class LibraryWorkspace(CudaContext context) : IDisposable
 
     public void Reserve(long bytes) => Needed = Math.Max(Needed, bytes);
 
-    /// <summary>Allocates what was asked for so far, where there is not so much yet.</summary>
+    /// <summary>Allocates what was asked for so far, where there is not so much yet. What can't be had is asked for no longer.</summary>
     public void Allocate()
     {
-        if (Needed > (_memory.Count == 0 ? 0 : _memory[^1].Size)) _memory.Add(new CudaDeviceVariable<byte>(context, Needed));
+        long allocated = _memory.Count == 0 ? 0 : _memory[^1].Size;
+        if (Needed <= allocated) return;
+        try
+        {
+            _memory.Add(new CudaDeviceVariable<byte>(context, Needed));
+        }
+        catch
+        {
+            Needed = allocated;
+            throw;
+        }
     }
 
     public void Dispose()

@@ -15,6 +15,14 @@ internal sealed class PackedWeights(CudaBinder binder, Node conv)
 
     public CudaDeviceVariable<byte> Memory => _memory ?? throw new InvalidOperationException($"No kernel has asked for the weights of '{conv.Name}'.");
 
+    /// <summary>What the weights of a graph take about: the layouts are the kernels' choice, and most take tiles of this size.</summary>
+    public static long BytesOf(LayerGraph graph, CudaElement element)
+    {
+        WeightLayout layout = element == CudaElement.Float32 ? WeightLayout.Columns : WeightLayout.Tiles(rows: 64, depth: 64);
+        return element.Bytes() * graph.Nodes.Where(n => n.Layer is Conv2d).Select(n => n.Inputs[1].Shape)
+            .Sum(w => (w.C == 3 ? WeightLayout.Image : layout).ElementsOf(w.N, w.H * w.W, w.C));
+    }
+
     public CUdeviceptr In(WeightLayout layout)
     {
         Shape w = conv.Inputs[1].Shape;

@@ -10,8 +10,8 @@ namespace DwrSeg.Native.Cuda.Compilation;
 /// <param name="ending">What the entries' names end in; files of other endings are left alone.</param>
 /// <param name="maxBytes">What the entries may take together; the least recently used are deleted.</param>
 /// <param name="problem">What is not done any more where the folder can't be used, for the message.</param>
-/// <param name="warn">Told once where the folder can't be used.</param>
-internal sealed class DiskCache(string folder, string ending, long maxBytes, string problem, Action<string>? warn = null)
+/// <param name="warn">Told once where the folder can't be used: of what, the same for all caches of the folder, and in which words.</param>
+internal sealed class DiskCache(string folder, string ending, long maxBytes, string problem, Action<string, string>? warn = null)
 {
     private const long MaxEntryBytes = 64L << 20;
     private static readonly TimeSpan LeftoverAge = TimeSpan.FromHours(1);
@@ -140,6 +140,7 @@ internal sealed class DiskCache(string folder, string ending, long maxBytes, str
             if (Problem is not null) return;
             Problem = $"{problem}: {why}. {KernelDiskCache.FolderVariable} names another folder.";
         }
-        warn?.Invoke(Problem);
+        // The words name a file, and another cache of the folder would fail at another one.
+        warn?.Invoke($"{problem}: {folder}", Problem);
     }
 }

@@ -15,15 +15,15 @@ internal sealed class KernelDiskCache
 
     /// <param name="folder">The folder; made at the first write.</param>
     /// <param name="maxBytes">What its files may take together; the least recently used are deleted.</param>
-    /// <param name="warn">Told once where the folder can't be used.</param>
-    public KernelDiskCache(string folder, long maxBytes = DefaultMaxBytes, Action<string>? warn = null) =>
+    /// <param name="warn">Told once where the folder can't be used: of what, the same for all caches of the folder, and in which words.</param>
+    public KernelDiskCache(string folder, long maxBytes = DefaultMaxBytes, Action<string, string>? warn = null) =>
         _files = new DiskCache(folder, ".dwrk", maxBytes, "compiled kernels are not kept", warn);
 
     /// <summary>Why kernels are not kept; null while they are.</summary>
     public string? Problem => _files.Problem;
 
     /// <summary>The user's cache: <c>DWRSEG_KERNEL_CACHE</c>, else the system's folder for caches; null where the user has neither.</summary>
-    public static KernelDiskCache? ForUser(Action<string>? warn = null) =>
+    public static KernelDiskCache? ForUser(Action<string, string>? warn = null) =>
         UserFolder() is { } folder ? new KernelDiskCache(folder, warn: warn) : null;
 
     /// <summary>The folder of the user's cache; null for a user without a home, for what lies in a shared folder may be anyone's machine code.</summary>

@@ -10,8 +10,8 @@ namespace DwrSeg.Native.Cuda.Compilation;
 /// </summary>
 /// <param name="folder">The folder; null for none.</param>
 /// <param name="maxBytes">What its files may take together; the least recently used are deleted.</param>
-/// <param name="warn">Told once where the folder can't be used.</param>
-internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.DefaultMaxBytes, Action<string>? warn = null)
+/// <param name="warn">Told once where the folder can't be used: of what, the same for all caches of the folder, and in which words.</param>
+internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.DefaultMaxBytes, Action<string, string>? warn = null)
 {
     /// <summary>Some ten thousand choices.</summary>
     public const long DefaultMaxBytes = 2L << 20;
@@ -39,7 +39,7 @@ internal sealed class TimedChoices(string? folder, long maxBytes = TimedChoices.
     private static ReadOnlySpan<byte> Magic => "DWRT"u8;
 
     /// <summary>The user's, in the folder of <see cref="KernelDiskCache"/>.</summary>
-    public static TimedChoices ForUser(Action<string>? warn = null) => new(KernelDiskCache.UserFolder(), warn: warn);
+    public static TimedChoices ForUser(Action<string, string>? warn = null) => new(KernelDiskCache.UserFolder(), warn: warn);
 
     /// <summary>The choice; null where there is none.</summary>
     public string? Find(string key)

@@ -9,24 +9,27 @@ internal static class CublasLtStatus
     private const string Incompatible =
         "Install the cuBLASLt of a CUDA version that the driver knows, or update the NVIDIA driver; `--conv native` does without cuBLASLt.";
 
+    private const string AlgorithmCheck = "cublasLtMatmulAlgoCheck";
+
     /// <summary>A row of the table.</summary>
     /// <param name="Number">The status.</param>
     /// <param name="Name">Its name.</param>
     /// <param name="Text">What it means.</param>
     /// <param name="Remedy">What to do about it.</param>
-    /// <param name="IsRefusal">The library cannot compute this at all: something else must.</param>
-    internal sealed record Row(int Number, string Name, string Text, string Remedy, bool IsRefusal = false);
+    /// <param name="Answer">What it says of the call.</param>
+    internal sealed record Row(int Number, string Name, string Text, string Remedy, LibraryAnswer Answer = LibraryAnswer.Failure);
 
     internal static readonly Row[] Rows =
     [
         new(1, "CUBLAS_STATUS_NOT_INITIALIZED", "the library could not be initialised", Incompatible),
         new(3, "CUBLAS_STATUS_ALLOC_FAILED", "memory ran out", "Use a smaller batch or image, or end other programs on the device."),
-        new(7, "CUBLAS_STATUS_INVALID_VALUE", "a parameter is not one of the call's", Report, IsRefusal: true),
-        new(8, "CUBLAS_STATUS_ARCH_MISMATCH", "the device lacks what this needs", Incompatible, IsRefusal: true),
+        new(7, "CUBLAS_STATUS_INVALID_VALUE", "a parameter is not one of the call's", Report, LibraryAnswer.Objection),
+        // Of a call, not of the library: the product needs what this device has not.
+        new(8, "CUBLAS_STATUS_ARCH_MISMATCH", "the device lacks what this needs", Incompatible, LibraryAnswer.Refusal),
         new(11, "CUBLAS_STATUS_MAPPING_ERROR", "memory could not be mapped", Incompatible),
         new(13, "CUBLAS_STATUS_EXECUTION_FAILED", "a kernel could not be started", Incompatible),
         new(14, "CUBLAS_STATUS_INTERNAL_ERROR", "an operation inside the library failed", Incompatible),
-        new(15, "CUBLAS_STATUS_NOT_SUPPORTED", "the library has no algorithm for this", Report, IsRefusal: true),
+        new(15, "CUBLAS_STATUS_NOT_SUPPORTED", "the library has no algorithm for this", Report, LibraryAnswer.Refusal),
         new(16, "CUBLAS_STATUS_LICENSE_ERROR", "the library has no licence", Incompatible),
     ];
 
@@ -51,13 +54,15 @@ internal static class CublasLtStatus
         string name = row?.Name ?? $"unknown status {status}";
         string subject = about.Length == 0 ? "" : $" ({about})";
         string remedy = row?.Remedy ?? "See NVIDIA's description of this status; `--conv native` does without cuBLASLt.";
+        LibraryAnswer answer = row?.Answer ?? LibraryAnswer.Failure;
         return new CudaException(
             $"{call}{subject} failed: {name} ({status}), {row?.Text ?? "no explanation"}. cuBLASLt {cublas.Version} is {cublas.Location}. {remedy}",
-            call, status, name);
+            call, status, name)
+        {
+            // The check of an algorithm asks whether its bytes are for such a product, and this is the library's no.
+            Answer = call == AlgorithmCheck && answer == LibraryAnswer.Objection ? LibraryAnswer.Refusal : answer,
+        };
     }
-
-    /// <summary>Whether a status says that the library cannot compute this, not that something went wrong.</summary>
-    public static bool IsRefusal(int status) => Array.Find(Rows, r => r.Number == status) is { IsRefusal: true };
 
     // "cublas.Matmul(handle, …)" → "cublasLtMatmul"
     private static string CallName(string expression)

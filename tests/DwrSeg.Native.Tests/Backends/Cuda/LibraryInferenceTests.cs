@@ -233,8 +233,11 @@ public sealed class LibraryInferenceTests
         Assert.Equal((0, 0, 0), (machine.Cudnn.Objects.Live, machine.CublasLt.Objects.Live, machine.Live.Allocations));
     }
 
-    [Fact]
-    public void ReplayThatFailsNamesTheCallAndTheLibrariesInTheGraph()
+    [Theory]
+    [InlineData("Unknown", "CUDA_ERROR_UNKNOWN", true)]
+    [InlineData("OutOfMemory", "CUDA_ERROR_OUT_OF_MEMORY", false)]
+    [InlineData("IllegalAddress", "CUDA_ERROR_ILLEGAL_ADDRESS", false)] // the device is lost, whoever computes
+    public void ReplayThatFailsNamesTheCallAndTheLibrariesInTheGraph(string status, string name, bool advises)
     {
         using var machine = new Machine();
         using CudaBackend backend = machine.Open(CudaElement.Float16);
@@ -242,10 +245,11 @@ public sealed class LibraryInferenceTests
         LayerGraph graph = InferencePasses.Apply(DwrSegModel.Inference(SmallModel.Config, 1, 32, 32));
         ModelWeights.Initialize(graph, store, 1);
         using IPlan plan = backend.Compile(graph, store);
-        machine.Faults.FailEvery("GraphLaunch", CUresult.Unknown);
+        machine.Faults.FailEvery("GraphLaunch", Enum.Parse<CUresult>(status));
         var error = Assert.Throws<DwrSeg.Native.Cuda.CudaException>(plan.Run);
-        Assert.StartsWith("cuGraphLaunch failed: CUDA_ERROR_UNKNOWN", error.Message, StringComparison.Ordinal);
-        Assert.EndsWith($"with {FusedCall} and cublasLtMatmul in it; `--conv native` does without.", error.Message, StringComparison.Ordinal);
+        Assert.StartsWith($"cuGraphLaunch failed: {name}", error.Message, StringComparison.Ordinal);
+        string advice = advises ? "; `--conv native` (SegmenterOptions.Convolutions) does without" : "";
+        Assert.EndsWith($"with {FusedCall} and cublasLtMatmul in it{advice}.", error.Message, StringComparison.Ordinal);
         machine.Faults.Reset();
         plan.Run();
     }

@@ -24,7 +24,7 @@ public sealed partial class PlanMemoryTests
     public PlanMemoryTests() => TestNvrtc.Require();
 
     [GeneratedRegex(
-        @"needs about ([\d.]+) MiB \(([\d.]+) MiB of maps, ([\d.]+) MiB of workspaces, ([\d.]+) MiB of packed weights\); "
+        @"needs about ([\d.]+) MiB \(([\d.]+) MiB of maps, (?:([\d.]+) MiB of workspaces, )?([\d.]+) MiB of packed weights\); "
         + @"([\d.]+) MiB are free without it\.")]
     private static partial Regex Needs();
 
@@ -46,6 +46,7 @@ public sealed partial class PlanMemoryTests
             Assert.InRange(amounts[0], 0.9 * taken / MiB - 0.1, 1.1 * taken / MiB + 0.1);
             Assert.Equal(amounts[0], amounts[1] + amounts[2] + amounts[3], 0.2);
             Assert.Equal(share * taken / MiB, amounts[4], 0.1);
+            // sm_80 has fp16.
             Assert.Equal(type == "f32", error.Message.Contains("In fp16 ", StringComparison.Ordinal));
             Assert.Equal(default, device.Live);
         }
@@ -62,6 +63,7 @@ public sealed partial class PlanMemoryTests
         using var device = new Device((ulong)weights + MiB / 8, CudaElement.Float16, isTimed: true);
         double[] amounts = Amounts(Assert.Throws<CudaException>(() => device.Compile(graph)));
         Assert.True(amounts[1] > amounts[4], "the maps alone are more than what is free");
+        Assert.True(double.IsNaN(amounts[2]), "what workspaces will be needed shows when steps are chosen");
         Assert.Equal(default, device.Live);
     }
 
@@ -88,13 +90,39 @@ public sealed partial class PlanMemoryTests
         }
     }
 
+    [Fact]
+    public void ADeviceWithoutFp16IsNotToldOfIt()
+    {
+        using var driver = new EmulatedDriver(61);
+        using var context = new CudaContext(driver);
+        CudaException failure = CudaStatus.Failure(driver, CUresult.OutOfMemory, "cuMemAlloc");
+        Assert.DoesNotContain("fp16", MemoryShortage.OfPlan(context, failure, CudaElement.Float32, MiB, null, MiB).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void AWorkspaceThatCannotBeHadIsAskedForNoLonger()
+    {
+        using var driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(80) with { MemoryBytes = MiB }] });
+        using var context = new CudaContext(driver);
+        using var workspace = new LibraryWorkspace(context);
+        workspace.Reserve(100);
+        workspace.Allocate();
+        CUdeviceptr first = workspace.Address;
+        workspace.Reserve(2 * MiB);
+        Assert.Throws<CudaException>(workspace.Allocate);
+        Assert.Equal((100, first), (workspace.Needed, workspace.Address));
+        workspace.Reserve(200);
+        workspace.Allocate();
+        Assert.NotEqual(first, workspace.Address);
+    }
+
     private static double[] Amounts(CudaException error)
     {
         Match match = Needs().Match(error.Message);
         Assert.True(match.Success, error.Message);
         Assert.StartsWith("cu", error.Message, StringComparison.Ordinal);
         Assert.Contains("MiB needed", error.Message, StringComparison.Ordinal);
-        return [.. match.Groups.Values.Skip(1).Select(g => double.Parse(g.Value, CultureInfo.InvariantCulture))];
+        return [.. match.Groups.Values.Skip(1).Select(g => g.Success ? double.Parse(g.Value, CultureInfo.InvariantCulture) : double.NaN)];
     }
 
     private sealed class Device : IDisposable

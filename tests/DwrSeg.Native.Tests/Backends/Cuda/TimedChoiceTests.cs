@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
@@ -53,7 +54,13 @@ public sealed class TimedChoiceTests : IDisposable
         public SliceSupport Slices { get; init; }
 
         /// <summary>A call of cuDNN's that fails, and one of cuBLASLt's.</summary>
-        public string? Broken { get; init; }
+        public string? Broken { get; set; }
+
+        /// <summary>How cuDNN's calls fail that do.</summary>
+        public int BrokenStatus { get; init; } = 5000;
+
+        /// <summary>Why there are no libraries; null where there are.</summary>
+        public string? Missing { get; init; }
 
         public string? BrokenProduct { get; init; }
 
@@ -91,6 +98,9 @@ public sealed class TimedChoiceTests : IDisposable
 
         public LiveObjects Live => _driver.Live;
 
+        /// <summary>Lets every call of the driver of a name fail.</summary>
+        public void FailEvery(string method, CUresult status) => _counted.FailEvery(method, status);
+
         public CudaBackend Open(ConvolutionChoice choice = ConvolutionChoice.Auto)
         {
             var cudnn = new CudnnDouble(_driver, Slices)
@@ -98,17 +108,17 @@ public sealed class TimedChoiceTests : IDisposable
                 Milliseconds = CudnnMilliseconds, RefusesCapture = Capture.Refuses, BreaksCapture = Capture.Breaks, LoadsAtFirst = LoadsAtFirst,
                 Location = Location,
             };
-            if (BreaksAt is { } number) cudnn.Objects.FailCall(number, 5000);
+            if (BreaksAt is { } number) cudnn.Objects.FailCall(number, BrokenStatus);
             CudnnCalls = cudnn.Objects.Calls;
-            if (Broken is not null) cudnn.Objects.FailEvery(Broken, 5000);
+            if (Broken is not null) cudnn.Objects.FailEvery(Broken, BrokenStatus);
             var cublasLt = new CublasLtDouble(_driver, LeastAlignment)
             {
                 Milliseconds = rank => CublasLtMilliseconds / (rank + 1), Location = Location, KnowsOwnAlone = IsUpdated,
             };
             if (BrokenProduct is not null) cublasLt.Objects.FailEvery(BrokenProduct, 14);
             ProductCalls = cublasLt.Objects.Calls;
-            return new CudaBackend(
-                "emulated", _counted.Driver, 0, CudaElement.Float16, wantsPtx: true, choice, new ConvolutionLibraries.Found(cudnn, "", cublasLt, ""), _choices);
+            var found = Missing is null ? new ConvolutionLibraries.Found(cudnn, "", cublasLt, "") : ConvolutionLibraries.Found.None(Missing);
+            return new CudaBackend("emulated", _counted.Driver, 0, CudaElement.Float16, wantsPtx: true, choice, found, _choices);
         }
 
         /// <summary>The work of all steps of a graph.</summary>
@@ -122,6 +132,25 @@ public sealed class TimedChoiceTests : IDisposable
         }
 
         public void Dispose() => _driver.Dispose();
+    }
+
+    /// <summary>Does something at each warning with a text, and keeps what it gave.</summary>
+    private sealed class Listener(string text, Func<bool> act) : TraceListener
+    {
+        public List<bool> Answers { get; } = [];
+
+        public override void Write(string? message)
+        {
+        }
+
+        public override void WriteLine(string? message)
+        {
+        }
+
+        public override void TraceEvent(TraceEventCache? eventCache, string source, TraceEventType eventType, int id, string? message)
+        {
+            if (message?.Contains(text, StringComparison.Ordinal) == true) Answers.Add(act());
+        }
     }
 
     public TimedChoiceTests() => Warnings.Listen();
@@ -166,6 +195,128 @@ public sealed class TimedChoiceTests : IDisposable
         string warning = Assert.Single(Warnings.With(machine.Location));
         Assert.StartsWith("convolutions are computed without cuDNN 9.1.0", warning, StringComparison.Ordinal);
         Assert.Contains(call is not null ? $"cudnn{call}" : breaksCapture ? "cuStream" : "cudnnConvolution", warning, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("Create")]
+    [InlineData("GetConvolutionForwardAlgorithm")]
+    [InlineData("ConvolutionBiasActivationForward")]
+    public void MemoryThatIsShortForAWayCostsThatWayNow(string call)
+    {
+        using var machine = new Machine(_ => 2, _folder.Path) { CudnnMilliseconds = 1, Broken = call, BrokenStatus = 4004 };
+        Assert.Equal(ConvMaker.Native, Assert.Single(machine.Works(Convolution(3))).Maker);
+        Assert.Contains("cuDNN", machine.Description, StringComparison.Ordinal);
+        Assert.Empty(Warnings.With(machine.Location));
+        // Neither the library is to blame nor is the choice the best.
+        machine.Broken = null;
+        Assert.IsType<CudnnConvolution>(Assert.Single(machine.Works(Convolution(3))));
+        machine.Broken = call;
+        machine.Works(Convolution(3));
+        machine.Broken = null;
+        int timings = machine.Timings;
+        Assert.IsType<CudnnConvolution>(Assert.Single(machine.Works(Convolution(3))));
+        Assert.Equal(timings, machine.Timings);
+    }
+
+    [Theory]
+    [InlineData("GetConvolutionForwardAlgorithm")]
+    [InlineData("ConvolutionBiasActivationForward")]
+    public void ACallThatIsOursToMendIsToldOnceAndCostsThatWay(string call)
+    {
+        using var machine = new Machine(_ => 2) { CudnnMilliseconds = 1, Broken = call, BrokenStatus = 2000 };
+        Assert.Equal(ConvMaker.Native, Assert.Single(machine.Works(Convolution(3))).Maker);
+        machine.Works(Convolution(3, height: 5));
+        Assert.Contains("cuDNN", machine.Description, StringComparison.Ordinal);
+        string warning = Assert.Single(Warnings.With(machine.Location));
+        Assert.StartsWith($"a convolution is computed without cuDNN 9.1.0: cudnn{call}", warning, StringComparison.Ordinal);
+        Assert.Contains("please report it", warning, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void WhoHearsAWarningMayUseTheBackendOnAnotherThread()
+    {
+        using var machine = new Machine(_ => 2) { Broken = "Create" };
+        using CudaBackend backend = machine.Open();
+        using var listener = new Listener(machine.Location, () => Task.Run(() => backend.Description).Wait(TimeSpan.FromSeconds(20)));
+        Trace.Listeners.Add(listener);
+        try
+        {
+            using ITensorStore store = backend.CreateStore();
+            backend.Compile(Convolution(3), store).Dispose();
+        }
+        finally
+        {
+            Trace.Listeners.Remove(listener);
+        }
+        Assert.Equal([true], listener.Answers);
+    }
+
+    [Fact]
+    public void CudnnThatIsAskedForReportsThatACaptureBreaks()
+    {
+        using var machine = new Machine(_ => 2) { Capture = (false, true) };
+        var error = Assert.Throws<CudaException>(() => machine.Works(Convolution(3), ConvolutionChoice.Cudnn));
+        Assert.Contains("captured into a graph", error.Message, StringComparison.Ordinal);
+        Assert.Empty(Warnings.With(machine.Location));
+        Assert.Equal(default, machine.Live);
+    }
+
+    [Fact]
+    public void ACaptureThatNoLibraryTakesPartInIsNoLibrarysFault()
+    {
+        using var machine = new Machine(_ => 2);
+        using CudaBackend backend = machine.Open();
+        using ITensorStore store = backend.CreateStore();
+        // Both libraries are open and offered something, and this project's kernels were taken.
+        backend.Compile(Convolution(1), store).Dispose();
+        machine.FailEvery(nameof(ICudaDriver.StreamEndCapture), CUresult.StreamCaptureInvalidated);
+        Assert.Throws<CudaException>(() => backend.Compile(Convolution(1), store));
+        Assert.Contains("cuDNN 9.1.0, cuBLASLt 12.4.5", backend.Description, StringComparison.Ordinal);
+        Assert.Empty(Warnings.With(machine.Location));
+    }
+
+    [Fact]
+    public void WhatIsRefusedInThePlanIsChosenAgain()
+    {
+        Machine New(int? breaksAt) => new(_ => 2, _folder.Path) { CudnnMilliseconds = 1, BreaksAt = breaksAt, BrokenStatus = 3000 };
+        using (Machine first = New(null)) first.Works(Convolution(3));
+        using Machine sound = New(null);
+        string name = Assert.Single(sound.Works(Convolution(3))).Name;
+        int[] runs = [.. sound.CudnnCalls.Index().Where(c => c.Item == "ConvolutionBiasActivationForward").Select(c => c.Index)];
+        // To see whether what is remembered works, in the plan, and in its capture.
+        Assert.Equal(3, runs.Length);
+        foreach (int run in runs[1..])
+        {
+            using Machine refusing = New(run);
+            CudaWork work = Assert.Single(refusing.Works(Convolution(3)));
+            Assert.Equal(ConvMaker.Cudnn, work.Maker);
+            Assert.NotEqual(name, work.Name);
+            Assert.Contains("cuDNN 9.1.0, cuBLASLt 12.4.5", refusing.Description, StringComparison.Ordinal);
+            Assert.Empty(Warnings.With(refusing.Location));
+            Assert.Equal(default, refusing.Live);
+            // As it was.
+            foreach (string file in Directory.GetFiles(_folder.Path)) File.Delete(file);
+            using Machine again = New(null);
+            again.Works(Convolution(3));
+        }
+    }
+
+    [Fact]
+    public void LibrariesThatAreMissingAreToldOnceWhereConvolutionsAreTimed()
+    {
+        string problem = $"nothing in {Guid.NewGuid()}";
+        using var machine = new Machine(_ => 2, _folder.Path) { Missing = problem };
+        machine.Works(Convolution(3), ConvolutionChoice.Native);
+        Assert.Empty(Warnings.With(problem));
+        machine.Works(Convolution(3));
+        machine.Works(Convolution(1));
+        string warning = Assert.Single(Warnings.With(problem));
+        Assert.StartsWith("convolutions are chosen among this project's kernels: ", warning, StringComparison.Ordinal);
+        // Who finds all choices made needs no library.
+        string other = $"nothing in {Guid.NewGuid()}";
+        using var second = new Machine(_ => 2, _folder.Path) { Missing = other };
+        second.Works(Convolution(3));
+        Assert.Empty(Warnings.With(other));
     }
 
     [Theory]
