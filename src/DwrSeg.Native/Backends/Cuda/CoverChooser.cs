@@ -18,7 +18,7 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// </summary>
 internal sealed class CoverChooser(KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, TimedChoices choices)
 {
-    private const string Fused = "fused", Parts = "parts";
+    private const string Parts = "parts";
 
     // A device's measurements take turns: side by side they would time each other.
     private static readonly ConditionalWeakTable<ICudaDriver, ConcurrentDictionary<CUdevice, Lock>> Turns = [];
@@ -102,20 +102,28 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, Fusion fuse, CudaStream stream)
     {
         if (CudaCover.PartsOf(cover) is not { } parts) return [ChooseWay(graph, cover, stream)];
-        if (fuse == Fusion.All || choices.Find(KeyOf(graph, cover)) == Fused) return [cover];
+        IReadOnlyDictionary<string, StepCover<CudaBinder, CudaStep>> modules = new CudaCover(_device, element).ModulesOf(cover);
+        // Where all are fused it is a choice among modules alone.
+        string asked = fuse == Fusion.All ? "|fused" : "";
+        if (fuse == Fusion.All && modules.Count == 1) return [cover];
+        if (choices.Find(KeyOf(graph, cover) + asked) is { } known && modules.TryGetValue(known, out StepCover<CudaBinder, CudaStep>? module)) return [module];
         while (true)
         {
             int shortages = libraries.Shortages;
-            IReadOnlyList<StepCover<CudaBinder, CudaStep>> chosen =
-                [.. parts.Select(p => p.Nodes.Any(n => n.Layer is Conv2d) ? ChooseWay(graph, p, stream) : p)];
+            IReadOnlyList<StepCover<CudaBinder, CudaStep>> chosen = fuse == Fusion.All ? []
+                : [.. parts.Select(p => p.Nodes.Any(n => n.Layer is Conv2d) ? ChooseWay(graph, p, stream) : p)];
             // Only now, for a library that failed meanwhile is no part of it.
-            string available = libraries.Description, key = KeyOf(graph, cover);
-            if (choices.Find(key) is { } name and (Fused or Parts)) return name == Fused ? [cover] : chosen;
+            string available = libraries.Description, key = KeyOf(graph, cover) + asked;
+            if (choices.Find(key) is { } name)
+            {
+                if (modules.TryGetValue(name, out module)) return [module];
+                if (name == Parts && chosen.Count > 0) return chosen;
+            }
             try
             {
-                bool isFused = IsFaster(graph, cover, chosen, stream);
-                if (shortages == libraries.Shortages) choices.Remember(key, isFused ? Fused : Parts);
-                return isFused ? [cover] : chosen;
+                name = Fastest(graph, modules, chosen, stream);
+                if (shortages == libraries.Shortages) choices.Remember(key, name);
+                return modules.TryGetValue(name, out module) ? [module] : chosen;
             }
             catch (CudaException e)
             {
@@ -124,15 +132,20 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         }
     }
 
-    private bool IsFaster(
-        LayerGraph graph, StepCover<CudaBinder, CudaStep> fused, IReadOnlyList<StepCover<CudaBinder, CudaStep>> parts, CudaStream stream)
+    private string Fastest(
+        LayerGraph graph, IReadOnlyDictionary<string, StepCover<CudaBinder, CudaStep>> modules, IReadOnlyList<StepCover<CudaBinder, CudaStep>> parts,
+        CudaStream stream)
     {
         using var trial = new Trial(graph, kernels, element, libraries, stream);
         using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
-        timer.Add(trial.Bind([fused]));
-        timer.Add(trial.Bind(parts));
-        IReadOnlyList<double> times = timer.Milliseconds();
-        return times[0] <= times[1];
+        List<string> names = [.. modules.Keys];
+        foreach (string name in names) timer.Add(trial.Bind([modules[name]]));
+        if (parts.Count > 0)
+        {
+            timer.Add(trial.Bind(parts));
+            names.Add(Parts);
+        }
+        return names.Zip(timer.Milliseconds()).MinBy(t => t.Second).First;
     }
 
     // The same cover, bound in the best way.

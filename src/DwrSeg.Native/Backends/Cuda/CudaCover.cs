@@ -56,6 +56,18 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
         return parts;
     }
 
+    /// <summary>The ways in which a step of several convolutions can be one launch, by names to remember them by; the one taken without a choice is
+    /// the first.</summary>
+    public IReadOnlyDictionary<string, StepCover<CudaBinder, CudaStep>> ModulesOf(StepCover<CudaBinder, CudaStep> cover)
+    {
+        var modules = new Dictionary<string, StepCover<CudaBinder, CudaStep>> { ["fused"] = cover };
+        if (cover.Nodes.Count(n => n.Layer is Conv2d) != 2 || cover.Nodes.Any(n => n.Layer is DepthwiseConv) || IsOfImage(cover.Nodes[0])) return modules;
+        CudaSir sir = CudaLowerings.SirOf(cover.Nodes, MapOf, ValuesOf).Sir;
+        foreach (int blocks in SirMmaCuda.ClusterSizes(device, sir).Skip(1))
+            modules.Add($"fused {blocks}", cover with { Bind = (binder, nodes) => CudaLowerings.BindSir(binder, nodes, blocks) });
+        return modules;
+    }
+
     private FusedNodes? Sir(GraphIndex index, Node node, Fusion fuse)
     {
         if (FusionRules.ConvWithTail(index, node) is not { } fused) return null;

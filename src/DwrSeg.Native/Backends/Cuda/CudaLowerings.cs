@@ -143,11 +143,14 @@ internal static class CudaLowerings
     }
 
     /// <summary>A Simple Inverted Residual: a 3x3 convolution, ReLU, a 1x1 convolution, then in any order at most one ReLU and one sum.</summary>
-    public static CudaStep BindSir(CudaBinder binder, ImmutableArray<Node> nodes)
+    public static CudaStep BindSir(CudaBinder binder, ImmutableArray<Node> nodes) => BindSir(binder, nodes, clusterBlocks: null);
+
+    /// <summary>The same with so many blocks that fetch weights together.</summary>
+    public static CudaStep BindSir(CudaBinder binder, ImmutableArray<Node> nodes, int? clusterBlocks)
     {
         (CudaSir sir, Node expand, Node project) = SirOf(nodes, binder.Map, binder.Values);
         PackedWeights first = new(binder, expand), second = new(binder, project);
-        CudaLaunch run = SirMmaCuda.Prepare(binder.Kernels, sir with { Expand = first.In, Project = second.In });
+        CudaLaunch run = SirMmaCuda.Prepare(binder.Kernels, sir with { Expand = first.In, Project = second.In }, clusterBlocks);
         return new CudaStep([run], [first.Launch, second.Launch], [first.Memory, second.Memory]);
     }
 

@@ -48,6 +48,8 @@ internal static class SirMmaCuda
 
     private static readonly ComputeCapability FirstArchitecture = new(8, 0);
 
+    private static readonly int[] Clustered = [2, 1];
+
     // All of DWRSeg's SIR modules have 64 inputs and outputs; 128 are for wider ones. Two stages are for the 99 KiB of sm_86 and sm_89, where a
     // stride of 2 leaves room for 64 channels of the middle at a time. The last is the decoder's: 320 inputs, 128 channels, 19 classes. Where
     // there are warpgroups they come first, in clusters of two blocks where there are clusters; with five stages where each multiprocessor has a
@@ -131,13 +133,20 @@ internal static class SirMmaCuda
         return fused < ConvMmaCuda.Cycles(device, s.Expansion) + ConvMmaCuda.Cycles(device, s.Projection);
     }
 
+    /// <summary>Blocks that may fetch weights together, the numbers that a module can be launched with; what a launch takes by itself comes first.</summary>
+    public static IReadOnlyList<int> ClusterSizes(CudaDevice device, CudaSir s) =>
+        [.. Clustered.Where(blocks => Choose(device, s, blocks) is not null)];
+
     /// <summary>Settles a launch.</summary>
+    /// <param name="kernels">Kernels of the device.</param>
+    /// <param name="s">The module.</param>
+    /// <param name="clusterBlocks">One of <see cref="ClusterSizes"/>; null for the first.</param>
     /// <exception cref="ArgumentException">The module is malformed, or <see cref="Fits"/> says no.</exception>
-    public static CudaLaunch Prepare(KernelCache kernels, in CudaSir s)
+    public static CudaLaunch Prepare(KernelCache kernels, in CudaSir s, int? clusterBlocks = null)
     {
         s.Projection.Validate("sir_mma");
         s.Expansion.Validate("sir_mma, expansion");
-        if (Choose(kernels.Context.Device, s) is not { } size)
+        if (Choose(kernels.Context.Device, s, clusterBlocks) is not { } size)
         {
             throw new ArgumentException(
                 $"sir_mma: {s.X} to {s.Y} with stride {s.Stride} does not fit {kernels.Context.Device}: use two convolutions.");
@@ -171,7 +180,7 @@ internal static class SirMmaCuda
         return [deep with { ClusterBlocks = 2 }, size with { ClusterBlocks = 2 }, deep, size];
     }
 
-    private static Size? Choose(CudaDevice device, CudaSir s)
+    private static Size? Choose(CudaDevice device, CudaSir s, int? clusterBlocks = null)
     {
         if (device.ComputeCapability < FirstArchitecture || s.X.Element == CudaElement.Float32 || !s.X.IsVector) return null;
         // Single values are stored well enough only where there are few; the decoder's logits have rows.
@@ -179,8 +188,9 @@ internal static class SirMmaCuda
         bool hasWarpgroups = Warpgroups.AreOn(device), hasClusters = Clusters.AreOn(device);
         long tiles = Grid.Blocks(s.Y.W, Side) * Grid.Blocks(s.Y.H, Side) * s.Y.N;
         return Array.Find(Sizes, size =>
-            (hasWarpgroups || !size.HasWarpgroups) && (hasClusters || size.ClusterBlocks == 1) && (!size.IsDeep || tiles <= device.MultiprocessorCount) && size.Takes(s.Middle) && s.X.C <= size.Inputs && s.Y.C <= size.Outputs && s.Stride == size.Stride && s.BorderBias == size.HasBorder
-                && size.SharedBytes <= device.MaxSharedBytesPerBlock);
+            (hasWarpgroups || !size.HasWarpgroups) && (hasClusters || size.ClusterBlocks == 1) && size.ClusterBlocks == (clusterBlocks ?? size.ClusterBlocks)
+                && (!size.IsDeep || tiles <= device.MultiprocessorCount) && size.Takes(s.Middle) && s.X.C <= size.Inputs && s.Y.C <= size.Outputs
+                && s.Stride == size.Stride && s.BorderBias == size.HasBorder && size.SharedBytes <= device.MaxSharedBytesPerBlock);
     }
 
     [StructLayout(LayoutKind.Sequential)]
