@@ -123,6 +123,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) argmax_head(KERNEL_ARGUMEN
     i32 rows = bilinear_tap(min(first_y + TILE_H, a.height) - 1, a.from_height, a.row_scale).high - source_row + 1;
     i32 columns = bilinear_tap(min(first_x + TILE_W, a.width) - 1, a.from_width, a.column_scale).high - source_column + 1;
     i32 pitch = a.count | 1;
+#pragma unroll 4
     for (i32 pixel = i32(threadIdx.x) / 32; pixel < rows * columns; pixel += THREADS / 32)
     {
         i32 row = source_row + pixel / columns, from_column = source_column + pixel % columns;

@@ -25,7 +25,7 @@
 #include "mma.cuh"
 #include "overlap.cuh"
 
-constexpr int THREADS = 256, TILE_H = 8, TILE_W = 32, ROWS = 2 * TILE_H + 1, COLUMNS = 2 * TILE_W + 2, PITCH = 101;
+constexpr int THREADS = 256, TILE_H = 8, TILE_W = 32, ROWS = 2 * TILE_H + 1, COLUMNS = 2 * TILE_W + 2, PITCH = 101, ROUNDS = (COLUMNS * 3 + 31) / 32;
 constexpr int CHUNK = 32, TILES = CHUNK / 8, FRAGMENTS = TILE_W / 16, ROW_VECTORS = 4;
 
 struct Output
@@ -65,13 +65,20 @@ __device__ inline void fill_image(const Arguments &a, const ELEMENT *image, i32 
     {
         i32 y = first_row + row;
         const ELEMENT *line = image + i64(y) * a.width * a.x_stride;
-        for (i32 i = lane; i < COLUMNS * 3; i += 32)
+        // All of a row's loads are on their way before the first is stored.
+        u32 values[ROUNDS][1];
+#pragma unroll
+        for (int r = 0; r < ROUNDS; r++)
         {
-            i32 x = first_column + i / 3;
-            bool inside = y >= 0 && y < a.height && x >= 0 && x < a.width;
-            u32 value[1] = {};
-            if (inside) load_words<2>(line + i64(x) * a.x_stride + i % 3, value);
-            tile[row * PITCH * 2 + i] = u16(value[0]);
+            i32 i = lane + r * 32, x = first_column + i / 3;
+            values[r][0] = 0;
+            if (y >= 0 && y < a.height && x >= 0 && x < a.width && i < COLUMNS * 3) load_words<2>(line + i64(x) * a.x_stride + i % 3, values[r]);
+        }
+#pragma unroll
+        for (int r = 0; r < ROUNDS; r++)
+        {
+            i32 i = lane + r * 32;
+            if (i < COLUMNS * 3) tile[row * PITCH * 2 + i] = u16(values[r][0]);
         }
     }
 }

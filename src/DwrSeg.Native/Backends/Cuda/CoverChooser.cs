@@ -18,6 +18,9 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// </summary>
 internal sealed class CoverChooser(KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, TimedChoices choices)
 {
+    // What a library's call has to beat: launches beside it can't overlap with it, and its handle and kernels take longer to load than all of ours.
+    private const double LibraryHandicap = 0.9;
+
     private const string Parts = "parts";
 
     // A device's measurements take turns: side by side they would time each other.
@@ -200,7 +203,8 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
             if (ways.Count == 0) continue;
             IReadOnlyList<double> times = timer.Milliseconds();
             // Of a library that failed later none is taken.
-            return ways.Zip(times).Where(w => libraries.Has(w.First.Maker)).MinBy(w => w.Second).First;
+            return ways.Zip(times).Where(w => libraries.Has(w.First.Maker))
+                .MinBy(w => w.First.Maker == ConvMaker.Native ? LibraryHandicap * w.Second : w.Second).First;
         }
         return ConvWay.ByModel;
     }
