@@ -14,14 +14,17 @@
 //
 // A warp makes 32 columns, a thread ROWS = 4 rows of one column. The block's source pixels (6 x 6 at a factor of 8) are widened to fp32 once.
 // A thread takes class after class: four logits, mixed for its four rows. At a factor of 8 the rows lie between the same two source rows,
-// for which there is a loop of its own: four loads and two differences serve four outputs. A warp's 32 columns read at most six addresses, an odd distance apart: broadcasts without conflicts. The
-// confidence needs the maximum first, so a second pass mixes the values again instead of keeping 4 x classes of them.
+// for which there is a loop of its own: four loads and two differences serve four outputs. A warp's 32 columns read at most six addresses,
+// an odd distance apart: broadcasts without conflicts. The confidence needs the maximum first, so a second pass mixes the values again
+// instead of keeping 4 x classes of them. Four pixels of the stage are on their way at once: a block waits for memory once or twice.
 //
 // Bytes: logits once per block tile plus halo, one or two bytes a pixel. Flops: about 8 (with confidence 18) a class and pixel.
 #include "bilinear.cuh"
 #include "overlap.cuh"
 
 constexpr int THREADS = 256, ROWS = 4, TILE_W = 32, TILE_H = THREADS / TILE_W * ROWS;
+// Left to itself ptxas aims at 48 registers, and spills for it.
+constexpr int LEAST_BLOCKS = STAGED && !CONFIDENCE ? 4 : 3;
 
 struct Arguments
 {
@@ -106,7 +109,7 @@ __device__ inline void classify(const Arguments &a, const Window &w, i32 x, i32 
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) argmax_head(KERNEL_ARGUMENTS(Arguments) a)
+extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) argmax_head(KERNEL_ARGUMENTS(Arguments) a)
 {
     begin_next();
     await_previous();

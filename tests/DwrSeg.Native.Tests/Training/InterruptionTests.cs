@@ -44,12 +44,12 @@ public sealed class InterruptionTests : IDisposable
     [InlineData(2)]
     public void KilledAtRandomMoments_TheResumedRunGivesTheSameBits(int seed)
     {
-        const int Epochs = 8, MostKills = 5;
+        const int Epochs = 8, MostKills = 5, MostRuns = 20;
         RunFiles whole = new(_folder.File("whole")), killed = new(_folder.File("killed"));
         TimeSpan duration = RunWhole(Epochs);
         Random random = new(seed);
         bool isComplete = false;
-        int kills = 0, midway = 0;
+        int kills = 0, midway = 0, runs = 1;
         while (!isComplete)
         {
             using DwrSegProcess process = DwrSegProcess.Start(Train(_folder.File("killed"), Epochs, "--resume"));
@@ -67,6 +67,11 @@ public sealed class InterruptionTests : IDisposable
             Assert.True(!wasKilled || process.Error.Length == 0, process.Error);
             if (process.Output.Contains("resumed after step", StringComparison.Ordinal)) midway++;
             isComplete = !wasKilled;
+            // Done before anything was resumed, on a machine that has just become faster: from the beginning.
+            if (!isComplete || midway > 0 || runs == MostRuns) continue;
+            Directory.Delete(_folder.File("killed"), recursive: true);
+            (isComplete, kills) = (false, 0);
+            runs++;
         }
         Assert.True(kills > 0 && midway > 0, $"{kills} kills, {midway} resumptions: the training is too short to hit");
         killed.AssertSame(whole, $"killed {kills} times");
