@@ -16,14 +16,14 @@
 // A thread takes class after class: four logits, mixed for its four rows. At a factor of 8 the rows lie between the same two source rows,
 // for which there is a loop of its own: four loads and two differences serve four outputs. A warp's 32 columns read at most six addresses,
 // an odd distance apart: broadcasts without conflicts. The confidence needs the maximum first, so a second pass mixes the values again
-// instead of keeping 4 x classes of them. Four pixels of the stage are on their way at once: a block waits for memory once or twice.
+// instead of keeping 4 x classes of them.
 //
 // Bytes: logits once per block tile plus halo, one or two bytes a pixel. Flops: about 8 (with confidence 18) a class and pixel.
 #include "bilinear.cuh"
 #include "overlap.cuh"
 
 constexpr int THREADS = 256, ROWS = 4, TILE_W = 32, TILE_H = THREADS / TILE_W * ROWS;
-// Left to itself ptxas aims at 48 registers, and spills for it.
+// Left to itself the assembler of CUDA 12.4 aims at 48 registers before sm_90, and spills for it.
 constexpr int LEAST_BLOCKS = STAGED && !CONFIDENCE ? 4 : 3;
 
 struct Arguments
@@ -126,12 +126,24 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS) argmax_head(
     i32 rows = bilinear_tap(min(first_y + TILE_H, a.height) - 1, a.from_height, a.row_scale).high - source_row + 1;
     i32 columns = bilinear_tap(min(first_x + TILE_W, a.width) - 1, a.from_width, a.column_scale).high - source_column + 1;
     i32 pitch = a.count | 1;
-#pragma unroll 4
-    for (i32 pixel = i32(threadIdx.x) / 32; pixel < rows * columns; pixel += THREADS / 32)
+    // So many pixels a warp loads at once: at a factor of 8 all of its share of 6 x 6.
+    constexpr int WARPS = THREADS / 32, AHEAD = 5;
+    for (i32 first = i32(threadIdx.x) / 32; first < rows * columns; first += WARPS * AHEAD)
     {
-        i32 row = source_row + pixel / columns, from_column = source_column + pixel % columns;
-        const ELEMENT *from = a.logits + i64(row * a.from_width + from_column) * a.logit_stride;
-        for (i32 c = i32(threadIdx.x) % 32; c < a.count; c += 32) staged[pixel * pitch + c] = load_one(from + c);
+        for (i32 c = i32(threadIdx.x) % 32; c < a.count; c += 32)
+        {
+            f32 values[AHEAD];
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++)
+            {
+                i32 pixel = min(first + i * WARPS, rows * columns - 1);
+                i32 row = source_row + pixel / columns, from_column = source_column + pixel % columns;
+                values[i] = load_one(a.logits + i64(row * a.from_width + from_column) * a.logit_stride + c);
+            }
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++)
+                if (first + i * WARPS < rows * columns) staged[(first + i * WARPS) * pitch + c] = values[i];
+        }
     }
     __syncthreads();
     w.data = staged;

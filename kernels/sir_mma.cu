@@ -12,7 +12,7 @@
 //           MIDDLE    channels of m at a time, 64, 128 or 192
 //           OUTPUTS   the most outputs, 64 or 128
 //           STRIDE    1 or 2
-//           STAGES    tiles of weights in flight
+//           STAGES    tiles of weights, on their way or being read
 //           BORDER    1: bias is [16][middle], a row for each set of taps that lie inside the map
 //           WGMMA     1: products of warpgroups, on sm_90a alone; else undefined
 //           CLUSTER   with WGMMA, blocks that fetch weights together, 1 or 2
@@ -315,8 +315,8 @@ __device__ inline void store_pixels(const Arguments &a, const f32 *staged, i32 f
         finish_any(a.epilogue, s, (i32(blockIdx.z) * s.out_height + row) * s.out_width + column, channel, values);
     }}
 
-// Where a block has a multiprocessor to itself there are registers to load a tap's fragments of x while the tap before is multiplied. Unrolled for
-// that, the nine taps take twice the registers.
+// Where a block has a multiprocessor to itself there is room for more stages and registers: a tap's fragments of x are loaded while the tap before
+// is multiplied, the nine taps unrolled.
 #if WGMMA
 constexpr bool PIPELINED = STAGES > 3;
 #else
@@ -435,7 +435,7 @@ extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS, LEAST_BLOCKS)
     auto close_step = [&](i32 step, bool keeps_last) {
         fill_next(step);
         if (++reading == STAGES) reading = 0, reading_parity ^= 1;
-        // With the step before it still unfreed, or also with its own products under way beside the next step's fragments.
+        // keeps_last: the step before has ended, this one's products go on beside the next fragments.
         if (keeps_last) wait_for_products<1>();
         else wait_for_products<0>();
         if (holds) free_stage();

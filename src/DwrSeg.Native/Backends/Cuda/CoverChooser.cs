@@ -11,8 +11,8 @@ using DwrSeg.Native.Graph;
 namespace DwrSeg.Native.Backends.Cuda;
 
 /// <summary>
-/// Covers a graph with steps, and chooses among those that can take the same piece of it: a fused module or its parts, and for a convolution each
-/// tile of this project's kernels, cuBLASLt and cuDNN. On a device whose events tell its time the fastest is taken, with the real shapes in memory
+/// Covers a graph with steps, and chooses among those that can take the same piece of it: fused modules (a SIR with its blocks in clusters or
+/// alone) or their parts, and for a convolution each tile of this project's kernels, cuBLASLt and cuDNN. On a device whose events tell its time the fastest is taken, with the real shapes in memory
 /// that stands in for the plan's, and remembered; elsewhere what the kernels' models say. It serves one plan, and again where that can't be made with
 /// what was chosen.
 /// </summary>
@@ -128,6 +128,11 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
                 if (shortages == libraries.Shortages) choices.Remember(key, name);
                 return modules.TryGetValue(name, out module) ? [module] : chosen;
             }
+            catch (CudaException) when (fuse == Fusion.All)
+            {
+                // Such as memory that is short for stand-ins. What is wrong with the module itself the plan will tell.
+                return [cover];
+            }
             catch (CudaException e)
             {
                 if (!DoWithout(e, chosen, available)) throw;
@@ -148,7 +153,8 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
             timer.Add(trial.Bind(parts));
             names.Add(Parts);
         }
-        return names.Zip(timer.Milliseconds()).MinBy(t => t.Second).First;
+        double handicap = LibraryWaysOf(parts).Any() ? LibraryHandicap : 1;
+        return names.Zip(timer.Milliseconds()).MinBy(t => t.First == Parts ? t.Second : handicap * t.Second).First;
     }
 
     // The same cover, bound in the best way.
@@ -245,7 +251,8 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         return string.Create(
             CultureInfo.InvariantCulture,
             $"{_device.Name}|{_device.ComputeCapability}|driver {driver}|NVRTC {kernels.CompilerVersion}|{kernels.Target.Option}"
-            + $"|warpgroups {Warpgroups.AreOn(_device)}|clusters {Clusters.AreOn(_device)}|overlap {LaunchSequence.IsAllowed}|kernels {KernelFiles.EmbeddedHash}|{libraries.Choice}|{libraries.Description}"
+            + $"|warpgroups {Warpgroups.AreOn(_device)}|clusters {Clusters.AreOn(_device)}|overlap {LaunchSequence.IsAllowed}"
+            + $"|kernels {KernelFiles.EmbeddedHash}|{libraries.Choice}|handicap {LibraryHandicap}|{libraries.Description}"
             + $"|{element.KernelName()}|{PieceText.Of(graph, cover.Nodes, cover.Inner)}");
     }
 

@@ -60,11 +60,12 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
     /// the first.</summary>
     public IReadOnlyDictionary<string, StepCover<CudaBinder, CudaStep>> ModulesOf(StepCover<CudaBinder, CudaStep> cover)
     {
-        var modules = new Dictionary<string, StepCover<CudaBinder, CudaStep>> { ["fused"] = cover };
-        if (cover.Nodes.Count(n => n.Layer is Conv2d) != 2 || cover.Nodes.Any(n => n.Layer is DepthwiseConv) || IsOfImage(cover.Nodes[0])) return modules;
+        if (cover.Nodes.Count(n => n.Layer is Conv2d) != 2 || cover.Nodes.Any(n => n.Layer is DepthwiseConv) || IsOfImage(cover.Nodes[0]))
+            return new Dictionary<string, StepCover<CudaBinder, CudaStep>> { ["fused"] = cover };
         CudaSir sir = CudaLowerings.SirOf(cover.Nodes, MapOf, ValuesOf).Sir;
-        foreach (int blocks in SirMmaCuda.ClusterSizes(device, sir).Skip(1))
-            modules.Add($"fused {blocks}", cover with { Bind = (binder, nodes) => CudaLowerings.BindSir(binder, nodes, blocks) });
+        var modules = new Dictionary<string, StepCover<CudaBinder, CudaStep>>();
+        foreach (int blocks in SirMmaCuda.ClusterSizes(device, sir))
+            modules.Add($"fused {blocks}", modules.Count == 0 ? cover : cover with { Bind = (binder, nodes) => CudaLowerings.BindSir(binder, nodes, blocks) });
         return modules;
     }
 

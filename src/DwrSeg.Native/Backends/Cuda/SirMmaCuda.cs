@@ -52,8 +52,8 @@ internal static class SirMmaCuda
 
     // All of DWRSeg's SIR modules have 64 inputs and outputs; 128 are for wider ones. Two stages are for the 99 KiB of sm_86 and sm_89, where a
     // stride of 2 leaves room for 64 channels of the middle at a time. The last is the decoder's: 320 inputs, 128 channels, 19 classes. Where
-    // there are warpgroups they come first, in clusters of two blocks where there are clusters; with five stages where each multiprocessor has a
-    // block at most, whose weights' latency nothing else hides.
+    // there are warpgroups they come first, in clusters of two blocks where there are clusters, unless time says that each block alone is faster; with
+    // five stages where each multiprocessor has a block at most, whose weights' latency nothing else hides.
     private static readonly Size[] Sizes =
     [
         .. WithWarpgroups(new(64, 192, 64, 1, 3)), .. WithWarpgroups(new(64, 192, 64, 2, 3)), .. WithWarpgroups(new(128, 192, 128, 1, 3)),
@@ -67,7 +67,7 @@ internal static class SirMmaCuda
     /// <param name="Middle">Channels of the middle at a time.</param>
     /// <param name="Outputs">The most outputs.</param>
     /// <param name="Stride">Of the 3x3 convolution.</param>
-    /// <param name="Stages">Tiles of weights in flight.</param>
+    /// <param name="Stages">Tiles of weights, on their way or being read.</param>
     /// <param name="HasBorder">For a <see cref="CudaSir.BorderBias"/>.</param>
     /// <param name="HasWarpgroups">Products are <c>wgmma</c>.</param>
     /// <param name="ClusterBlocks">Blocks that fetch weights together; only where products are <c>wgmma</c>.</param>
@@ -80,8 +80,8 @@ internal static class SirMmaCuda
         /// <summary>It takes room for which a second block would have to go.</summary>
         public bool IsDeep => Stages == DeepStages;
 
-        // As the assembler reports them.
-        private int Registers => !HasWarpgroups ? 168 : Halos == 1 ? 128 : Outputs > Row ? 208 : 144;
+        // As many as the assembler reports, or a few more.
+        private int Registers => !HasWarpgroups ? 168 : Halos == 1 ? 128 : Outputs > Row ? 208 : 168;
 
         private int Halos => Inputs > Row ? 2 : 1;
 
