@@ -11,7 +11,7 @@ public sealed class CheckCommandTests
     [Fact]
     public void EachFilePassesWithItsWorstErrors()
     {
-        DwrsegResult result = DwrsegProcess.Run("check", Golden("eval.safetensors"), Golden("train.safetensors")).Succeeded();
+        DwrsegResult result = DwrsegProcess.Run("check", Golden("eval.safetensors"), Golden("train.safetensors"), "--device", "cpu").Succeeded();
         Assert.Equal(3, result.Lines.Length);
         Assert.Matches(@"^PASS .*eval\.safetensors: logits \d\.\de[-+]\d+$", result.Lines[0]);
         Assert.Matches(@"^PASS .*train\.safetensors: logits \d\.\de[-+]\d+, loss .+, gradients .+, updated", result.Lines[1]);
@@ -28,6 +28,16 @@ public sealed class CheckCommandTests
         DwrsegResult result = DwrsegProcess.Run(["check", .. files, "--device", "emulated", "--precision", precision]).Succeeded();
         foreach (string line in result.Lines[..3]) Assert.Matches($@"^PASS .*\.safetensors: logits \d\.{error}$", line);
         Assert.Equal("3 passed, 0 failed", result.Lines[^1]);
+    }
+
+    [Fact]
+    public void ADeviceThatInfersSkipsTrainingSteps()
+    {
+        DwrsegResult result = DwrsegProcess.Run("check", Golden("train.safetensors"), Golden("eval-odd-size.safetensors"), "--device", "emulated").Succeeded();
+        Assert.Matches(@"^SKIP .*train\.safetensors: a training step, .* --device cpu", result.Lines[0]);
+        Assert.StartsWith("PASS ", result.Lines[1], StringComparison.Ordinal);
+        Assert.Equal("1 passed, 0 failed, 1 skipped", result.Lines[^1]);
+        DwrsegProcess.Run("check", Golden("train.safetensors"), "--device", "emulated").Failed(2, "nothing was checked");
     }
 
     [Fact]
