@@ -20,25 +20,8 @@ internal static class CommonOptions
     };
 
     /// <summary>fp32, fp16, bf16 or auto.</summary>
-    public static Option<Precision> Precision()
-    {
-        Option<Precision> option = new("--precision")
-        {
-            Description = "Arithmetic: auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16; default: auto.",
-            HelpName = "P",
-            CustomParser = result =>
-            {
-                string text = result.Tokens[0].Value;
-                foreach (Precision precision in Enum.GetValues<Precision>())
-                {
-                    if (NameOf(precision) == text) return precision;
-                }
-                result.AddError($"--precision '{text}' is not auto, fp32, fp16 or bf16.");
-                return Native.Precision.Automatic;
-            },
-        };
-        return option;
-    }
+    public static Option<Precision> Precision() => OneOf<Precision>(
+        "--precision", "P", "Arithmetic: auto (fp16 on CUDA, else fp32), fp32, fp16 or bf16; default: auto.", NameOf, "auto, fp32, fp16 or bf16");
 
     /// <summary>What the command line calls it.</summary>
     public static string NameOf(Precision precision) => precision switch
@@ -50,48 +33,16 @@ internal static class CommonOptions
     };
 
     /// <summary>auto, native or cudnn.</summary>
-    public static Option<ConvolutionChoice> Convolutions()
-    {
-        Option<ConvolutionChoice> option = new("--conv")
-        {
-            Description = "Dense convolutions on CUDA: auto (the fastest there, by time), native (this project's kernels) or cudnn (cuDNN and " +
-                "cuBLASLt); default: auto.",
-            HelpName = "C",
-            CustomParser = result =>
-            {
-                string text = result.Tokens[0].Value;
-                foreach (ConvolutionChoice choice in Enum.GetValues<ConvolutionChoice>())
-                {
-                    if (choice.ToString().Equals(text, StringComparison.OrdinalIgnoreCase) && text.All(char.IsLower)) return choice;
-                }
-                result.AddError($"--conv '{text}' is not auto, native or cudnn.");
-                return ConvolutionChoice.Auto;
-            },
-        };
-        return option;
-    }
+    public static Option<ConvolutionChoice> Convolutions() => OneOf<ConvolutionChoice>(
+        "--conv", "C",
+        "Dense convolutions on CUDA: auto (the fastest there, by time), native (this project's kernels) or cudnn (cuDNN and cuBLASLt); default: auto.",
+        choice => choice.ToString().ToLowerInvariant(), "auto, native or cudnn");
 
     /// <summary>auto, all or none.</summary>
-    public static Option<Fusion> Fuse()
-    {
-        Option<Fusion> option = new("--fuse")
-        {
-            Description = "Layers to join into one step: auto (where that is faster, by time or by model; on a CPU always), all that can " +
-                "be, or none; default: auto.",
-            HelpName = "F",
-            CustomParser = result =>
-            {
-                string text = result.Tokens[0].Value;
-                foreach (Fusion fusion in Enum.GetValues<Fusion>())
-                {
-                    if (NameOf(fusion) == text) return fusion;
-                }
-                result.AddError($"--fuse '{text}' is not auto, all or none.");
-                return Fusion.Auto;
-            },
-        };
-        return option;
-    }
+    public static Option<Fusion> Fuse() => OneOf<Fusion>(
+        "--fuse", "F",
+        "Layers to join into one step: auto (where that is faster, by time or by model; on a CPU always), all that can be, or none; default: auto.",
+        NameOf, "auto, all or none");
 
     /// <summary>What the command line calls it.</summary>
     public static string NameOf(Fusion fusion) => fusion switch
@@ -206,4 +157,22 @@ internal static class CommonOptions
 
     private static bool TryParseSide(string text, out int side) =>
         int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out side) && side is >= 1 and <= Segmenter.MaxSide;
+
+    // A value by its exact name; the default is the type's own.
+    private static Option<T> OneOf<T>(string name, string helpName, string description, Func<T, string> nameOf, string names)
+        where T : struct, Enum => new(name)
+    {
+        Description = description,
+        HelpName = helpName,
+        CustomParser = result =>
+        {
+            string text = result.Tokens[0].Value;
+            foreach (T value in Enum.GetValues<T>())
+            {
+                if (nameOf(value) == text) return value;
+            }
+            result.AddError($"{name} '{text}' is not {names}.");
+            return default;
+        },
+    };
 }

@@ -13,13 +13,11 @@ internal static class Clusters
 
     private static readonly Version FirstCompiler = new(11, 8);
 
-    private static readonly bool IsAllowed = Allows(Environment.GetEnvironmentVariable("DWRSEG_CLUSTERS"));
+    // 0 lets blocks share sums in global memory as on older devices.
+    private static readonly bool IsAllowed = FeatureSwitch.IsOn("DWRSEG_CLUSTERS");
 
     public static bool AreOn(CudaDevice device) =>
         IsAllowed && device.ComputeCapability >= FirstArchitecture && Nvrtc.Instance.Version >= FirstCompiler;
-
-    /// <summary>What <c>DWRSEG_CLUSTERS</c> says: 0 lets blocks share sums in global memory as on older devices.</summary>
-    public static bool Allows(string? setting) => setting is not "0";
 }
 
 /// <summary>Where the parts of a sum meet that blocks share. The numbers are those of <c>split_k.cuh</c>.</summary>

@@ -14,8 +14,8 @@ internal sealed class LaunchSequence(CudaStream stream, bool overlaps = true)
 
     private static readonly ComputeCapability FirstArchitecture = new(9, 0);
 
-    /// <summary>Whether launches overlap where they can.</summary>
-    public static readonly bool IsAllowed = Allows(Environment.GetEnvironmentVariable("DWRSEG_OVERLAP"));
+    /// <summary>Whether launches overlap where they can; <c>DWRSEG_OVERLAP=0</c> lets each wait for the end of the one before it.</summary>
+    public static readonly bool IsAllowed = FeatureSwitch.IsOn("DWRSEG_OVERLAP");
 
     private bool _canOverlap;
 
@@ -29,7 +29,4 @@ internal sealed class LaunchSequence(CudaStream stream, bool overlaps = true)
     public static bool CanOverlap(KernelCache kernels, KernelVariant variant) =>
         IsAllowed && kernels.Target.Architecture >= FirstArchitecture && variant.AwaitsPrevious
         && NvrtcNeeds.VersionOf(kernels.Context.Driver) >= FirstDriver;
-
-    /// <summary>What <c>DWRSEG_OVERLAP</c> says: 0 lets each launch wait for the end of the one before it, to compare the two or to be rid of a doubt.</summary>
-    public static bool Allows(string? setting) => setting is not "0";
 }

@@ -11,11 +11,9 @@ internal static class Warpgroups
     // NVRTC 11.8 knows sm_90, but sm_90a only 12.0 and newer do.
     private const int FirstCompiler = 12;
 
-    private static readonly bool IsAllowed = Allows(Environment.GetEnvironmentVariable("DWRSEG_WGMMA"));
+    // 0 leaves all products to mma.sync.
+    private static readonly bool IsAllowed = FeatureSwitch.IsOn("DWRSEG_WGMMA");
 
     public static bool AreOn(CudaDevice device) =>
         IsAllowed && device.ComputeCapability == Architecture && Nvrtc.Instance.Version.Major >= FirstCompiler;
-
-    /// <summary>What <c>DWRSEG_WGMMA</c> says: 0 leaves all products to <c>mma.sync</c>, to compare the two or to be rid of a doubt.</summary>
-    public static bool Allows(string? setting) => setting is not "0";
 }

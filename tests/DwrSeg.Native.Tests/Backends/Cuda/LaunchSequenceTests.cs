@@ -33,7 +33,7 @@ public sealed class LaunchSequenceTests
 
     [Fact]
     public void TheSettingIsUnderstood() =>
-        Assert.True(LaunchSequence.Allows(null) && LaunchSequence.Allows("1") && !LaunchSequence.Allows("0") && Clusters.Allows(null) && !Clusters.Allows("0"));
+        Assert.True(FeatureSwitch.Allows(null) && FeatureSwitch.Allows("1") && !FeatureSwitch.Allows("0"));
 
     // Whether each launch of a plan's run overlaps the one before.
     private static bool[] RunOf(int architecture, Func<LaunchStatistics, double>? milliseconds, out bool overlaps)

@@ -736,7 +736,8 @@ public sealed class TimedChoiceTests : IDisposable
         return builder.Build(y);
     }
 
-    private static LayerGraph Module()
+    /// <summary>A SIR module of 4x4 pixels and 64 channels.</summary>
+    internal static LayerGraph Module()
     {
         var builder = new GraphBuilder();
         Tensor x = builder.Input("x", new Shape(1, 4, 4, 64));

@@ -20,7 +20,8 @@ namespace DwrSeg.Native.Tests.Backends.Cuda;
 public sealed class TimedFaultTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
-    private readonly LayerGraph _graph = Module();
+    // Its halves win: the 3x3 by cuDNN, the 1x1 by cuBLASLt.
+    private readonly LayerGraph _graph = TimedChoiceTests.Module();
     private readonly EmulatedDriver _emulator;
     private readonly FaultInjectingDriver _faulty;
 
@@ -117,17 +118,6 @@ public sealed class TimedFaultTests : IDisposable
         public int LiveInLibraries => Cudnn.Objects.Live + CublasLt.Objects.Live;
 
         public LibraryObjects ObjectsOf(string library) => library == "cuDNN" ? Cudnn.Objects : CublasLt.Objects;
-    }
-
-    // A module whose halves win: the 3x3 by cuDNN, the 1x1 by cuBLASLt.
-    private static LayerGraph Module()
-    {
-        var builder = new GraphBuilder();
-        Tensor x = builder.Input("x", new Shape(1, 4, 4, 64));
-        Tensor expand = builder.Parameter("expand", new Shape(64, 3, 3, 64), ParameterLayout.Dense);
-        Tensor project = builder.Parameter("project", new Shape(64, 1, 1, 64), ParameterLayout.Dense);
-        Tensor middle = builder.Add("relu", new Relu(), builder.Add("conv3", new Conv2d(3), x, expand));
-        return builder.Build(builder.Add("sum", new Add(), builder.Add("conv1", new Conv2d(1), middle, project), x));
     }
 
     private float[] Load(Machine machine, CudaElement element)

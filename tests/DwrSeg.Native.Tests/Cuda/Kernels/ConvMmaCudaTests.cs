@@ -241,7 +241,7 @@ public sealed class ConvMmaCudaTests
             // Neither before nor after.
             Assert.False(v.RunsOn(new ComputeCapability(8, 9)) || v.RunsOn(new ComputeCapability(10, 0)) || v.RunsOn(new ComputeCapability(12, 0)));
         });
-        Assert.True(Warpgroups.Allows(null) && Warpgroups.Allows("1") && !Warpgroups.Allows("0"));
+        Assert.True(FeatureSwitch.Allows(null) && FeatureSwitch.Allows("1") && !FeatureSwitch.Allows("0"));
     }
 
     [Fact]
