@@ -17,7 +17,8 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
 
     private readonly Lock _gate = new();
     private readonly List<string> _calls = [];
-    private readonly Dictionary<int, CUresult> _byNumber = [];
+    private readonly Dictionary<string, int> _counts = [];
+    private readonly Dictionary<(string Method, int Number), CUresult> _byNumber = [];
     private readonly Dictionary<string, CUresult> _byMethod = [];
 
     /// <summary>The driver that does the work.</summary>
@@ -42,17 +43,20 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
 
     public static FaultInjectingDriver Wrap(ICudaDriver inner) => (FaultInjectingDriver)Activator.CreateInstance(Generated.Value, inner)!;
 
-    /// <summary>Lets call <paramref name="number"/> fail, counted from 0 in <see cref="Calls"/>.</summary>
-    public void FailCall(int number, CUresult status)
+    /// <summary>
+    /// Lets call <paramref name="number"/> of a method fail, counted from 0 among the calls of that method: where threads call side by side, a
+    /// number among all calls is another method's each time.
+    /// </summary>
+    public void FailCall(string method, int number, CUresult status)
     {
-        lock (_gate) _byNumber[number] = status;
+        Check(method);
+        lock (_gate) _byNumber[(method, number)] = status;
     }
 
     /// <summary>Lets every call of a method fail.</summary>
     public void FailEvery(string method, CUresult status)
     {
-        if (typeof(ICudaDriver).GetMethod(method) is null)
-            throw new ArgumentException($"the driver has no method {method}", nameof(method));
+        Check(method);
         lock (_gate) _byMethod[method] = status;
     }
 
@@ -62,6 +66,7 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
         lock (_gate)
         {
             _calls.Clear();
+            _counts.Clear();
             _byNumber.Clear();
             _byMethod.Clear();
         }
@@ -73,10 +78,17 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
         if (Swallows) return -1;
         lock (_gate)
         {
-            int number = _calls.Count;
             _calls.Add(method);
-            return (int)(_byNumber.TryGetValue(number, out CUresult status) ? status : _byMethod.GetValueOrDefault(method));
+            int number = _counts.GetValueOrDefault(method);
+            _counts[method] = number + 1;
+            return (int)(_byNumber.TryGetValue((method, number), out CUresult status) ? status : _byMethod.GetValueOrDefault(method));
         }
+    }
+
+    private static void Check(string method)
+    {
+        if (typeof(ICudaDriver).GetMethod(method) is null)
+            throw new ArgumentException($"the driver has no method {method}", nameof(method));
     }
 
     private static Type Generate()

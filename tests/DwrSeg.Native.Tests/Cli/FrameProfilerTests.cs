@@ -38,9 +38,9 @@ public sealed class FrameProfilerTests
         Measure();
         faulty.Reset();
         Assert.Contains("recorded no kernel", Measure().TraceSource, StringComparison.Ordinal);
-        int last = faulty.Calls.Index().Last(c => c.Item == nameof(ICudaDriver.GraphLaunch)).Index;
+        int launches = faulty.Calls.Count(c => c == nameof(ICudaDriver.GraphLaunch));
         faulty.Reset();
-        faulty.FailCall(last, CUresult.Unknown);
+        faulty.FailCall(nameof(ICudaDriver.GraphLaunch), launches - 1, CUresult.Unknown);
         Assert.Equal("cuGraphLaunch", Assert.Throws<CudaException>(Measure).Call);
     }
 

@@ -47,8 +47,12 @@ public sealed class FaultTests : IDisposable
     /// <summary>Whether a call asks for memory.</summary>
     internal static bool IsAllocation(string method) => Allocating.Contains(method);
 
-    /// <summary>How a call fails.</summary>
-    internal static CUresult StatusFor(string method) => Allocating.Contains(method) ? CUresult.OutOfMemory : CUresult.Unknown;
+    /// <summary>
+    /// Lets the like of call <paramref name="k"/> fail: as many calls of its method before it. Kernels are compiled side by side, so that other
+    /// methods' calls come in another order each time.
+    /// </summary>
+    internal static void Fail(FaultInjectingDriver faulty, string[] calls, int k) => faulty.FailCall(
+        calls[k], calls.AsSpan(0, k).Count(calls[k]), Allocating.Contains(calls[k]) ? CUresult.OutOfMemory : CUresult.Unknown);
 
     /// <summary>
     /// Numbers of calls to let fail: the first and last of each kind and a seeded sample of the rest, or all.
@@ -89,7 +93,7 @@ public sealed class FaultTests : IDisposable
             faulty.Reset();
             // As at first: with another context current, there are calls that put it back.
             emulator.CtxSetCurrent(default);
-            faulty.FailCall(k, StatusFor(method));
+            Fail(faulty, calls, k);
             CudaException? error = null;
             Segmenter? segmenter = null;
             try

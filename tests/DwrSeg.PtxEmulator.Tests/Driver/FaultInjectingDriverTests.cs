@@ -32,8 +32,11 @@ public unsafe class FaultInjectingDriverTests
     {
         using var rig = new DriverRig();
         FaultInjectingDriver faults = FaultInjectingDriver.Wrap(rig.Driver);
-        faults.FailCall(1, CUresult.OutOfMemory);
+        faults.FailCall(nameof(ICudaDriver.MemAlloc), 1, CUresult.OutOfMemory);
+        Assert.Throws<ArgumentException>(() => faults.FailCall("MemAlloq", 1, CUresult.OutOfMemory));
         rig.Ok(faults.Driver.MemAlloc(out _, 8));
+        // Other methods' calls are not counted.
+        rig.Ok(faults.Driver.CtxSynchronize());
         CUdeviceptr memory = new(123);
         Assert.Equal(CUresult.OutOfMemory, faults.Driver.MemAlloc(out memory, 8));
         Assert.Equal(default, memory);
