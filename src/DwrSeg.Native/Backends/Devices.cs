@@ -134,7 +134,12 @@ internal static class Devices
             Precision.Float16 => CudaElement.Float16,
             _ => new CudaDevice(driver, index).ComputeCapability >= CudaElement.Float16.FirstArchitecture() ? CudaElement.Float16 : CudaElement.Float32,
         };
-        ConvolutionLibraries.Found? libraries = settings.Convolutions == ConvolutionChoice.Native ? null : find();
-        return new CudaBackend(name, driver, index, element, wantsPtx: name == "emulated", settings.Convolutions, libraries);
+        if (settings.Convolutions == ConvolutionChoice.Native) return BackendWith(null);
+        // A context takes about as long to make as these libraries to load, so both are done at once. It stays until the backend has it too.
+        Task<ConvolutionLibraries.Found> finding = Task.Run(find);
+        using var context = new CudaContext(driver, index);
+        return BackendWith(finding.GetAwaiter().GetResult());
+
+        CudaBackend BackendWith(ConvolutionLibraries.Found? libraries) => new(name, driver, index, element, wantsPtx: name == "emulated", settings.Convolutions, libraries);
     }
 }

@@ -11,12 +11,14 @@ internal sealed unsafe class CublasLtLibrary : ICublasLt
 
     public Version Version { get; }
 
-    /// <summary>Finds it; null and a reason where there is none.</summary>
-    public static CublasLtLibrary? TryOpen(out string problem)
+    /// <summary>Finds it; null and a reason where there is none that can be used.</summary>
+    public static CublasLtLibrary? TryOpen(out string problem) => TryOpen(NativeLibraries.Find(NativeLibraries.CublasLt), out problem);
+
+    /// <summary>What a search for it found; null and a reason where that can't be used.</summary>
+    internal static CublasLtLibrary? TryOpen(NativeLibraryResult library, out string problem)
     {
-        NativeLibraryResult library = NativeLibraries.Find(NativeLibraries.CublasLt);
-        problem = library.Problem;
-        return library.Handle == 0 ? null : new CublasLtLibrary(library.Location, VersionOf((long)CublasLtApi.cublasLtGetVersion()));
+        problem = library.Handle == 0 ? library.Problem : NativeLibraries.Lacking(library, typeof(CublasLtApi), "cuBLAS 11, 12 or 13");
+        return problem.Length > 0 ? null : new CublasLtLibrary(library.Location, VersionOf((long)CublasLtApi.cublasLtGetVersion()));
     }
 
     /// <summary>1000 · major + 100 · minor up to 11, 10000 · major + 100 · minor from 12 on.</summary>

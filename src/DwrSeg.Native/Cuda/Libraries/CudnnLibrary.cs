@@ -14,11 +14,15 @@ internal sealed unsafe class CudnnLibrary : ICudnn
     public Version Version { get; }
 
     /// <summary>Finds it; null and a reason where there is none that can be used.</summary>
-    public static CudnnLibrary? TryOpen(out string problem)
+    public static CudnnLibrary? TryOpen(out string problem) => TryOpen(NativeLibraries.Find(NativeLibraries.Cudnn), out problem);
+
+    /// <summary>What a search for it found; null and a reason where that can't be used.</summary>
+    internal static CudnnLibrary? TryOpen(NativeLibraryResult library, out string problem)
     {
-        NativeLibraryResult library = NativeLibraries.Find(NativeLibraries.Cudnn);
-        problem = library.Problem;
-        if (library.Handle == 0) return null;
+        // What cuDNN 8 does not have is asked of later ones alone.
+        problem = library.Handle == 0 ? library.Problem
+            : NativeLibraries.Lacking(library, typeof(CudnnApi), "cuDNN 9 or 8", nameof(CudnnApi.cudnnGetLastErrorString));
+        if (problem.Length > 0) return null;
         Version version = VersionOf((long)CudnnApi.cudnnGetVersion());
         if (version.Major is 8 or 9) return new CudnnLibrary(library.Location, version);
         problem = $"{library.Location} is cuDNN {version}; install cuDNN 9 or 8";

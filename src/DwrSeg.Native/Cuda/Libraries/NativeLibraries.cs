@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
@@ -28,6 +29,23 @@ internal static class NativeLibraries
         Func<int, bool>? suits = name == Nvrtc && NvrtcNeeds.OfThisMachine() is { } needs ? needs.Suits : null;
         return NativeLibrarySearch.System.Load(name, suits);
     });
+
+    /// <summary>Why a library can't be used: its file has not all the entry points that are called; empty where it has.</summary>
+    /// <param name="library">The library that was found.</param>
+    /// <param name="api">The class with its entry points.</param>
+    /// <param name="install">What to install in its place.</param>
+    /// <param name="but">Entry points that it may do without.</param>
+    public static string Lacking(
+        NativeLibraryResult library, [DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicMethods)] Type api, string install,
+        params ReadOnlySpan<string> but)
+    {
+        foreach (MethodInfo entry in api.GetMethods(BindingFlags.Public | BindingFlags.Static | BindingFlags.DeclaredOnly))
+        {
+            if (!but.Contains(entry.Name) && !NativeLibrary.TryGetExport(library.Handle, entry.Name, out _))
+                return $"{library.Location} has no {entry.Name}: it is another library, or of another version; install {install}";
+        }
+        return "";
+    }
 
     /// <summary>Finds and loads a library, and says where it lies.</summary>
     /// <exception cref="CudaException">It is nowhere; the message says where it was looked for and what to install.</exception>

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Cuda.Libraries;
@@ -65,6 +66,34 @@ public sealed unsafe class RealLibraryTests
             // A machine whose own library path has it can't show this.
             Assert.SkipWhen(result.Handle != 0, "the system's library path has it");
             Assert.Contains("pip install", result.Problem, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void ALibraryWithoutTheCallsIsPassedOver()
+    {
+        // Any library that is on every machine that runs .NET is neither of these two.
+        string file = Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), OperatingSystem.IsWindows() ? "System.IO.Compression.Native.dll" : "libSystem.Native.so");
+        var found = new NativeLibraryResult(NativeLibrary.Load(file), file, "");
+        try
+        {
+            Assert.Null(CudnnLibrary.TryOpen(found, out string noCudnn));
+            Assert.StartsWith($"{file} has no cudnn", noCudnn, StringComparison.Ordinal);
+            Assert.Null(CublasLtLibrary.TryOpen(found, out string noCublasLt));
+            Assert.StartsWith($"{file} has no cublasLt", noCublasLt, StringComparison.Ordinal);
+            Assert.Equal("", NativeLibraries.Lacking(found, typeof(NoCalls), "nothing", nameof(NoCalls.NewerAlone)));
+            Assert.Contains(nameof(NoCalls.NewerAlone), NativeLibraries.Lacking(found, typeof(NoCalls), "nothing"), StringComparison.Ordinal);
+        }
+        finally
+        {
+            NativeLibrary.Free(found.Handle);
+        }
+    }
+
+    private static class NoCalls
+    {
+        public static void NewerAlone()
+        {
         }
     }
 }
