@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 archive=${1:-artifacts/dwrseg-gpu.tar.xz}
-most=$((30 << 20))
+most=$((36 << 20))
 export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1
 
 work=$(mktemp -d)
