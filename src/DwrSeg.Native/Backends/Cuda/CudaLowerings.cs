@@ -112,7 +112,8 @@ internal static class CudaLowerings
                 [.. single.SelectMany(s => s.Launches)], [.. single.SelectMany(s => s.Preparations)], [.. single.SelectMany(s => s.Owned)]);
         }
         int channels = convs.Sum(c => c.Output.Channels);
-        long RowBytes(int outputs) => WeightLayout.Image.ElementsOf(outputs, 9, 3) * binder.Element.Bytes();
+        WeightLayout layout = ConvFirstCuda.LayoutFor(binder.Element);
+        long RowBytes(int outputs) => layout.ElementsOf(outputs, 9, 3) * binder.Element.Bytes();
         CudaDeviceVariable<byte> packed = binder.Allocate(RowBytes(channels));
         var preparations = new List<CudaWork>();
         var owned = new List<IDisposable> { packed };
@@ -124,7 +125,7 @@ internal static class CudaLowerings
         {
             int count = conv.Output.Channels;
             preparations.Add(PackWeightsCuda.Prepare(
-                binder.Kernels, binder.Values(conv.Inputs[1]), packed.DevicePointer + (ulong)RowBytes(first), binder.Element, WeightLayout.Image, count, 9, 3));
+                binder.Kernels, binder.Values(conv.Inputs[1]), packed.DevicePointer + (ulong)RowBytes(first), binder.Element, layout, count, 9, 3));
             if (bias is not null)
             {
                 preparations.Add(ScaledCopyCuda.Prepare(

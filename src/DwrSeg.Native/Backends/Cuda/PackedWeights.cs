@@ -20,7 +20,7 @@ internal sealed class PackedWeights(CudaBinder binder, Node conv)
     {
         WeightLayout layout = element == CudaElement.Float32 ? WeightLayout.Columns : WeightLayout.Tiles(rows: 64, depth: 64);
         return element.Bytes() * graph.Nodes.Where(n => n.Layer is Conv2d).Select(n => n.Inputs[1].Shape)
-            .Sum(w => (w.C == 3 ? WeightLayout.Image : layout).ElementsOf(w.N, w.H * w.W, w.C));
+            .Sum(w => (w.C == 3 ? ConvFirstCuda.LayoutFor(element) : layout).ElementsOf(w.N, w.H * w.W, w.C));
     }
 
     public CUdeviceptr In(WeightLayout layout)
