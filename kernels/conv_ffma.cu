@@ -47,6 +47,13 @@ constexpr bool W_ASYNC = true;
 constexpr bool W_ASYNC = false;
 #endif
 
+// Twelve warps hide each other's latency on a multiprocessor. Many copies through registers, and sums that a cluster joins, leave too few for that.
+#if (ALIGNED && __CUDA_ARCH__ >= 800 && SPLIT != CLUSTER_SPLIT) || (SPLIT == NO_SPLIT && TILE_M * TILE_N == 128 * 64)
+#define BOUNDS __launch_bounds__(THREADS, 384 / THREADS)
+#else
+#define BOUNDS __launch_bounds__(THREADS)
+#endif
+
 struct Arguments
 {
     const f32 *x;
@@ -144,7 +151,7 @@ __device__ inline void multiply(const Stage &stage, i32 down, i32 across, f32 (&
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
+extern "C" __global__ void BOUNDS conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
 {
     await_previous();
     __shared__ Memory memory;

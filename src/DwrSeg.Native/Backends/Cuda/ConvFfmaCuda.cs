@@ -8,7 +8,7 @@ internal static class ConvFfmaCuda
 {
     private const int TileK = 16, Side = 8;
 
-    private static readonly ConvTile[] Tiles = [Tile(128, 64), Tile(64, 64)];
+    private static readonly ConvTile[] Tiles = [Tile(128, 64), Tile(128, 32), Tile(64, 64)];
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
     public static IEnumerable<KernelVariant> Variants =>
@@ -61,15 +61,18 @@ internal static class ConvFfmaCuda
     {
         // Unaligned channels are read one by one: what bounds them is no matter of tiles.
         if (!c.X.IsVector) return (Tiles[^1], 1);
-        ConvTile[] tiles = [.. Tiles.Where(t => name is null || NameOf(t) == name)];
+        ConvTile[] tiles = [.. Tiles.Where(t => name is null || NameOf(t) == name).Select(t => t with { Registers = RegistersOf(device, t) })];
         if (tiles.Length == 0) throw new ArgumentException($"conv_ffma has no tile {name}.");
         return ConvTile.Choose(c, tiles, device, Rate(device.ComputeCapability), workspace);
     }
 
+    // What the assembler takes; copies through registers leave blocks of 64 threads less room.
+    private static int RegistersOf(CudaDevice device, in ConvTile tile) => tile.Threads == 64 && device.ComputeCapability < new ComputeCapability(8, 0) ? 240 : 168;
+
     private static string NameOf(ConvTile tile) => $"{tile.Pixels}x{tile.Channels}";
 
     private static ConvTile Tile(int pixels, int channels) =>
-        new(pixels, channels, TileK, pixels * channels / (Side * Side), 2 * TileK * (pixels + channels) * 4, 168);
+        new(pixels, channels, TileK, pixels * channels / (Side * Side), 2 * TileK * (pixels + channels) * 4, Registers: 168);
 
     private static KernelVariant Variant(in ConvTile tile, bool aligned, SumSharing sharing)
     {
