@@ -90,68 +90,88 @@ __device__ inline f32 rectified(f32 value)
 #endif
 }
 
-// Stores N neighbouring channels of a pixel: whole vectors of 16 bytes, or one element.
+// Adds N neighbouring elements, or the first `count` of them one by one: plain loads, for what is read may be y.
 template <class T, int N>
-__device__ inline void finish(const Epilogue<T> &e, const ConvShape &s, i32 pixel, i32 channel, f32 (&values)[N])
+__device__ inline void add_residual(const T *from, bool is_vector, i32 count, f32 (&values)[N])
 {
-    if (e.bias)
+    if (is_vector)
     {
-        f32 bias[N];
-        load(e.bias + bias_row(e, s, pixel) * s.outputs + channel, bias);
+        u32 words[words_of<T, N>];
 #pragma unroll
-        for (int i = 0; i < N; i++) values[i] += bias[i];
-    }
-    if (e.relu == RELU_FIRST)
-    {
-#pragma unroll
-        for (int i = 0; i < N; i++) values[i] = rectified(values[i]);
-    }
-    if (e.residual)
-    {
-        // A plain load, for the residual may be y.
-        const T *from = e.residual + i64(pixel) * e.residual_stride + channel;
-        if constexpr (N == 1)
+        for (int i = 0; i < words_of<T, N>; i += 4)
         {
-            values[0] += to_float(*from);
+            uint4 v = *(const uint4 *)((const u32 *)from + i);
+            words[i] = v.x, words[i + 1] = v.y, words[i + 2] = v.z, words[i + 3] = v.w;
         }
-        else
-        {
-            u32 words[words_of<T, N>];
+        f32 residual[N];
+        widen<T, N>(words, residual);
 #pragma unroll
-            for (int i = 0; i < words_of<T, N>; i += 4)
-            {
-                uint4 v = *(const uint4 *)((const u32 *)from + i);
-                words[i] = v.x, words[i + 1] = v.y, words[i + 2] = v.z, words[i + 3] = v.w;
-            }
-            f32 residual[N];
-            widen<T, N>(words, residual);
-#pragma unroll
-            for (int i = 0; i < N; i++) values[i] += residual[i];
-        }
-    }
-    if (e.relu == RELU_LAST)
-    {
-#pragma unroll
-        for (int i = 0; i < N; i++) values[i] = rectified(values[i]);
-    }
-    store(e.y + i64(pixel) * e.y_stride + channel, values);
-}
-
-// Up to N channels from `channel` on, of which those at or beyond s.outputs do not exist.
-template <class T, int N>
-__device__ inline void finish_any(const Epilogue<T> &e, const ConvShape &s, i32 pixel, i32 channel, f32 (&values)[N])
-{
-    if (e.is_vector)
-    {
-        if (channel < s.outputs) finish(e, s, pixel, channel, values);
+        for (int i = 0; i < N; i++) values[i] += residual[i];
         return;
     }
 #pragma unroll
     for (int i = 0; i < N; i++)
     {
-        f32 value[1] = {values[i]};
-        if (channel + i < s.outputs) finish(e, s, pixel, channel + i, value);
+        if (i < count) values[i] += to_float(from[i]);
     }
+}
+
+template <int N>
+__device__ inline void add_bias(const f32 *from, bool is_vector, i32 count, f32 (&values)[N])
+{
+    f32 bias[N] = {};
+    if (is_vector)
+    {
+        load(from, bias);
+    }
+    else
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++)
+        {
+            if (i < count) bias[i] = load_one(from + i);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++) values[i] += bias[i];
+}
+
+// Ends N neighbouring channels of a pixel, of which those at or beyond s.outputs do not exist: in whole vectors of 16 bytes, or, where pixels are
+// not such, one by one.
+template <class T, int N>
+__device__ inline void finish(const Epilogue<T> &e, const ConvShape &s, i32 pixel, i32 channel, bool is_vector, f32 (&values)[N])
+{
+    i32 count = s.outputs - channel;
+    if (count <= 0) return;
+    if (e.bias) add_bias(e.bias + bias_row(e, s, pixel) * s.outputs + channel, is_vector, count, values);
+    if (e.relu == RELU_FIRST)
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) values[i] = rectified(values[i]);
+    }
+    if (e.residual) add_residual(e.residual + i64(pixel) * e.residual_stride + channel, is_vector, count, values);
+    if (e.relu == RELU_LAST)
+    {
+#pragma unroll
+        for (int i = 0; i < N; i++) values[i] = rectified(values[i]);
+    }
+    T *to = e.y + i64(pixel) * e.y_stride + channel;
+    if (is_vector)
+    {
+        store(to, values);
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++)
+    {
+        if (i < count) to[i] = from_float<T>(values[i]);
+    }
+}
+
+template <class T, int N>
+__device__ inline void finish_any(const Epilogue<T> &e, const ConvShape &s, i32 pixel, i32 channel, f32 (&values)[N])
+{
+    finish(e, s, pixel, channel, e.is_vector, values);
 }
 
 // Narrows sums of packed pixels, which lie in shared memory pixel by pixel, to a run without gaps in shared memory, and adds the bias. A warp

@@ -229,7 +229,7 @@ extern "C" __global__ void CLUSTER_SIZE __launch_bounds__(THREADS) dwr_sr_mma(KE
         float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
         float4 low = half ? second : first, high = half ? first : second;
         f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-        finish(a.epilogue, s, (i32(blockIdx.z) * s.height + row) * s.width + column, first_output + channel, values);
+        finish(a.epilogue, s, (i32(blockIdx.z) * s.height + row) * s.width + column, first_output + channel, true, values);
     }
 #if CLUSTER > 1
     // The others may still be reading this block's sums.
