@@ -102,6 +102,48 @@ public sealed class KernelCacheTests : IDisposable
     }
 
     [Fact]
+    public void WhatIsBegunIsCompiledWithoutBeingAskedFor()
+    {
+        KernelSource other = SmallKernels.Scale with { Defines = [("OFFSET", "3")] };
+        using KernelCache cache = Cache();
+        cache.Begin([SmallKernels.Scale, other]);
+        Assert.True(SpinWait.SpinUntil(() => cache.Compiled == 2, TimeSpan.FromMinutes(1)), "nothing compiles");
+        if (_driver is EmulatedDriver emulated) Assert.Equal(0, emulated.Live.Modules);
+        Assert.NotNull(cache.Get(SmallKernels.Scale));
+        Assert.NotNull(cache.Get(other));
+        // What is there is not begun again.
+        cache.Begin([SmallKernels.Scale, other]);
+        Assert.Equal(2, cache.Compiled);
+    }
+
+    [Fact]
+    public void WhatFailsAheadFailsForWhoAsks_Once()
+    {
+        Dictionary<string, string> texts = SmallKernels.Texts;
+        texts["scale.cu"] = "nonsense";
+        using KernelCache cache = Cache(texts);
+        cache.Begin([SmallKernels.Scale]);
+        Assert.Throws<KernelCompilationException>(() => cache.Get(SmallKernels.Scale));
+        texts["scale.cu"] = SmallKernels.Kernel;
+        Assert.NotNull(cache.Get(SmallKernels.Scale));
+    }
+
+    [Fact]
+    public void DisposalWaitsForWhatIsCompiled_AndCompilesNoMore()
+    {
+        KernelCache cache = Cache();
+        int begun = 40 * Environment.ProcessorCount;
+        cache.Begin(Enumerable.Range(0, begun).Select(i => SmallKernels.Scale with { Defines = [("OFFSET", $"{i}")] }));
+        Assert.True(SpinWait.SpinUntil(() => cache.Compiled > 0, TimeSpan.FromMinutes(1)), "nothing compiles");
+        cache.Dispose();
+        int compiled = cache.Compiled;
+        Assert.InRange(compiled, 1, begun - 1);
+        Thread.Sleep(200);
+        Assert.Equal(compiled, cache.Compiled);
+        Assert.Throws<ObjectDisposedException>(() => cache.Begin([SmallKernels.Scale]));
+    }
+
+    [Fact]
     public void DisposalUnloadsEveryModule()
     {
         KernelCache cache = Cache();

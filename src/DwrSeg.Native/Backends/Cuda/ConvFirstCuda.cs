@@ -81,7 +81,8 @@ internal static class ConvFirstCuda
     // The image's tile in words, and the weights.
     private static int SharedBytes(CudaElement element, int channels) => (element == CudaElement.Float32 ? 33 * 199 : 17 * 101) * 4 + channels * RowBytes(element);
 
-    private static KernelVariant Variant(CudaElement element) => (element == CudaElement.Float32
+    /// <summary>The kernel for maps of a type.</summary>
+    public static KernelVariant Variant(CudaElement element) => (element == CudaElement.Float32
         ? KernelVariant.Of("conv_first_ffma", "", element) : KernelVariant.Of("conv_first", $"ELEMENT={element.KernelName()}", element))
             with { DynamicSharedBytes = null };
 

@@ -1,7 +1,6 @@
 using System.Collections.Concurrent;
 using System.Globalization;
 using System.Runtime.CompilerServices;
-using System.Runtime.ExceptionServices;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
@@ -12,9 +11,9 @@ namespace DwrSeg.Native.Backends.Cuda;
 
 /// <summary>
 /// Covers a graph with steps, and chooses among those that can take the same piece of it: fused modules (a SIR with its blocks in clusters or
-/// alone) or their parts, and for a convolution each tile of this project's kernels, cuBLASLt and cuDNN. On a device whose events tell its time the fastest is taken, with the real shapes in memory
-/// that stands in for the plan's, and remembered; elsewhere what the kernels' models say. It serves one plan, and again where that can't be made with
-/// what was chosen.
+/// alone) or their parts, and for a convolution each tile of this project's kernels, cuBLASLt and cuDNN. On a device whose events tell its time the
+/// fastest is taken, with the real shapes in memory that stands in for the plan's, and remembered; elsewhere what the kernels' models say. It serves
+/// one plan, and again where that can't be made with what was chosen.
 /// </summary>
 internal sealed class CoverChooser(KernelCache kernels, CudaElement element, ConvolutionLibraries libraries, TimedChoices choices)
 {
@@ -53,6 +52,11 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         if (!IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) return covers;
         using var stream = new CudaStream(kernels.Context);
         Lock turn = Turns.GetValue(_device.Driver, _ => new()).GetOrAdd(_device.Handle, _ => new Lock());
+        if (IsTimed && withModules)
+        {
+            // The first time each takes up to a second, and there are some forty.
+            kernels.Begin(covers.Where(c => !c.IsConstant).SelectMany(c => Unchosen(graph, c, fuse)).Select(v => v.Source).Distinct());
+        }
         var chosen = new List<StepCover<CudaBinder, CudaStep>>();
         do
         {
@@ -106,8 +110,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     {
         if (CudaCover.PartsOf(cover) is not { } parts) return [ChooseWay(graph, cover, stream)];
         IReadOnlyDictionary<string, StepCover<CudaBinder, CudaStep>> modules = new CudaCover(_device, element).ModulesOf(cover);
-        // Where all are fused it is a choice among modules alone.
-        string asked = fuse == Fusion.All ? "|fused" : "";
+        string asked = AskedOf(fuse);
         if (fuse == Fusion.All && modules.Count == 1) return [cover];
         if (choices.Find(KeyOf(graph, cover) + asked) is { } known && modules.TryGetValue(known, out StepCover<CudaBinder, CudaStep>? module)) return [module];
         while (true)
@@ -139,6 +142,22 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
             }
         }
     }
+
+    // The kernels among which a choice will have to be made.
+    private IEnumerable<KernelVariant> Unchosen(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, Fusion fuse)
+    {
+        var variants = new CudaCover(_device, element);
+        if (CudaCover.PartsOf(cover) is not { } parts) return choices.Find(KeyOf(graph, cover)) is null ? variants.VariantsOf(cover, fuse) : [];
+        return choices.Find(KeyOf(graph, cover) + AskedOf(fuse)) switch
+        {
+            null => variants.VariantsOf(cover, fuse),
+            Parts => parts.SelectMany(p => Unchosen(graph, p, fuse)),
+            _ => [],
+        };
+    }
+
+    // Where all are fused it is a choice among modules alone.
+    private static string AskedOf(Fusion fuse) => fuse == Fusion.All ? "|fused" : "";
 
     private string Fastest(
         LayerGraph graph, IReadOnlyDictionary<string, StepCover<CudaBinder, CudaStep>> modules, IReadOnlyList<StepCover<CudaBinder, CudaStep>> parts,
@@ -196,7 +215,6 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         using var trial = new Trial(graph, kernels, element, libraries, stream);
         using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
         IReadOnlyList<ConvWay> offered = [.. trial.WaysFor(cover).Where(w => !_refused.Contains((piece, w)))];
-        if (IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) trial.Compile(cover);
         foreach (IEnumerable<ConvWay> equals in InOrder(offered))
         {
             var ways = new List<ConvWay>();
@@ -271,20 +289,6 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         }
 
         public IReadOnlyList<ConvWay> WaysFor(StepCover<CudaBinder, CudaStep> cover) => CudaLowerings.WaysFor(_binder, cover.Nodes);
-
-        /// <summary>Compiles the kernels of all tiles side by side: the first time takes seconds for each.</summary>
-        public void Compile(StepCover<CudaBinder, CudaStep> cover)
-        {
-            try
-            {
-                Parallel.ForEach(CudaLowerings.VariantsFor(_binder, cover.Nodes), v => _binder.Kernels.Get(v.Source));
-            }
-            catch (AggregateException e)
-            {
-                // Callers know the exceptions of kernels and driver.
-                ExceptionDispatchInfo.Throw(e.InnerExceptions[0]);
-            }
-        }
 
         /// <summary>Makes the steps and does what they need once; gives what they do in each run.</summary>
         public IReadOnlyList<CudaWork> Bind(IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers)

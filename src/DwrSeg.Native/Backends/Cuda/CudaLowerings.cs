@@ -63,7 +63,7 @@ internal static class CudaLowerings
     {
         CudaConvolution c = ConvolutionOf(binder, nodes);
         var ways = new List<ConvWay>();
-        IReadOnlyList<string> tiles = IsOfImage(binder, nodes, c) ? [] : TilesFor(binder, c);
+        IReadOnlyList<string> tiles = IsOfImage(binder.Device, nodes, c) ? [] : TilesFor(binder, c);
         if (tiles.Count < 2) ways.Add(ConvWay.ByModel);
         else ways.AddRange(tiles.Select(t => ConvWay.ByModel with { Tile = t }));
         ways.AddRange(LibraryLowering.WaysFor(binder, nodes, c, ConvMaker.CublasLt));
@@ -71,12 +71,13 @@ internal static class CudaLowerings
         return ways;
     }
 
-    /// <summary>The kernels of this project's ways.</summary>
-    public static IReadOnlyList<KernelVariant> VariantsFor(CudaBinder binder, ImmutableArray<Node> nodes)
+    /// <summary>The kernels of this project's ways to compute a convolution.</summary>
+    public static IReadOnlyList<KernelVariant> VariantsFor(
+        CudaDevice device, ImmutableArray<Node> nodes, Func<TensorView, DeviceMap> map, Func<TensorView, CUdeviceptr> values)
     {
-        CudaConvolution c = ConvolutionOf(binder, nodes);
-        if (IsOfImage(binder, nodes, c)) return [];
-        return binder.Element == CudaElement.Float32 ? ConvFfmaCuda.VariantsFor(binder.Device, c) : ConvMmaCuda.VariantsFor(binder.Device, c);
+        CudaConvolution c = ConvolutionOf(nodes, map, values);
+        if (IsOfImage(device, nodes, c)) return [ConvFirstCuda.Variant(c.X.Element)];
+        return c.X.Element == CudaElement.Float32 ? ConvFfmaCuda.VariantsFor(device, c) : ConvMmaCuda.VariantsFor(device, c);
     }
 
     /// <summary>A convolution, then in any order at most one ReLU and one sum.</summary>
@@ -87,7 +88,7 @@ internal static class CudaLowerings
     {
         CudaConvolution c = ConvolutionOf(binder, nodes);
         if (way.Maker != ConvMaker.Native && LibraryLowering.Bind(binder, nodes, c, way) is { } step) return step;
-        if (IsOfImage(binder, nodes, c)) return BindImageConvolutions(binder, nodes);
+        if (IsOfImage(binder.Device, nodes, c)) return BindImageConvolutions(binder, nodes);
         bool exact = binder.Element == CudaElement.Float32;
         var weights = new PackedWeights(binder, nodes[0]);
         c = c with { Weights = weights.In };
@@ -331,28 +332,30 @@ internal static class CudaLowerings
     }
 
     // The kernel for an image's three channels takes it.
-    private static bool IsOfImage(CudaBinder binder, ImmutableArray<Node> nodes, in CudaConvolution c) =>
+    private static bool IsOfImage(CudaDevice device, ImmutableArray<Node> nodes, in CudaConvolution c) =>
         nodes.Length - (c.Relu == CudaRelu.None ? 0 : 1) == 1 && nodes[0].Inputs[0].Channels == 3 && c is { Kernel: 3, Stride: 2, Residual: null }
-            && ConvFirstCuda.Fits(binder.Device, c.X, new FirstOutput(c.Y, c.Relu != CudaRelu.None));
+            && ConvFirstCuda.Fits(device, c.X, new FirstOutput(c.Y, c.Relu != CudaRelu.None));
 
     private static IReadOnlyList<string> TilesFor(CudaBinder binder, in CudaConvolution c) =>
         binder.Element == CudaElement.Float32 ? ConvFfmaCuda.TilesFor(c) : ConvMmaCuda.TilesFor(binder.Device, c);
 
     // The convolution without its packed weights.
-    private static CudaConvolution ConvolutionOf(CudaBinder binder, ImmutableArray<Node> nodes)
+    private static CudaConvolution ConvolutionOf(CudaBinder binder, ImmutableArray<Node> nodes) => ConvolutionOf(nodes, binder.Map, binder.Values);
+
+    private static CudaConvolution ConvolutionOf(ImmutableArray<Node> nodes, Func<TensorView, DeviceMap> map, Func<TensorView, CUdeviceptr> values)
     {
         Node first = nodes[0];
         var conv = (Conv2d)first.Layer;
-        DeviceMap y = binder.Map(nodes[^1].Output);
-        (DeviceMap? residual, CudaRelu relu) = TailOf(nodes, 0, binder.Map);
+        DeviceMap y = map(nodes[^1].Output);
+        (DeviceMap? residual, CudaRelu relu) = TailOf(nodes, 0, map);
         if (nodes[^1].Outputs[0].Accumulate)
         {
             if (nodes.Length > 1) throw new NotSupportedException($"'{nodes[^1].Name}' accumulates behind a fused convolution.");
             residual = y;
         }
-        return new CudaConvolution(binder.Map(first.Inputs[0]), y, default, conv.Kernel, conv.Stride)
+        return new CudaConvolution(map(first.Inputs[0]), y, default, conv.Kernel, conv.Stride)
         {
-            Bias = first.Inputs.Length == 3 ? binder.Values(first.Inputs[2]) : default,
+            Bias = first.Inputs.Length == 3 ? values(first.Inputs[2]) : default,
             BorderBias = conv.BorderBias,
             Residual = residual,
             Relu = relu,

@@ -52,6 +52,10 @@ internal static class DwrSrMmaCuda
         return true;
     }
 
+    /// <summary>The kernel that it launches.</summary>
+    public static KernelVariant VariantFor(CudaDevice device, in CudaConvolution projection) =>
+        Variant(projection.Y.Element, OutputTile(projection.Y.C), ClusterFor(device, projection));
+
     /// <summary>Settles a launch.</summary>
     /// <exception cref="ArgumentException">The branches don't fit the convolution, or <see cref="Fits"/> says no.</exception>
     public static CudaLaunch Prepare(KernelCache kernels, ReadOnlySpan<CudaSrBranch> branches, in CudaConvolution projection, bool relu)
@@ -86,10 +90,8 @@ internal static class DwrSrMmaCuda
         }
         if (channels != projection.X.C)
             throw new ArgumentException($"dwr_sr_mma: the branches make {channels} channels, the convolution reads {projection.X.C}.");
-        CudaDevice device = kernels.Context.Device;
-        long tiles = arguments.TilesAcross * Grid.Blocks(y.H, Side), outputTiles = Grid.Blocks(y.C, outputs);
-        int blocks = ClusterFor(device, tiles * outputTiles * y.N, channels), shared = SharedBytes(outputs, channels, blocks);
-        var grid = new Grid(tiles * blocks, outputTiles, y.N);
+        int blocks = ClusterFor(kernels.Context.Device, projection), shared = SharedBytes(outputs, channels, blocks);
+        var grid = new Grid(arguments.TilesAcross * Grid.Blocks(y.H, Side) * blocks, Grid.Blocks(y.C, outputs), y.N);
         var launch = new CudaLaunch<Arguments>(kernels, Variant(y.Element, outputs, blocks), grid, Threads, shared, arguments)
         {
             ClusterBlocks = blocks,
@@ -104,11 +106,13 @@ internal static class DwrSrMmaCuda
     private static int OutputTile(int outputs) => outputs <= OutputTiles[0] ? OutputTiles[0] : OutputTiles[1];
 
     // Meeting costs more than it saves unless multiprocessors would be idle.
-    private static int ClusterFor(CudaDevice device, long tiles, int channels)
+    private static int ClusterFor(CudaDevice device, in CudaConvolution projection)
     {
+        DeviceMap y = projection.Y;
+        long tiles = Grid.Blocks(y.W, Side) * Grid.Blocks(y.H, Side) * Grid.Blocks(y.C, OutputTile(y.C)) * y.N;
         int blocks = 1;
         if (!Clusters.AreOn(device)) return blocks;
-        while (blocks < MostBlocks && Grid.Blocks(channels, Row) >= 2 * blocks && 2 * tiles * blocks <= device.MultiprocessorCount) blocks *= 2;
+        while (blocks < MostBlocks && Grid.Blocks(projection.X.C, Row) >= 2 * blocks && 2 * tiles * blocks <= device.MultiprocessorCount) blocks *= 2;
         return blocks;
     }
 

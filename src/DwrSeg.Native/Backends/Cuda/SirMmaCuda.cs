@@ -137,6 +137,10 @@ internal static class SirMmaCuda
     public static IReadOnlyList<int> ClusterSizes(CudaDevice device, CudaSir s) =>
         [.. Clustered.Where(blocks => Choose(device, s, blocks) is not null)];
 
+    /// <summary>The kernels that these launch.</summary>
+    public static IEnumerable<KernelVariant> VariantsFor(CudaDevice device, CudaSir s) =>
+        ClusterSizes(device, s).Select(blocks => Choose(device, s, blocks)!.Variant(s.X.Element));
+
     /// <summary>Settles a launch.</summary>
     /// <param name="kernels">Kernels of the device.</param>
     /// <param name="s">The module.</param>

@@ -18,6 +18,10 @@ internal sealed class KernelCache(
     private readonly KernelCompiler _compiler =
         new(compiler, compiler.TargetFor(context.Device.ComputeCapability, wantsPtx), files ?? KernelFiles.Embedded, disk);
 
+    // Compiled beside other work, and not asked for yet.
+    private readonly ConcurrentDictionary<KernelSource, Lazy<CompiledKernel>> _begun = new();
+    private readonly ConcurrentBag<Task> _compilations = [];
+
     private volatile bool _isDisposed;
 
     /// <summary>The context that kernels are loaded into.</summary>
@@ -34,6 +38,9 @@ internal sealed class KernelCache(
 
     /// <summary>How many kernels came from the disk.</summary>
     public int FromDisk => _compiler.FromDisk;
+
+    /// <summary>How many were begun and never asked for.</summary>
+    public int Unasked => _begun.Count;
 
     /// <summary>The kernel, compiled and loaded. Not for every launch: keep it.</summary>
     /// <exception cref="KernelCompilationException">It does not compile.</exception>
@@ -54,10 +61,30 @@ internal sealed class KernelCache(
         }
     }
 
+    /// <summary>Compiles beside the caller's work what it is going to ask for, in this order; each is loaded when <see cref="Get"/> asks for it.</summary>
+    /// <remarks>On as many threads as there are processors. What fails does so for who asks for it. No call of the driver is made.</remarks>
+    public void Begin(IEnumerable<KernelSource> sources)
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        Lazy<CompiledKernel>[] begun =
+        [
+            .. sources.Where(s => !_kernels.ContainsKey(s)).Select(source => _begun.GetOrAdd(source, s => new Lazy<CompiledKernel>(() => _compiler.Compile(s)))),
+        ];
+        if (begun.Length == 0) return;
+        var options = new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount };
+        _compilations.Add(Task.Run(() => Parallel.ForEach(
+            Partitioner.Create(begun, EnumerablePartitionerOptions.NoBuffering), options, (kernel, loop) =>
+            {
+                if (_isDisposed) loop.Stop();
+                else Compile(kernel);
+            })));
+    }
+
     /// <summary>Unloads all kernels, after the work that is on the device.</summary>
     public void Dispose()
     {
         _isDisposed = true;
+        Task.WaitAll([.. _compilations]);
         foreach (Lazy<CudaKernel> kernel in _kernels.Values)
         {
             if (kernel.IsValueCreated) kernel.Value.Module.Dispose();
@@ -65,9 +92,21 @@ internal sealed class KernelCache(
         _kernels.Clear();
     }
 
+    private static void Compile(Lazy<CompiledKernel> kernel)
+    {
+        try
+        {
+            _ = kernel.Value;
+        }
+        catch (Exception)
+        {
+            // It is kept for who asks.
+        }
+    }
+
     private CudaKernel Load(KernelSource source)
     {
-        CompiledKernel compiled = _compiler.Compile(source);
+        CompiledKernel compiled = _begun.TryRemove(source, out Lazy<CompiledKernel>? begun) ? begun.Value : _compiler.Compile(source);
         var module = new CudaModule(Context, compiled.Image, source.ToString());
         try
         {

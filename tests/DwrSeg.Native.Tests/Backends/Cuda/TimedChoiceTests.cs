@@ -128,6 +128,7 @@ public sealed class TimedChoiceTests : IDisposable
             using ITensorStore store = backend.CreateStore();
             using var plan = (CudaPlan)backend.Compile(graph, store, new PlanOptions { Fuse = fuse });
             (Counts, Description) = (plan.Convolutions.ToString(), backend.Description);
+            Assert.Equal(0, backend.Kernels.Unasked);
             return [.. plan.Covers.SelectMany(c => c.Launches)];
         }
 
