@@ -29,7 +29,8 @@ try
 catch (InvalidOperationException e)
 {
     // A validator asked for a value that is no number, before the parser came to report it.
-    return Errors.Report(new UsageException($"{e.Message} Try 'dwrseg --help'."));
+    string command = args.Length > 0 && root.Subcommands.Any(c => c.Name == args[0]) ? $"dwrseg {args[0]}" : "dwrseg";
+    return Errors.Report(new UsageException($"{e.Message} Try '{command} --help'."));
 }
 if (parsed.Errors.Count > 0 && parsed.Action is ParseErrorAction) return Errors.ReportUsage(parsed);
 if (Errors.FindEmpty(parsed) is { } empty) return Errors.Report(empty);

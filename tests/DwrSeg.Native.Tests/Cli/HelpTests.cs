@@ -57,7 +57,7 @@ public sealed partial class HelpTests
     [InlineData("--threads", "segment", "a.png", "--threads", "-1")]
     [InlineData("--threads", "segment", "a.png", "--threads", "many")]
     [InlineData("'gpu'", "bench", "--device", "gpu")]
-    [InlineData("'Auto'", "bench", "--fuse", "Auto")]
+    [InlineData("'Auto' is not auto, all or none. Try 'dwrseg bench --help'", "bench", "--fuse", "Auto")]
     [InlineData("--all and --fuse exclude each other", "kernels", "--all", "--fuse", "none")]
     [InlineData("'cuda:7'", "bench", "--device", "cuda:7")]
     [InlineData("--data", "eval", "--model", "a.safetensors")]

@@ -45,7 +45,8 @@ internal static class ConvFfmaCuda
         SumSharing sharing = ConvTile.SharingOf(device, splits);
         ConvArguments arguments = new()
         {
-            X = c.X.Data, Weights = c.WeightsIn(WeightLayout.Columns, "conv_ffma"), Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
+            X = c.X.Data, Weights = c.WeightsIn(WeightLayout.Columns, "conv_ffma"), Shape = c.Shape, Epilogue = c.Epilogue,
+            Partials = workspace.Partials, Arrivals = workspace.Arrivals,
             ChannelTiles = (int)Grid.Blocks(c.Y.C, chosen.Channels), Splits = splits,
         };
         return new CudaLaunch<ConvArguments>(
@@ -67,7 +68,8 @@ internal static class ConvFfmaCuda
     }
 
     // What the assembler takes; copies through registers leave blocks of 64 threads less room.
-    private static int RegistersOf(CudaDevice device, in ConvTile tile) => tile.Threads == 64 && device.ComputeCapability < new ComputeCapability(8, 0) ? 240 : 168;
+    private static int RegistersOf(CudaDevice device, in ConvTile tile) =>
+        tile.Threads == 64 && device.ComputeCapability < new ComputeCapability(8, 0) ? 240 : 168;
 
     private static string NameOf(ConvTile tile) => $"{tile.Pixels}x{tile.Channels}";
 

@@ -79,7 +79,8 @@ internal static class ConvFirstCuda
     private static int RowBytes(CudaElement element) => element == CudaElement.Float32 ? 27 * 4 : 64;
 
     // The image's tile in words, and the weights.
-    private static int SharedBytes(CudaElement element, int channels) => (element == CudaElement.Float32 ? 33 * 199 : 17 * 101) * 4 + channels * RowBytes(element);
+    private static int SharedBytes(CudaElement element, int channels) =>
+        (element == CudaElement.Float32 ? 33 * 199 : 17 * 101) * 4 + channels * RowBytes(element);
 
     /// <summary>The kernel for maps of a type.</summary>
     public static KernelVariant Variant(CudaElement element) => (element == CudaElement.Float32

@@ -120,7 +120,8 @@ internal static class ConvMmaCuda
         SumSharing sharing = ConvTile.SharingOf(kernels.Context.Device, splits);
         ConvArguments arguments = new()
         {
-            X = c.X.Data, Weights = c.WeightsIn(WeightLayout.Tiles(tile.Channels, tile.Depth), "conv_mma"), Shape = c.Shape, Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
+            X = c.X.Data, Weights = c.WeightsIn(WeightLayout.Tiles(tile.Channels, tile.Depth), "conv_mma"), Shape = c.Shape,
+            Epilogue = c.Epilogue, Partials = workspace.Partials, Arrivals = workspace.Arrivals,
             ChannelTiles = (int)Grid.Blocks(c.Y.C, tile.Channels), Splits = splits,
         };
         var launch = new CudaLaunch<ConvArguments>(
