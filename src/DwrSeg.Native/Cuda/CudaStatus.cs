@@ -139,8 +139,8 @@ internal static class CudaStatus
             : needed;
     }
 
-    /// <summary>An amount of memory for people.</summary>
-    public static string MiB(ulong bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1048576.0:0.#} MiB");
+    /// <summary>An amount of memory for people; the least that is not nothing is 0.1.</summary>
+    public static string MiB(ulong bytes) => string.Create(CultureInfo.InvariantCulture, $"{Math.Max(bytes / 1048576.0, Math.Min(bytes, 0.1)):0.#} MiB");
 
     // "_driver.MemAlloc(out address, bytes)" → "cuMemAlloc"
     private static string CallName(string expression)
