@@ -3,15 +3,16 @@
 #pragma once
 #include "async_copy.cuh"
 
-// All threads of all blocks of the cluster come to a meeting. What they wrote to shared memory before its beginning is there after its end.
+// All threads of all blocks of the cluster come to a meeting. What they wrote to shared memory before its beginning is there after its end: arriving
+// releases and waiting acquires, also without these words, which NVRTC 11.8 does not know.
 __device__ inline void begin_meeting()
 {
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
 }
 
 __device__ inline void end_meeting()
 {
-    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
 }
 
 // Where the own block's place in shared memory lies in a block of the cluster.

@@ -9,8 +9,8 @@
 // Defines   ELEMENT  f16 or bf16
 // Launch    grid (tiles of 8x32 pixels of y, 1, n), block 256
 // Shared    (17 * 101 + outputs * 16) * 4 bytes, dynamic
-// Requires  outputs and first_channels multiples of 8, outputs at most 512; both y on 16 bytes with pixel strides of whole 16 bytes; three
-//           channels of x; weights on 16 bytes, bias on 8; pixels of an image fit 31 bits
+// Requires  outputs and first_channels multiples of 8; both y on 16 bytes with pixel strides of whole 16 bytes; three channels of x; weights and
+//           bias on 16 bytes; pixels of an image fit 31 bits
 //
 // An implicit product over 9 taps of 3 channels padded to a fragment's 16 would be 5 times the work, and FFMA takes about 10 us on an H100
 // where writing y takes 8. Instead the sum's 27 values are packed into two fragments of 16: the nine values of a line of taps are

@@ -11,8 +11,8 @@
 // Requires  outputs and first_channels multiples of 4; both y on 16 bytes with pixel strides of whole 16 bytes; three channels of x; weights
 //           and bias on 16 bytes; pixels of an image fit 31 bits
 //
-// conv_ffma.cu takes 16 channels of a tap at a time: three fill a fifth of such a step. Here a sum's 27 values are a loop of their own length, and the
-// image's tile is read once for both maps. A thread makes eight neighbouring pixels of a row and eight channels of each at a time: for a line of taps
+// conv_ffma.cu takes 16 channels of a tap at a time: three fill a fifth of such a step. Here a sum's 27 values are a loop of their own length, and
+// the image's tile is read once for both maps. A thread makes eight neighbouring pixels of a row and eight channels of each at a time: for a line of taps
 // and an input it reads the 17 values that its pixels share, and six vectors of weights, for 192 multiply-adds.
 //
 // A warp makes 32 pixels of two rows, four lanes side by side the 32 channels of a round, so 64 neighbouring bytes of a pixel are stored at once.
@@ -128,7 +128,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_first_ffma(KERNEL_
     for (i32 chunk = 0; chunk < a.channels; chunk += CHUNK)
     {
         // A vector of channels that does not exist repeats the last one and is not stored.
-        i32 low = chunk + across * VECTOR, high = low + CHUNK / 2, low_read = min(low, a.channels - VECTOR) / VECTOR, high_read = min(high, a.channels - VECTOR) / VECTOR;
+        i32 low = chunk + across * VECTOR, high = low + CHUNK / 2;
+        i32 low_read = min(low, a.channels - VECTOR) / VECTOR, high_read = min(high, a.channels - VECTOR) / VECTOR;
         f32 sums[PIXELS][2 * VECTOR];
         f32 bias[2][VECTOR] = {};
         if (a.bias)

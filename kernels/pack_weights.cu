@@ -3,7 +3,7 @@
 //
 //   TILES    y[o / rows, i / depth, tap, o % rows, i % depth]   whole tiles, and `chunks` of depth inputs: what conv_mma.cu, sir_mma.cu and
 //            dwr_sr_mma.cu copy to shared memory as it stands, so the vectors of a row have their order there (swizzle.cuh)
-//   COLUMNS  y[tap, i, o]          outputs rounded up to 4: what conv_ffma.cu reads
+//   COLUMNS  y[tap, i, o]          outputs rounded up to 4: what conv_ffma.cu and conv_first_ffma.cu read
 //   IMAGE    32 values an output, the nine of a line of taps as y[o, 8 ky + j] for j = 3 kx + i < 8 and y[o, 24 + 2 ky] for j = 8: what
 //            conv_first.cu reads (3 inputs, 9 taps)
 //

@@ -137,9 +137,17 @@ internal static class Devices
         if (settings.Convolutions == ConvolutionChoice.Native) return BackendWith(null);
         // A context takes about as long to make as these libraries to load, so both are done at once. It stays until the backend has it too.
         Task<ConvolutionLibraries.Found> finding = Task.Run(find);
-        using var context = new CudaContext(driver, index);
-        return BackendWith(finding.GetAwaiter().GetResult());
+        try
+        {
+            using var context = new CudaContext(driver, index);
+            return BackendWith(finding.GetAwaiter().GetResult());
+        }
+        finally
+        {
+            Task.WaitAny(finding);
+        }
 
-        CudaBackend BackendWith(ConvolutionLibraries.Found? libraries) => new(name, driver, index, element, wantsPtx: name == "emulated", settings.Convolutions, libraries);
+        CudaBackend BackendWith(ConvolutionLibraries.Found? libraries) =>
+            new(name, driver, index, element, wantsPtx: name == "emulated", settings.Convolutions, libraries);
     }
 }

@@ -44,8 +44,8 @@ internal abstract class FaultInjectingDriver(ICudaDriver inner)
     public static FaultInjectingDriver Wrap(ICudaDriver inner) => (FaultInjectingDriver)Activator.CreateInstance(Generated.Value, inner)!;
 
     /// <summary>
-    /// Lets call <paramref name="number"/> of a method fail, counted from 0 among the calls of that method: where threads call side by side, a
-    /// number among all calls is another method's each time.
+    /// Lets call <paramref name="number"/> of a method fail, counted from 0 among the calls of that method: a number
+    /// among all calls may be another method's where threads call side by side.
     /// </summary>
     public void FailCall(string method, int number, CUresult status)
     {

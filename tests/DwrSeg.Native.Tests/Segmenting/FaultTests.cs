@@ -48,8 +48,8 @@ public sealed class FaultTests : IDisposable
     internal static bool IsAllocation(string method) => Allocating.Contains(method);
 
     /// <summary>
-    /// Lets the like of call <paramref name="k"/> fail: as many calls of its method before it. Kernels are compiled side by side, so that other
-    /// methods' calls come in another order each time.
+    /// Lets the like of call <paramref name="k"/> fail: as many calls of its method before it. So it is a call of this method whatever else is
+    /// called in between.
     /// </summary>
     internal static void Fail(FaultInjectingDriver faulty, string[] calls, int k) => faulty.FailCall(
         calls[k], calls.AsSpan(0, k).Count(calls[k]), Allocating.Contains(calls[k]) ? CUresult.OutOfMemory : CUresult.Unknown);

@@ -67,9 +67,9 @@ internal static class ConvFfmaCuda
         return ConvTile.Choose(c, tiles, device, Rate(device.ComputeCapability), workspace);
     }
 
-    // What the assembler takes; copies through registers leave blocks of 64 threads less room.
+    // About what the assembler takes: before sm_80 copies pass through registers, the more of them the fewer threads there are.
     private static int RegistersOf(CudaDevice device, in ConvTile tile) =>
-        tile.Threads == 64 && device.ComputeCapability < new ComputeCapability(8, 0) ? 240 : 168;
+        tile.Threads > 64 || device.ComputeCapability >= new ComputeCapability(8, 0) ? tile.Registers : tile.Pixels > 64 ? 240 : 200;
 
     private static string NameOf(ConvTile tile) => $"{tile.Pixels}x{tile.Channels}";
 

@@ -52,17 +52,15 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         if (!IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) return covers;
         using var stream = new CudaStream(kernels.Context);
         Lock turn = Turns.GetValue(_device.Driver, _ => new()).GetOrAdd(_device.Handle, _ => new Lock());
-        if (IsTimed && withModules)
-        {
-            // The first time each takes up to a second, and there are some forty.
-            kernels.Begin(covers.Where(c => !c.IsConstant).SelectMany(c => Unchosen(graph, c, fuse)).Select(v => v.Source).Distinct());
-        }
         var chosen = new List<StepCover<CudaBinder, CudaStep>>();
         do
         {
             _available = libraries.Description;
             _taken.Clear();
             chosen.Clear();
+            // The first time each takes up to a second, and there are some forty.
+            IEnumerable<KernelVariant> variants = covers.Where(c => !c.IsConstant).SelectMany(c => Unchosen(graph, c, fuse));
+            if (IsTimed && withModules) kernels.Begin(variants.Select(v => v.Source));
             foreach (var cover in covers)
             {
                 if (cover.IsConstant || !cover.Nodes.Any(n => n.Layer is Conv2d))
@@ -146,14 +144,13 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     // The kernels among which a choice will have to be made.
     private IEnumerable<KernelVariant> Unchosen(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, Fusion fuse)
     {
-        var variants = new CudaCover(_device, element);
-        if (CudaCover.PartsOf(cover) is not { } parts) return choices.Find(KeyOf(graph, cover)) is null ? variants.VariantsOf(cover, fuse) : [];
-        return choices.Find(KeyOf(graph, cover) + AskedOf(fuse)) switch
-        {
-            null => variants.VariantsOf(cover, fuse),
-            Parts => parts.SelectMany(p => Unchosen(graph, p, fuse)),
-            _ => [],
-        };
+        if (!cover.Nodes.Any(n => n.Layer is Conv2d)) return [];
+        IReadOnlyList<StepCover<CudaBinder, CudaStep>>? parts = CudaCover.PartsOf(cover);
+        string? known = choices.Find(KeyOf(graph, cover) + (parts is null ? "" : AskedOf(fuse)));
+        IEnumerable<KernelVariant> own = known is null ? new CudaCover(_device, element).VariantsOf(cover) : [];
+        // A module is timed against its parts, each in its best way.
+        bool wantsParts = parts is not null && fuse != Fusion.All && known is null or Parts;
+        return wantsParts ? own.Concat(parts!.SelectMany(p => Unchosen(graph, p, fuse))) : own;
     }
 
     // Where all are fused it is a choice among modules alone.
@@ -214,6 +211,9 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         if (IsTimed) libraries.TellMissing();
         using var trial = new Trial(graph, kernels, element, libraries, stream);
         using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
+        // Where a library turned out not to work, these were not foreseen.
+        IEnumerable<KernelVariant> variants = new CudaCover(_device, element).VariantsOf(cover);
+        if (IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) kernels.Begin(variants.Select(v => v.Source));
         IReadOnlyList<ConvWay> offered = [.. trial.WaysFor(cover).Where(w => !_refused.Contains((piece, w)))];
         foreach (IEnumerable<ConvWay> equals in InOrder(offered))
         {

@@ -70,18 +70,16 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
     }
 
     /// <summary>
-    /// The kernels of this project that a step of convolutions may launch in any of its ways, whole or in parts, or where all are fused only whole; of
-    /// depth-wise branches alone none.
+    /// The kernels of this project that a step with convolutions may launch, in any way: of a module those that fuse it, the image's
+    /// convolutions excepted, whose kernel is that of their parts.
     /// </summary>
-    public IEnumerable<KernelVariant> VariantsOf(StepCover<CudaBinder, CudaStep> cover, Fusion fuse)
+    public IEnumerable<KernelVariant> VariantsOf(StepCover<CudaBinder, CudaStep> cover)
     {
-        if (!cover.Nodes.Any(n => n.Layer is Conv2d)) return [];
-        if (PartsOf(cover) is not { } parts) return CudaLowerings.VariantsFor(device, cover.Nodes, MapOf, ValuesOf);
-        IEnumerable<KernelVariant> whole = IsOfImage(cover.Nodes[0]) ? []
-            : cover.Nodes.Any(n => n.Layer is DepthwiseConv)
-                ? [DwrSrMmaCuda.VariantFor(device, CudaLowerings.SemanticResidualsOf(cover.Nodes, MapOf, ValuesOf).Projection)]
-                : SirMmaCuda.VariantsFor(device, CudaLowerings.SirOf(cover.Nodes, MapOf, ValuesOf).Sir);
-        return fuse == Fusion.All ? whole : whole.Concat(parts.SelectMany(p => VariantsOf(p, fuse)));
+        if (PartsOf(cover) is null) return CudaLowerings.VariantsFor(device, cover.Nodes, MapOf, ValuesOf);
+        if (IsOfImage(cover.Nodes[0])) return [];
+        return cover.Nodes.Any(n => n.Layer is DepthwiseConv)
+            ? [DwrSrMmaCuda.VariantFor(device, CudaLowerings.SemanticResidualsOf(cover.Nodes, MapOf, ValuesOf).Projection)]
+            : SirMmaCuda.VariantsFor(device, CudaLowerings.SirOf(cover.Nodes, MapOf, ValuesOf).Sir);
     }
 
     private FusedNodes? Sir(GraphIndex index, Node node, Fusion fuse)

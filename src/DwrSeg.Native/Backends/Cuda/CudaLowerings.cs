@@ -331,9 +331,9 @@ internal static class CudaLowerings
             }));
     }
 
-    // The kernel for an image's three channels takes it.
+    // The kernel for an image's three channels takes it; of the bias it wants more than others do.
     private static bool IsOfImage(CudaDevice device, ImmutableArray<Node> nodes, in CudaConvolution c) =>
-        nodes.Length - (c.Relu == CudaRelu.None ? 0 : 1) == 1 && nodes[0].Inputs[0].Channels == 3 && c is { Kernel: 3, Stride: 2, Residual: null }
+        nodes.Length - (c.Relu == CudaRelu.None ? 0 : 1) == 1 && nodes[0].Inputs[0].Channels == 3 && c is { Kernel: 3, Stride: 2, Residual: null } && c.Bias.Value % 16 == 0
             && ConvFirstCuda.Fits(device, c.X, new FirstOutput(c.Y, c.Relu != CudaRelu.None));
 
     private static IReadOnlyList<string> TilesFor(CudaBinder binder, in CudaConvolution c) =>

@@ -8,7 +8,7 @@ internal enum WeightOrder
     /// <summary>Tiles of outputs and input channels, as they lie in shared memory: tensor-core kernels.</summary>
     Tiles,
 
-    /// <summary>All outputs of an input together, rounded up to 4: <c>conv_ffma.cu</c>.</summary>
+    /// <summary>All outputs of an input together, rounded up to 4: <c>conv_ffma.cu</c>, <c>conv_first_ffma.cu</c>.</summary>
     Columns,
 
     /// <summary>32 values an output: <c>conv_first.cu</c>.</summary>

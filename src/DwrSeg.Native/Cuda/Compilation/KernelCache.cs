@@ -61,17 +61,27 @@ internal sealed class KernelCache(
         }
     }
 
-    /// <summary>Compiles beside the caller's work what it is going to ask for, in this order; each is loaded when <see cref="Get"/> asks for it.</summary>
-    /// <remarks>On as many threads as there are processors. What fails does so for who asks for it. No call of the driver is made.</remarks>
+    /// <summary>
+    /// Compiles beside the caller's work what it is going to ask for, in this order; each is loaded when <see cref="Get"/> asks for it.
+    /// </summary>
+    /// <remarks>
+    /// On all processors but one, which is the caller's. What fails does so for who asks for it. No call of the driver is made.
+    /// </remarks>
     public void Begin(IEnumerable<KernelSource> sources)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        Lazy<CompiledKernel>[] begun =
-        [
-            .. sources.Where(s => !_kernels.ContainsKey(s)).Select(source => _begun.GetOrAdd(source, s => new Lazy<CompiledKernel>(() => _compiler.Compile(s)))),
-        ];
-        if (begun.Length == 0) return;
-        var options = new ParallelOptions { MaxDegreeOfParallelism = Environment.ProcessorCount };
+        var begun = new List<Lazy<CompiledKernel>>();
+        foreach (KernelSource source in sources)
+        {
+            if (_kernels.ContainsKey(source) || _begun.ContainsKey(source)) continue;
+            var kernel = new Lazy<CompiledKernel>(() => _compiler.Compile(source));
+            if (!_begun.TryAdd(source, kernel)) continue;
+            // Who asked meanwhile has not found it.
+            if (_kernels.ContainsKey(source)) _begun.TryRemove(KeyValuePair.Create(source, kernel));
+            else begun.Add(kernel);
+        }
+        if (begun.Count == 0) return;
+        var options = new ParallelOptions { MaxDegreeOfParallelism = Math.Max(1, Environment.ProcessorCount - 1) };
         _compilations.Add(Task.Run(() => Parallel.ForEach(
             Partitioner.Create(begun, EnumerablePartitionerOptions.NoBuffering), options, (kernel, loop) =>
             {

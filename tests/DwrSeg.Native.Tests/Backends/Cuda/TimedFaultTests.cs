@@ -42,7 +42,7 @@ public sealed class TimedFaultTests : IDisposable
     }
 
     /// <summary>
-    /// Whose calls, whether choices are remembered, and the type: fp32 has two small kernels to choose from, fp16 a fused module and many tiles,
+    /// Whose calls, whether choices are remembered, and the type: fp32 has three small kernels to choose from, fp16 a fused module and many tiles,
     /// which are loaded anew for each failure.
     /// </summary>
     public static IEnumerable<TheoryDataRow<string, bool, string>> Cases =>

@@ -92,7 +92,7 @@ public sealed class ConvFirstCudaTests
         CudaElement element = KernelDevice.Element(type);
         Random random = new(architecture + type.Length);
         // The stem's two maps; one pixel; a ragged end in both directions; channels that end within a warp's 32; one map alone.
-        (int N, int H, int W, int First, int Second)[] cases = [(1, 18, 70, 32, 64), (2, 1, 1, 8, 8), (1, 19, 131, 24, 16), (1, 7, 66, 40, 0)];
+        (int N, int H, int W, int First, int Second)[] cases = [(1, 18, 70, 32, 64), (2, 1, 1, 8, 8), (1, 19, 131, 24, 16), (1, 7, 66, 40, 0), (1, 3, 5, 40, 168)];
         foreach (var c in cases)
         {
             (int, int, int, int) Shape(int channels) => (c.N, (c.H + 1) / 2, (c.W + 1) / 2, channels);
@@ -139,5 +139,12 @@ public sealed class ConvFirstCudaTests
             Assert.Throws<ArgumentException>(() => ConvFirstCuda.Prepare(device.Kernels, from, weights.DevicePointer, default, new FirstOutput(to, false)));
         Assert.Throws<ArgumentException>(() => ConvFirstCuda.Prepare(device.Kernels, x.Map, default, default, new FirstOutput(y.Map, false)));
         Assert.Throws<ArgumentException>(() => ConvFirstCuda.Prepare(device.Kernels, x.Map, weights.DevicePointer, default));
+        // What still fits shared memory, and what does not.
+        foreach ((CudaElement element, int most, int step) in new[] { (CudaElement.Float16, 656, 8), (CudaElement.Float32, 208, 4) })
+        {
+            using DeviceSlice image = new(device, element, (1, 4, 4, 3)), fits = new(device, element, (1, 2, 2, most)), wide = new(device, element, (1, 2, 2, most + step));
+            Assert.True(ConvFirstCuda.Fits(device.Context.Device, image.Map, new FirstOutput(fits.Map, false)));
+            Assert.False(ConvFirstCuda.Fits(device.Context.Device, image.Map, new FirstOutput(wide.Map, false)));
+        }
     }
 }

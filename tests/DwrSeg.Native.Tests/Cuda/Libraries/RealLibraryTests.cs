@@ -73,7 +73,8 @@ public sealed unsafe class RealLibraryTests
     public void ALibraryWithoutTheCallsIsPassedOver()
     {
         // Any library that is on every machine that runs .NET is neither of these two.
-        string file = Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), OperatingSystem.IsWindows() ? "System.IO.Compression.Native.dll" : "libSystem.Native.so");
+        string name = OperatingSystem.IsWindows() ? "System.IO.Compression.Native.dll" : "libSystem.Native.so";
+        string file = Path.Combine(RuntimeEnvironment.GetRuntimeDirectory(), name);
         var found = new NativeLibraryResult(NativeLibrary.Load(file), file, "");
         try
         {
