@@ -65,7 +65,8 @@ internal sealed class KernelCache(
     /// Compiles beside the caller's work what it is going to ask for, in this order; each is loaded when <see cref="Get"/> asks for it.
     /// </summary>
     /// <remarks>
-    /// On all processors but one, which is the caller's. What fails does so for who asks for it. No call of the driver is made.
+    /// On all processors but one, which is the caller's, where there are more than two. What fails does so for who asks for it. No call of the driver is
+    /// made.
     /// </remarks>
     public void Begin(IEnumerable<KernelSource> sources)
     {
@@ -81,7 +82,7 @@ internal sealed class KernelCache(
             else begun.Add(kernel);
         }
         if (begun.Count == 0) return;
-        var options = new ParallelOptions { MaxDegreeOfParallelism = Math.Max(1, Environment.ProcessorCount - 1) };
+        var options = new ParallelOptions { MaxDegreeOfParallelism = Math.Max(2, Environment.ProcessorCount - 1) };
         _compilations.Add(Task.Run(() => Parallel.ForEach(
             Partitioner.Create(begun, EnumerablePartitionerOptions.NoBuffering), options, (kernel, loop) =>
             {
