@@ -15,5 +15,8 @@ internal static class Warpgroups
     private static readonly bool IsAllowed = FeatureSwitch.IsOn("DWRSEG_WGMMA");
 
     public static bool AreOn(CudaDevice device) =>
-        IsAllowed && device.ComputeCapability == Architecture && Nvrtc.Instance.Version.Major >= FirstCompiler;
+        IsAllowed && device.ComputeCapability == Architecture && CanBeCompiled;
+
+    /// <summary>Whether this process's NVRTC knows them.</summary>
+    public static bool CanBeCompiled => Nvrtc.Instance.Version.Major >= FirstCompiler;
 }
