@@ -168,12 +168,6 @@ __device__ inline void finish(const Epilogue<T> &e, const ConvShape &s, i32 pixe
     }
 }
 
-template <class T, int N>
-__device__ inline void finish_any(const Epilogue<T> &e, const ConvShape &s, i32 pixel, i32 channel, f32 (&values)[N])
-{
-    finish(e, s, pixel, channel, e.is_vector, values);
-}
-
 // Narrows sums of packed pixels, which lie in shared memory pixel by pixel, to a run without gaps in shared memory, and adds the bias. A warp
 // takes a pixel at a time, `step` apart from `first` on, because two pixels' channels would meet in their banks.
 template <class T>

@@ -214,7 +214,8 @@ extern "C" __global__ void BOUNDS conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
         i32 row = rows.first + item / N_VECTORS, vector = item % N_VECTORS;
         float4 sum = memory.sums[row * N_VECTORS + vector];
         f32 values[VECTOR] = {sum.x, sum.y, sum.z, sum.w};
-        if (first_pixel + row < a.shape.pixels) finish_any(a.epilogue, a.shape, first_pixel + row, first_output + vector * VECTOR, values);
+        if (first_pixel + row < a.shape.pixels)
+            finish(a.epilogue, a.shape, first_pixel + row, first_output + vector * VECTOR, a.epilogue.is_vector, values);
     }
     // The others may still be reading this block's sums.
     end_meeting();
@@ -232,7 +233,8 @@ extern "C" __global__ void BOUNDS conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
         for (int half = 0; half < SIDE; half += VECTOR)
         {
             f32 values[VECTOR] = {sums[m][half], sums[m][half + 1], sums[m][half + 2], sums[m][half + 3]};
-            finish_any(a.epilogue, a.shape, pixel, first_output + (across + half / VECTOR * ACROSS) * VECTOR, values);
+            i32 output = first_output + (across + half / VECTOR * ACROSS) * VECTOR;
+            finish(a.epilogue, a.shape, pixel, output, a.epilogue.is_vector, values);
         }
     }
 #endif

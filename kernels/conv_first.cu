@@ -22,28 +22,15 @@
 // gives each lane 16 bytes to store, 64 neighbouring bytes a quad.
 //
 // Bytes: x once plus 6 % of halo, y once. Flops: 54 an output element (64 with the padding).
+#include "conv_first.cuh"
 #include "mma.cuh"
 #include "overlap.cuh"
 
-constexpr int THREADS = 256, TILE_H = 8, TILE_W = 32, ROWS = 2 * TILE_H + 1, COLUMNS = 2 * TILE_W + 2, PITCH = 101, ROUNDS = (COLUMNS * 3 + 31) / 32;
+constexpr int THREADS = 256, TILE_H = 8, TILE_W = 32, ROWS = 2 * TILE_H + 1, COLUMNS = 2 * TILE_W + 2, PITCH = 101;
 constexpr int CHUNK = 32, TILES = CHUNK / 8, FRAGMENTS = TILE_W / 16, ROW_VECTORS = 4;
 
-struct Output
-{
-    ELEMENT *y;
-    i32 stride, relu;
-};
-
-struct Arguments
-{
-    const ELEMENT *x;
-    const ELEMENT *weights;
-    const f32 *bias;
-    Output outputs[2];
-    i32 height, width, x_stride;
-    i32 out_height, out_width, channels, first_channels;
-    i32 tiles_across;
-};
+using Output = FirstOutput<ELEMENT>;
+using Arguments = FirstArguments<ELEMENT>;
 
 #if HAS_GRID_CONSTANT
 __device__ inline const Output &output_of(const Arguments &a, i32 is_second)
@@ -57,31 +44,6 @@ __device__ inline Output output_of(const Arguments &a, i32 is_second)
     return is_second ? a.outputs[1] : a.outputs[0];
 }
 #endif
-
-__device__ inline void fill_image(const Arguments &a, const ELEMENT *image, i32 first_row, i32 first_column, u16 *tile)
-{
-    i32 lane = threadIdx.x % 32;
-    for (i32 row = threadIdx.x / 32; row < ROWS; row += THREADS / 32)
-    {
-        i32 y = first_row + row;
-        const ELEMENT *line = image + i64(y) * a.width * a.x_stride;
-        // All of a row's loads are on their way before the first is stored.
-        u32 values[ROUNDS][1];
-#pragma unroll
-        for (int r = 0; r < ROUNDS; r++)
-        {
-            i32 i = lane + r * 32, x = first_column + i / 3;
-            values[r][0] = 0;
-            if (y >= 0 && y < a.height && x >= 0 && x < a.width && i < COLUMNS * 3) load_words<2>(line + i64(x) * a.x_stride + i % 3, values[r]);
-        }
-#pragma unroll
-        for (int r = 0; r < ROUNDS; r++)
-        {
-            i32 i = lane + r * 32;
-            if (i < COLUMNS * 3) tile[row * PITCH * 2 + i] = u16(values[r][0]);
-        }
-    }
-}
 
 __device__ inline void begin_weights(const Arguments &a, uint4 *weights)
 {
@@ -119,10 +81,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_first(KERNEL_ARGUMENT
     i32 lane = threadIdx.x % 32, quad = lane / 4, place = lane % 4, tile_row = threadIdx.x / 32;
     i32 first_row = i32(blockIdx.x) / a.tiles_across * TILE_H, first_column = i32(blockIdx.x) % a.tiles_across * TILE_W;
 
-    const ELEMENT *image = a.x + i64(blockIdx.z) * a.height * a.width * a.x_stride;
     begin_weights(a, weights);
     await_previous();
-    fill_image(a, image, 2 * first_row - 1, 2 * first_column - 1, (u16 *)tile);
+    auto store_bits = [&](i32 row, i32 i, u32 bits) { ((u16 *)tile)[row * PITCH * 2 + i] = u16(bits); };
+    fill_image<ROWS, COLUMNS * 3, THREADS>(a, 2 * first_row - 1, 2 * first_column - 1, store_bits);
     wait_for_copies<0>();
     __syncthreads();
     begin_next();

@@ -21,28 +21,14 @@
 //
 // Bytes: x once plus 5 % of halo, y once. Flops: 54 an output element.
 #include "async_copy.cuh"
+#include "conv_first.cuh"
 #include "overlap.cuh"
 
-constexpr int THREADS = 256, TILE_H = 16, TILE_W = 32, ROWS = 2 * TILE_H + 1, VALUES = (2 * TILE_W + 1) * 3, ROUNDS = (VALUES + 31) / 32;
+constexpr int THREADS = 256, TILE_H = 16, TILE_W = 32, ROWS = 2 * TILE_H + 1, VALUES = (2 * TILE_W + 1) * 3;
 constexpr int PIXELS = 8, COLUMNS = 2 * PIXELS + 1, RUN = 2 * PIXELS * 3, PITCH = 199, SUM = 27, CHUNK = 32, VECTOR = 4;
 static_assert(PITCH > VALUES - 1 + (VALUES - 1) / RUN, "a row with its gaps");
 
-struct Output
-{
-    f32 *y;
-    i32 stride, relu;
-};
-
-struct Arguments
-{
-    const f32 *x;
-    const f32 *weights;
-    const f32 *bias;
-    Output outputs[2];
-    i32 height, width, x_stride;
-    i32 out_height, out_width, channels, first_channels;
-    i32 tiles_across;
-};
+using Arguments = FirstArguments<f32>;
 
 __device__ inline void begin_weights(const Arguments &a, float4 *weights)
 {
@@ -55,31 +41,6 @@ __device__ inline void begin_weights(const Arguments &a, float4 *weights)
         copy16_to_shared(weights + i, a.weights + offset);
     }
     close_copies();
-}
-
-__device__ inline void fill_image(const Arguments &a, const f32 *image, i32 first_row, i32 first_column, f32 *tile)
-{
-    i32 lane = threadIdx.x % 32;
-    for (i32 row = threadIdx.x / 32; row < ROWS; row += THREADS / 32)
-    {
-        i32 y = first_row + row;
-        const f32 *line = image + i64(y) * a.width * a.x_stride;
-        // All of a row's loads are on their way before the first is stored.
-        f32 values[ROUNDS];
-#pragma unroll
-        for (int r = 0; r < ROUNDS; r++)
-        {
-            i32 i = lane + r * 32, x = first_column + i / 3;
-            bool is_inside = y >= 0 && y < a.height && x >= 0 && x < a.width && i < VALUES;
-            values[r] = is_inside ? load_one(line + i64(x) * a.x_stride + i % 3) : 0;
-        }
-#pragma unroll
-        for (int r = 0; r < ROUNDS; r++)
-        {
-            i32 i = lane + r * 32;
-            if (i < VALUES) tile[row * PITCH + i + i / RUN] = values[r];
-        }
-    }
 }
 
 __device__ inline void store_vectors(const Arguments &a, i32 channel, i32 row, i32 column, const f32 (&sums)[PIXELS][2 * VECTOR], int first)
@@ -113,10 +74,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) conv_first_ffma(KERNEL_
     i32 lane = threadIdx.x % 32, across = lane % 4, group = lane / 4 % 4, tile_row = threadIdx.x / 32 * 2 + lane / 16;
     i32 first_row = i32(blockIdx.x) / a.tiles_across * TILE_H, first_column = i32(blockIdx.x) % a.tiles_across * TILE_W;
 
-    const f32 *image = a.x + i64(blockIdx.z) * a.height * a.width * a.x_stride;
     begin_weights(a, weights);
     await_previous();
-    fill_image(a, image, 2 * first_row - 1, 2 * first_column - 1, tile);
+    auto store_bits = [&](i32 row, i32 i, u32 bits) { tile[row * PITCH + i + i / RUN] = __uint_as_float(bits); };
+    fill_image<ROWS, VALUES, THREADS>(a, 2 * first_row - 1, 2 * first_column - 1, store_bits);
     wait_for_copies<0>();
     __syncthreads();
     begin_next();

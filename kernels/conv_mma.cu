@@ -205,7 +205,7 @@ __device__ inline void finish_rows(const Arguments &a, const f32 *staged, i32 fi
         float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
         float4 low = half ? second : first, high = half ? first : second;
         f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-        finish_any(a.epilogue, a.shape, first_pixel + row, first_output + channel, values);
+        finish(a.epilogue, a.shape, first_pixel + row, first_output + channel, a.epilogue.is_vector, values);
     }
 }
 

@@ -312,8 +312,9 @@ __device__ inline void store_pixels(const Arguments &a, const f32 *staged, i32 f
         float4 first = *(const float4 *)(from + half), second = *(const float4 *)(from + (half ^ 4));
         float4 low = half ? second : first, high = half ? first : second;
         f32 values[VECTOR] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-        finish_any(a.epilogue, s, (i32(blockIdx.z) * s.out_height + row) * s.out_width + column, channel, values);
-    }}
+        finish(a.epilogue, s, (i32(blockIdx.z) * s.out_height + row) * s.out_width + column, channel, a.epilogue.is_vector, values);
+    }
+}
 
 // Where a block has a multiprocessor to itself there is room for more stages and registers: a tap's fragments of x are loaded while the tap before
 // is multiplied, the nine taps unrolled.

@@ -26,6 +26,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     private static readonly ConditionalWeakTable<ICudaDriver, ConcurrentDictionary<CUdevice, Lock>> Turns = [];
 
     private readonly CudaDevice _device = kernels.Context.Device;
+    private readonly CudaCover _cover = new(kernels.Context.Device, element);
 
     // What the plan is made of; how pieces are computed, the parts of what is fused in the end too; and what a library turned out not to take.
     private IReadOnlyList<StepCover<CudaBinder, CudaStep>> _chosen = [];
@@ -48,7 +49,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     {
         _chosen = [];
         bool withModules = libraries.Choice != ConvolutionChoice.Cudnn;
-        IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = new CudaCover(_device, element).Of(graph, fuse, withModules);
+        IReadOnlyList<StepCover<CudaBinder, CudaStep>> covers = _cover.Of(graph, fuse, withModules);
         if (!IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) return covers;
         using var stream = new CudaStream(kernels.Context);
         Lock turn = Turns.GetValue(_device.Driver, _ => new()).GetOrAdd(_device.Handle, _ => new Lock());
@@ -63,7 +64,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
             if (IsTimed && withModules) kernels.Begin(variants.Select(v => v.Source));
             foreach (var cover in covers)
             {
-                if (cover.IsConstant || !cover.Nodes.Any(n => n.Layer is Conv2d))
+                if (cover.IsConstant || !HasConvolution(cover))
                 {
                     chosen.Add(cover);
                     continue;
@@ -107,7 +108,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, Fusion fuse, CudaStream stream)
     {
         if (CudaCover.PartsOf(cover) is not { } parts) return [ChooseWay(graph, cover, stream)];
-        IReadOnlyDictionary<string, StepCover<CudaBinder, CudaStep>> modules = new CudaCover(_device, element).ModulesOf(cover);
+        IReadOnlyDictionary<string, StepCover<CudaBinder, CudaStep>> modules = _cover.ModulesOf(cover);
         string asked = AskedOf(fuse);
         if (fuse == Fusion.All && modules.Count == 1) return [cover];
         if (choices.Find(KeyOf(graph, cover) + asked) is { } known && modules.TryGetValue(known, out StepCover<CudaBinder, CudaStep>? module)) return [module];
@@ -115,7 +116,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         {
             int shortages = libraries.Shortages;
             IReadOnlyList<StepCover<CudaBinder, CudaStep>> chosen = fuse == Fusion.All ? []
-                : [.. parts.Select(p => p.Nodes.Any(n => n.Layer is Conv2d) ? ChooseWay(graph, p, stream) : p)];
+                : [.. parts.Select(p => HasConvolution(p) ? ChooseWay(graph, p, stream) : p)];
             // Only now, for a library that failed meanwhile is no part of it.
             string available = libraries.Description, key = KeyOf(graph, cover) + asked;
             if (choices.Find(key) is { } name)
@@ -144,14 +145,16 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
     // The kernels among which a choice will have to be made.
     private IEnumerable<KernelVariant> Unchosen(LayerGraph graph, StepCover<CudaBinder, CudaStep> cover, Fusion fuse)
     {
-        if (!cover.Nodes.Any(n => n.Layer is Conv2d)) return [];
+        if (!HasConvolution(cover)) return [];
         IReadOnlyList<StepCover<CudaBinder, CudaStep>>? parts = CudaCover.PartsOf(cover);
         string? known = choices.Find(KeyOf(graph, cover) + (parts is null ? "" : AskedOf(fuse)));
-        IEnumerable<KernelVariant> own = known is null ? new CudaCover(_device, element).VariantsOf(cover) : [];
+        IEnumerable<KernelVariant> own = known is null ? _cover.VariantsOf(cover) : [];
         // A module is timed against its parts, each in its best way.
         bool wantsParts = parts is not null && fuse != Fusion.All && known is null or Parts;
         return wantsParts ? own.Concat(parts!.SelectMany(p => Unchosen(graph, p, fuse))) : own;
     }
+
+    private static bool HasConvolution(StepCover<CudaBinder, CudaStep> cover) => cover.Nodes.Any(n => n.Layer is Conv2d);
 
     // Where all are fused it is a choice among modules alone.
     private static string AskedOf(Fusion fuse) => fuse == Fusion.All ? "|fused" : "";
@@ -212,7 +215,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         using var trial = new Trial(graph, kernels, element, libraries, stream);
         using var timer = new WorkTimer(stream, choices.Repetitions, choices.Rounds);
         // Where a library turned out not to work, these were not foreseen.
-        IEnumerable<KernelVariant> variants = new CudaCover(_device, element).VariantsOf(cover);
+        IEnumerable<KernelVariant> variants = _cover.VariantsOf(cover);
         if (IsTimed && libraries.Choice != ConvolutionChoice.Cudnn) kernels.Begin(variants.Select(v => v.Source));
         IReadOnlyList<ConvWay> offered = [.. trial.WaysFor(cover).Where(w => !_refused.Contains((piece, w)))];
         foreach (IEnumerable<ConvWay> equals in InOrder(offered))
