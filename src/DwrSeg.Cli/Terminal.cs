@@ -20,11 +20,18 @@ internal static class Terminal
 
     private static T WithBar<T>(string title, int count, Func<Action<int>, T> work) => AnsiConsole.Progress()
         .AutoClear(true)
+        .AutoRefresh(false)
         .Columns(new TaskDescriptionColumn(), new ProgressBarColumn(), new PercentageColumn(), new RemainingTimeColumn())
         .Start(context =>
         {
             ProgressTask task = context.AddTask(title, maxValue: count);
-            return work(done => task.Value = done);
+            ProgressDrawing drawing = new(context);
+            drawing.Changed();
+            return work(done =>
+            {
+                task.Value = done;
+                drawing.Changed();
+            });
         });
 
     // In a method of its own, so that a plain run never loads the library behind it.

@@ -79,7 +79,7 @@ internal abstract class TrainingDisplay(TrainingOptions options) : ITrainingObse
         protected override void WriteLine(string line) => Console.Out.WriteLine(line);
     }
 
-    private sealed class Bar(TrainingOptions options, IAnsiConsole console, ProgressTask task) : TrainingDisplay(options)
+    private sealed class Bar(TrainingOptions options, IAnsiConsole console, ProgressTask task, ProgressDrawing drawing) : TrainingDisplay(options)
     {
         private const int BarWidth = 20;
 
@@ -89,14 +89,16 @@ internal abstract class TrainingDisplay(TrainingOptions options) : ITrainingObse
         private string _epoch = "";
 
         public static TrainingResult Show(IAnsiConsole console, TrainingOptions options, Func<ITrainingObserver, TrainingResult> run) => console.Progress()
+            .AutoRefresh(false)
             .Columns(new ProgressBarColumn { Width = BarWidthOf(console) }, new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
-            .Start(context => run(new Bar(options, console, context.AddTask("starting"))));
+            .Start(context => run(new Bar(options, console, context.AddTask("starting"), new ProgressDrawing(context))));
 
         public override void OnStarted(TrainingStart start)
         {
             base.OnStarted(start);
             task.MaxValue = start.TotalSteps;
             task.Value = start.Iteration;
+            drawing.Changed();
         }
 
         public override void OnStep(in TrainingStep step)
@@ -105,9 +107,14 @@ internal abstract class TrainingDisplay(TrainingOptions options) : ITrainingObse
             _epoch = $"epoch {step.Epoch}/{Options.Epochs}  ";
             // A description that does not fit takes the bar's room, and the bar is gone.
             task.Description = Markup.Escape(Describe(step, console.Profile.Width - BarWidthOf(console) - Beside));
+            drawing.Changed();
         }
 
-        public override void OnValidating(int done, int count) => task.Description = $"{_epoch}validating {done}/{count}";
+        public override void OnValidating(int done, int count)
+        {
+            task.Description = $"{_epoch}validating {done}/{count}";
+            drawing.Changed();
+        }
 
         protected override void WriteLine(string line) => console.WriteLine(line);
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.RegularExpressions;
 using DwrSeg.Cli;
 using DwrSeg.Native.Tests.Training;
@@ -19,6 +20,24 @@ public sealed partial class TrainingDisplayTests
     public void TheBarStays_AndTheStepTellsWhatThereIsRoomFor(int width, string step)
     {
         using StringWriter output = new();
+        ShowShortTraining(output, width);
+        string last = Escapes().Replace(output.ToString(), "").Split('\n').Last(line => line.Contains("epoch 123", StringComparison.Ordinal)).Trim();
+        Assert.Matches("^━{1,20} +30% +epoch", last);
+        Assert.EndsWith(step, last, StringComparison.Ordinal);
+        Assert.InRange(last.Length, 1, width);
+    }
+
+    [Fact]
+    public void AllIsDrawnByTheThreadThatReports()
+    {
+        // Another one might outlive the bar, and its writer. It would draw ten times a second.
+        using ThreadRecorder output = new();
+        ShowShortTraining(output, width: 80, TimeSpan.FromMilliseconds(300));
+        Assert.Equal([Environment.CurrentManagedThreadId], output.Threads.Distinct());
+    }
+
+    private static void ShowShortTraining(TextWriter output, int width, TimeSpan pause = default)
+    {
         IAnsiConsole console = AnsiConsole.Create(new AnsiConsoleSettings
         {
             Ansi = AnsiSupport.Yes, Interactive = InteractionSupport.Yes, ColorSystem = ColorSystemSupport.NoColors, Out = new AnsiConsoleOutput(output),
@@ -27,14 +46,17 @@ public sealed partial class TrainingDisplayTests
         TrainingDisplay.ShowBar(console, SmallTraining.Options with { Epochs = 400 }, observer =>
         {
             observer.OnStarted(new TrainingStart("cpu", 3000, 500, 367, 400 * 367, 0, null, 1 << 30));
+            Thread.Sleep(pause);
             observer.OnStep(new TrainingStep(123, 367, 45141, 1.23456f, 0.01234f, 12.345, new TimeSpan(30, 45, 56)));
             return new TrainingResult(true, 45141, null, null, null);
         });
-        // A timer may have drawn the bar more than once.
-        string last = Escapes().Replace(output.ToString(), "").Split('\n').Last(line => line.Contains("epoch 123", StringComparison.Ordinal)).Trim();
-        Assert.Matches("^━{1,20} +30% +epoch", last);
-        Assert.EndsWith(step, last, StringComparison.Ordinal);
-        Assert.InRange(last.Length, 1, width);
+    }
+
+    private sealed class ThreadRecorder : StringWriter
+    {
+        public ConcurrentQueue<int> Threads { get; } = [];
+
+        public override void Write(string? value) => Threads.Enqueue(Environment.CurrentManagedThreadId);
     }
 
     [GeneratedRegex(@"\e\[[0-9;?]*[A-Za-z]|\r")]
