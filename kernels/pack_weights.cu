@@ -6,11 +6,13 @@
 //   COLUMNS  y[tap, i, o]          outputs rounded up to 4: what conv_ffma.cu and conv_first_ffma.cu read
 //   IMAGE    32 values an output, the nine of a line of taps as y[o, 8 ky + j] for j = 3 kx + i < 8 and y[o, 24 + 2 ky] for j = 8: what
 //            conv_first.cu reads (3 inputs, 9 taps)
+//   POINTS   y[o / rows, i / depth, point, i % depth, o % rows]    of the 9 taps w the 16 points G w G^T of Winograd's F(2x2, 3x3), `chunks` of depth
+//            inputs: what conv_winograd.cu, which has G, copies as it stands (fp32)
 //
 // Defines   ELEMENT  f32, f16 or bf16
 // Launch    a thread an element of y, blocks of 256
 //
-// Runs when weights are loaded or changed, so it is simple: reads are nearly consecutive but for COLUMNS, writes always.
+// Runs when weights are loaded or changed, so it is simple: reads are nearly consecutive but for COLUMNS and POINTS, writes always.
 #include "swizzle.cuh"
 
 enum Order : i32
@@ -18,6 +20,7 @@ enum Order : i32
     TILES,
     COLUMNS,
     IMAGE,
+    POINTS,
 };
 
 struct Arguments
@@ -29,6 +32,26 @@ struct Arguments
     Order order;
     i32 rows, depth, chunks;
 };
+
+__device__ inline f32 transformed(i32 row, f32 w0, f32 w1, f32 w2)
+{
+    if (row == 0) return w0;
+    if (row == 3) return w2;
+    return 0.5f * (row == 1 ? w0 + w1 + w2 : w0 - w1 + w2);
+}
+
+// A point of 3x3 weights, of which neighbours lie `step` apart.
+__device__ inline f32 point_of(const f32 *w, i32 step, i32 point)
+{
+    f32 columns[3];
+#pragma unroll
+    for (int i = 0; i < 3; i++)
+    {
+        const f32 *line = w + i * 3 * step;
+        columns[i] = transformed(point % 4, load_one(line), load_one(line + step), load_one(line + 2 * step));
+    }
+    return transformed(point / 4, columns[0], columns[1], columns[2]);
+}
 
 extern "C" __global__ void __launch_bounds__(256) pack_weights(KERNEL_ARGUMENTS(Arguments) a)
 {
@@ -46,6 +69,15 @@ extern "C" __global__ void __launch_bounds__(256) pack_weights(KERNEL_ARGUMENTS(
     {
         i32 row = (a.outputs + 3) / 4 * 4;
         output = i32(index % row), input = i32(index / row % a.inputs), tap = i32(index / row / a.inputs);
+    }
+    else if (a.order == POINTS)
+    {
+        i64 line = index / a.rows, tile = line / (16 * a.depth);
+        output = i32(tile / a.chunks) * a.rows + i32(index % a.rows), input = i32(tile % a.chunks) * a.depth + i32(line % a.depth);
+        bool exists = output < a.outputs && input < a.inputs;
+        const f32 *w = a.x + i64(output) * a.taps * a.inputs + input;
+        store_one(a.y + index, exists ? point_of(w, a.inputs, i32(line / a.depth % 16)) : 0);
+        return;
     }
     else
     {

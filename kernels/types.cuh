@@ -275,6 +275,15 @@ __device__ inline f32 load_one(const T *from)
     return values[0];
 }
 
+// The value, or 0 where the condition is; without a branch, which compilers make of the like.
+__device__ inline f32 load_one_if(u32 condition, const f32 *from)
+{
+    f32 value;
+    LOAD_ASM("{ .reg .pred p; setp.ne.u32 p, %2, 0; mov.f32 %0, 0f00000000; @p ld.global" READ_ONLY ".f32 %0, [%1]; }"
+             : "=f"(value) : "l"(from), "r"(condition));
+    return value;
+}
+
 template <class T>
 __device__ inline void store_one(T *to, f32 value)
 {

@@ -31,6 +31,13 @@ internal static class ConvFfmaCuda
             .Select(t => Variant(t.Tile, c.X.IsVector, ConvTile.SharingOf(device, t.Splits))).Distinct(),
     ];
 
+    /// <summary>What the best launch takes by the model of <see cref="ConvTile"/>, in cycles.</summary>
+    public static double Cycles(CudaDevice device, in CudaConvolution c)
+    {
+        (ConvTile tile, int splits) = Choose(device, c, SplitWorkspace.Unlimited, name: null);
+        return tile.Cycles(c, splits, device, Rate(device.ComputeCapability));
+    }
+
     /// <summary>
     /// Settles the launch that the model finds cheapest, or the cheapest of one tile. It wants its weights in the order
     /// <see cref="WeightOrder.Columns"/>.

@@ -36,6 +36,18 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
     /// <summary>Its products are <c>wgmma</c>, whose rate is its own.</summary>
     public bool HasWarpgroups { get; init; }
 
+    /// <summary>It is of so many rows and columns of pixels of one image; (0, 0) where it is a run of pixels.</summary>
+    public (int Rows, int Columns) Area { get; init; }
+
+    /// <summary>A step takes its inputs' taps all together, not one of them.</summary>
+    public bool TakesAllTaps { get; init; }
+
+    /// <summary>Multiply-adds, or instructions that take as long, that a step costs a pixel, an input and an output.</summary>
+    public double StepCost { get; init; } = 1;
+
+    /// <summary>Weights that a step copies for an input and an output.</summary>
+    public int StepWeights { get; init; } = 1;
+
     /// <summary>Pixels of x that a step copies; those of the tile, or fewer where several steps read what one copied.</summary>
     public double CopiedPixels { get; init; } = Pixels;
 
@@ -52,9 +64,10 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
         return SharingOf(device, splits) == SumSharing.Memory ? (tiles * splits * SumBytes, (int)tiles) : default;
     }
 
-    public long TilesOf(in CudaConvolution c) => Grid.Blocks(c.Y.Pixels, Pixels) * Grid.Blocks(c.Y.C, Channels);
+    public long TilesOf(in CudaConvolution c) => Grid.Blocks(c.Y.C, Channels)
+        * (Area.Rows == 0 ? Grid.Blocks(c.Y.Pixels, Pixels) : c.Y.N * Grid.Blocks(c.Y.H, Area.Rows) * Grid.Blocks(c.Y.W, Area.Columns));
 
-    public int StepsOf(in CudaConvolution c) => c.Taps * (int)Grid.Blocks(c.X.C, Depth);
+    public int StepsOf(in CudaConvolution c) => (TakesAllTaps ? 1 : c.Taps) * (int)Grid.Blocks(c.X.C, Depth);
 
     /// <summary>
     /// Cycles of a launch: the busiest multiprocessor's blocks, each as slow as the slower of arithmetic and L2, and the traffic of shared
@@ -76,8 +89,8 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
         double warps = Math.Min(most, resident) * Threads / 32, share = HasWarpgroups ? Math.Min(1, 0.5 + 0.0625 * warps) : ShareOfPeak(warps);
         if (HasWarpgroups) rate = WarpgroupRate;
         double steps = Math.Ceiling((double)StepsOf(c) / splits);
-        double arithmetic = (double)Pixels * Channels * Depth / (rate * share);
-        double copies = (CopiedPixels + Channels) * Depth * c.X.Element.Bytes() / L2BytesPerCycle;
+        double arithmetic = StepCost * Pixels * Channels * Depth / (rate * share);
+        double copies = (CopiedPixels + StepWeights * Channels) * Depth * c.X.Element.Bytes() / L2BytesPerCycle;
         double ends = (double)Pixels * Channels * c.Y.Element.Bytes() * (c.Residual is null ? 1 : 2) / L2BytesPerCycle;
         if (splits > 1)
         {

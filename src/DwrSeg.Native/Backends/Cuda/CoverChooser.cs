@@ -272,7 +272,7 @@ internal sealed class CoverChooser(KernelCache kernels, CudaElement element, Con
         return string.Create(
             CultureInfo.InvariantCulture,
             $"{_device.Name}|{_device.ComputeCapability}|driver {driver}|NVRTC {kernels.CompilerVersion}|{kernels.Target.Option}"
-            + $"|warpgroups {Warpgroups.AreOn(_device)}|clusters {Clusters.AreOn(_device)}|overlap {LaunchSequence.IsAllowed}"
+            + $"|warpgroups {Warpgroups.AreOn(_device)}|clusters {Clusters.AreOn(_device)}|overlap {LaunchSequence.IsAllowed}|winograd {ConvWinogradCuda.IsAllowed}"
             + $"|kernels {KernelFiles.EmbeddedHash}|{libraries.Choice}|handicap {LibraryHandicap}|{libraries.Description}"
             + $"|{element.KernelName()}|{PieceText.Of(graph, cover.Nodes, cover.Inner)}");
     }

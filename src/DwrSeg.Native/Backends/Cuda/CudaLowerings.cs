@@ -52,7 +52,7 @@ internal static class CudaLowerings
         foreach (string? tile in candidates)
         {
             (long bytes, int tiles) = binder.Element == CudaElement.Float32
-                ? ConvFfmaCuda.WorkspaceFor(binder.Device, c, tile) : ConvMmaCuda.WorkspaceFor(binder.Device, c, tile);
+                ? Float32Convolution.WorkspaceFor(binder.Device, c, tile) : ConvMmaCuda.WorkspaceFor(binder.Device, c, tile);
             largest = (Math.Max(largest.Bytes, bytes), Math.Max(largest.Tiles, tiles));
         }
         return largest;
@@ -77,7 +77,7 @@ internal static class CudaLowerings
     {
         CudaConvolution c = ConvolutionOf(nodes, map, values);
         if (IsOfImage(device, nodes, c)) return [ConvFirstCuda.Variant(c.X.Element)];
-        return c.X.Element == CudaElement.Float32 ? ConvFfmaCuda.VariantsFor(device, c) : ConvMmaCuda.VariantsFor(device, c);
+        return c.X.Element == CudaElement.Float32 ? Float32Convolution.VariantsFor(device, c) : ConvMmaCuda.VariantsFor(device, c);
     }
 
     /// <summary>A convolution, then in any order at most one ReLU and one sum.</summary>
@@ -93,7 +93,7 @@ internal static class CudaLowerings
         var weights = new PackedWeights(binder, nodes[0]);
         c = c with { Weights = weights.In };
         CudaLaunch run = exact
-            ? ConvFfmaCuda.Prepare(binder.Kernels, c, binder.Workspace, way.Tile) : ConvMmaCuda.Prepare(binder.Kernels, c, binder.Workspace, way.Tile);
+            ? Float32Convolution.Prepare(binder.Kernels, c, binder.Workspace, way.Tile) : ConvMmaCuda.Prepare(binder.Kernels, c, binder.Workspace, way.Tile);
         return binder.IsUpdated(nodes[0].Inputs[1]) ? new CudaStep([weights.Launch, run], [], [weights.Memory]) : new CudaStep([run], [weights.Launch], [weights.Memory]);
     }
 
@@ -337,7 +337,7 @@ internal static class CudaLowerings
             && ConvFirstCuda.Fits(device, c.X, new FirstOutput(c.Y, c.Relu != CudaRelu.None));
 
     private static IReadOnlyList<string> TilesFor(CudaBinder binder, in CudaConvolution c) =>
-        binder.Element == CudaElement.Float32 ? ConvFfmaCuda.TilesFor(c) : ConvMmaCuda.TilesFor(binder.Device, c);
+        binder.Element == CudaElement.Float32 ? Float32Convolution.TilesFor(binder.Device, c) : ConvMmaCuda.TilesFor(binder.Device, c);
 
     // The convolution without its packed weights.
     private static CudaConvolution ConvolutionOf(CudaBinder binder, ImmutableArray<Node> nodes) => ConvolutionOf(nodes, binder.Map, binder.Values);

@@ -17,8 +17,14 @@ internal static class PackWeightsCuda
     public static CudaLaunch Prepare(
         KernelCache kernels, CUdeviceptr weights, CUdeviceptr packed, CudaElement element, WeightLayout layout, int outputs, int taps, int inputs)
     {
-        if (outputs < 1 || taps is not (1 or 9) || inputs < 1 || (layout.Order == WeightOrder.Image && (taps, inputs) != (9, 3)))
-            throw new ArgumentException($"pack_weights: {outputs} outputs, {taps} taps and {inputs} inputs can't be packed as {layout}.");
+        bool fits = layout.Order switch
+        {
+            WeightOrder.Image => (taps, inputs) == (9, 3),
+            WeightOrder.Points => (taps, element) == (9, CudaElement.Float32),
+            _ => taps is 1 or 9,
+        };
+        if (!fits || outputs < 1 || inputs < 1)
+            throw new ArgumentException($"pack_weights: {outputs} outputs, {taps} taps and {inputs} inputs can't be packed as {element.KernelName()} {layout}.");
         if (weights.Value == 0 || weights.Value % 4 != 0 || packed.Value == 0 || packed.Value % 16 != 0)
             throw new ArgumentException($"pack_weights: weights at {weights} are not fp32 values, or {packed} is not on 16 bytes.");
         Arguments arguments = new()

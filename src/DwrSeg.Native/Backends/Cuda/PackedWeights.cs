@@ -18,9 +18,14 @@ internal sealed class PackedWeights(CudaBinder binder, Node conv)
     /// <summary>What the weights of a graph take about: the layouts are the kernels' choice, and most take tiles of this size.</summary>
     public static long BytesOf(LayerGraph graph, CudaElement element)
     {
-        WeightLayout layout = element == CudaElement.Float32 ? WeightLayout.Columns : WeightLayout.Tiles(rows: 64, depth: 64);
-        return element.Bytes() * graph.Nodes.Where(n => n.Layer is Conv2d).Select(n => n.Inputs[1].Shape)
-            .Sum(w => (w.C == 3 ? ConvFirstCuda.LayoutFor(element) : layout).ElementsOf(w.N, w.H * w.W, w.C));
+        return element.Bytes() * graph.Nodes.Where(n => n.Layer is Conv2d).Sum(n =>
+        {
+            Shape w = n.Inputs[1].Shape;
+            WeightLayout layout = w.C == 3 ? ConvFirstCuda.LayoutFor(element)
+                : element != CudaElement.Float32 ? WeightLayout.Tiles(rows: 64, depth: 64)
+                : n.Layer is Conv2d { Kernel: 3, Stride: 1 } ? WeightLayout.Points(rows: 64, depth: 8) : WeightLayout.Columns;
+            return layout.ElementsOf(w.N, w.H * w.W, w.C);
+        });
     }
 
     public CUdeviceptr In(WeightLayout layout)

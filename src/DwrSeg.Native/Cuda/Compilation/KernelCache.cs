@@ -65,13 +65,13 @@ internal sealed class KernelCache(
     /// Compiles beside the caller's work what it is going to ask for, in this order; each is loaded when <see cref="Get"/> asks for it.
     /// </summary>
     /// <remarks>
-    /// On all processors but one, which is the caller's, where there are more than two. What fails does so for who asks for it. No call of the driver is
-    /// made.
+    /// On all processors but one, which is the caller's, where there are more than two. What fails does so for who waits for it; who asks later has it
+    /// compiled again. No call of the driver is made.
     /// </remarks>
     public void Begin(IEnumerable<KernelSource> sources)
     {
         ObjectDisposedException.ThrowIf(_isDisposed, this);
-        var begun = new List<Lazy<CompiledKernel>>();
+        var begun = new List<KeyValuePair<KernelSource, Lazy<CompiledKernel>>>();
         foreach (KernelSource source in sources)
         {
             if (_kernels.ContainsKey(source) || _begun.ContainsKey(source)) continue;
@@ -79,7 +79,7 @@ internal sealed class KernelCache(
             if (!_begun.TryAdd(source, kernel)) continue;
             // Who asked meanwhile has not found it.
             if (_kernels.ContainsKey(source)) _begun.TryRemove(KeyValuePair.Create(source, kernel));
-            else begun.Add(kernel);
+            else begun.Add(KeyValuePair.Create(source, kernel));
         }
         if (begun.Count == 0) return;
         var options = new ParallelOptions { MaxDegreeOfParallelism = Math.Max(2, Environment.ProcessorCount - 1) };
@@ -103,15 +103,16 @@ internal sealed class KernelCache(
         _kernels.Clear();
     }
 
-    private static void Compile(Lazy<CompiledKernel> kernel)
+    private void Compile(KeyValuePair<KernelSource, Lazy<CompiledKernel>> begun)
     {
         try
         {
-            _ = kernel.Value;
+            _ = begun.Value.Value;
         }
         catch (Exception)
         {
-            // It is kept for who asks.
+            // Who waits for it has it already. What failed for want of memory may work when it is asked for.
+            _begun.TryRemove(begun);
         }
     }
 

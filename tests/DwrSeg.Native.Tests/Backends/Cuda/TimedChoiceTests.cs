@@ -248,7 +248,7 @@ public sealed class TimedChoiceTests : IDisposable
     {
         using var machine = new Machine(_ => 2) { Broken = "Create" };
         using CudaBackend backend = machine.Open();
-        using var listener = new Listener(machine.Location, () => Task.Run(() => backend.Description).Wait(TimeSpan.FromSeconds(20)));
+        using var listener = new Listener(machine.Location, () => Task.Run(() => backend.Description).Wait(TimeSpan.FromMinutes(2)));
         Trace.Listeners.Add(listener);
         try
         {

@@ -38,6 +38,36 @@ public sealed class PackWeightsCudaTests
         }
     }
 
+    [Theory]
+    [MemberData(nameof(KernelDevice.Architectures), MemberType = typeof(KernelDevice))]
+    public void PointsMatchTheTransformsMatrices(int architecture)
+    {
+        KernelDevice device = KernelDevice.On(architecture);
+        Random random = new(architecture);
+        double[,] g = { { 1, 0, 0 }, { 0.5, 0.5, 0.5 }, { 0.5, -0.5, 0.5 }, { 0, 0, 1 } };
+        foreach ((int outputs, int inputs, int rows) in new[] { (1, 1, 64), (19, 13, 32), (70, 16, 64), (64, 40, 32) })
+        {
+            WeightLayout layout = WeightLayout.Points(rows, depth: 8);
+            double[] w = [.. Enumerable.Range(0, outputs * 9 * inputs).Select(_ => (double)(float)(random.NextDouble() * 2 - 1))];
+            using CudaDeviceVariable<float> weights = device.UploadFloats(w);
+            Doubles expected = new(1, 1, 1, checked((int)layout.ElementsOf(outputs, 9, inputs)));
+            using DeviceSlice packed = new(device, CudaElement.Float32, (1, 1, 1, expected.C));
+            int chunks = (inputs + 7) / 8;
+            for (int o = 0; o < outputs; o++)
+            for (int i = 0; i < inputs; i++)
+            for (int point = 0; point < 16; point++)
+            {
+                double sum = 0;
+                for (int tap = 0; tap < 9; tap++) sum += g[point / 4, tap / 3] * w[(o * 9 + tap) * inputs + i] * g[point % 4, tap % 3];
+                expected.Data[(((o / rows * chunks + i / 8) * 16 + point) * 8 + i % 8) * rows + o % rows] = sum;
+            }
+            device.Run(PackWeightsCuda.Prepare(
+                device.Kernels, weights.DevicePointer, packed.Map.Data, CudaElement.Float32, layout, outputs, 9, inputs));
+            // Eight roundings of values up to 9 / 4.
+            packed.AssertClose($"{outputs} of {inputs}, {rows}", expected, 8 * 2.25 * Math.ScaleB(1, -24));
+        }
+    }
+
     [Fact]
     public void MovesWhatItMust()
     {
@@ -62,6 +92,7 @@ public sealed class PackWeightsCudaTests
         Refused(WeightLayout.Columns, 1, 4, 1, 0);
         Refused(WeightLayout.Columns, 0, 9, 1, 0);
         Refused(WeightLayout.Image, 8, 9, 4, 0);
+        Refused(WeightLayout.Points(64, 8), 1, 1, 1, 0);
         Refused(WeightLayout.Columns, 1, 9, 1, 4);
     }
 

@@ -1,0 +1,83 @@
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda;
+using DwrSeg.PtxEmulator;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Cuda.Kernels;
+
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
+public sealed class ConvWinogradCudaTests
+{
+    /// <summary>
+    /// How much more than a direct sum's: a point's product is of sums of four inputs and of up to nine weights, and an output is a sum of nine points,
+    /// which cancel. F(2x2, 3x3) is known to lose about a factor of two on random numbers; the largest of many is held to four.
+    /// </summary>
+    private const double ErrorFactor = 4;
+
+    [Theory]
+    [MemberData(nameof(KernelDevice.Architectures), MemberType = typeof(KernelDevice))]
+    public void MatchesPlainLoops(int architecture)
+    {
+        KernelDevice device = KernelDevice.On(architecture);
+        Random random = new(architecture);
+        // One pixel; one row and one column; a tile and a little more; several blocks both ways, and of channels; two images.
+        ConvolutionCase[] cases =
+        [
+            new(1, 1, 1, 1, 1, 3), new(1, 1, 40, 8, 4, 3), new(2, 19, 1, 3, 5, 3), new(1, 8, 16, 16, 64, 3), new(1, 9, 17, 20, 68, 3) { Bias = true, BorderBias = true },
+            new(2, 10, 33, 24, 132, 3) { Bias = true, Residual = true, Relu = CudaRelu.First }, new(1, 3, 5, 70, 20, 3) { Accumulate = true, Relu = CudaRelu.Last },
+            .. Enumerable.Range(0, 10).Select(_ => ConvolutionCase.Random(random)).Select(c => c with { Kernel = 3, Stride = 1 }),
+        ];
+        foreach (ConvolutionCase c in cases)
+        {
+            using DeviceConvolution convolution = new(device, random, CudaElement.Float32, c);
+            CudaConvolution arguments = convolution.Arguments;
+            foreach (string tile in ConvWinogradCuda.TilesFor(device.Context.Device, arguments))
+            {
+                convolution.Reset();
+                CudaLaunch launch = ConvWinogradCuda.Prepare(device.Kernels, arguments, tile);
+                device.Run(launch);
+                convolution.Y.AssertClose($"{c}, {launch}", convolution.Expected(), ErrorFactor * convolution.Error);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(61)]
+    [InlineData(80)]
+    public void MovesLittleMoreThanItMust(int architecture)
+    {
+        // A SIR's 3x3 convolution, and stage 3's RR.
+        KernelDevice device = KernelDevice.On(architecture);
+        foreach (ConvolutionCase c in new ConvolutionCase[] { new(1, 32, 64, 64, 192, 3), new(1, 32, 64, 128, 128, 3) })
+        {
+            using DeviceConvolution convolution = new(device, new Random(7), CudaElement.Float32, c with { Bias = true, Relu = CudaRelu.First }, aligned: true);
+            CudaConvolution arguments = convolution.Arguments;
+            foreach (string tile in ConvWinogradCuda.TilesFor(device.Context.Device, arguments))
+            {
+                LaunchStatistics counts = device.Count(ConvWinogradCuda.Prepare(device.Kernels, arguments, tile));
+                // Nine taps' weights are sixteen points'.
+                long weights = (long)c.Inputs * c.Outputs * 4;
+                LaunchCounts.AssertLoadsAtMost(1.25, arguments.Bytes - arguments.Y.Bytes + (16 - 9) * weights, counts);
+                LaunchCounts.AssertStoresAtLeast(0.9, arguments.Y.Bytes, counts);
+                LaunchCounts.AssertConflictsBelow(0.05, counts);
+            }
+        }
+    }
+
+    [Fact]
+    public void OthersAreRefused()
+    {
+        KernelDevice device = KernelDevice.Usual;
+        ConvolutionCase fits = new(1, 4, 4, 8, 8, 3);
+        foreach ((ConvolutionCase c, CudaElement element) in new[]
+        {
+            (fits with { Kernel = 1 }, CudaElement.Float32), (fits with { Stride = 2 }, CudaElement.Float32), (fits, CudaElement.Float16),
+        })
+        {
+            using DeviceConvolution convolution = new(device, new Random(8), element, c, aligned: true);
+            CudaConvolution arguments = convolution.Arguments;
+            Assert.Empty(ConvWinogradCuda.TilesFor(device.Context.Device, arguments));
+            Assert.Throws<ArgumentException>(() => ConvWinogradCuda.Prepare(device.Kernels, arguments));
+        }
+    }
+}
