@@ -177,6 +177,12 @@ __device__ inline float4 operator-(float4 a, float4 b)
     return make_float4(a.x - b.x, a.y - b.y, a.z - b.z, a.w - b.w);
 }
 
+// Vectors of a row of sums lie at vector ^ this: two rows that a quarter of a warp stores at once then differ in their banks.
+__device__ inline i32 order_of(i32 row)
+{
+    return row % KEYS * ACROSS;
+}
+
 // Makes the 2x2 pixels of a tile and four channels of its points, which lie `pitch` vectors apart.
 __device__ inline void finish_tile(const Arguments &a, const float4 *points, i32 pitch, i32 image, i32 row, i32 column, i32 channel)
 {
@@ -276,9 +282,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS) conv_winogr
         for (int m = 0; m < SIDE; m++)
         {
             if (m / ROUND != round) continue;
-            float4 *row = memory.sums + (point * ROWS + m % ROUND * DOWN + down) * N_VECTORS + across;
-            row[0] = make_float4(sums[m][0], sums[m][1], sums[m][2], sums[m][3]);
-            row[ACROSS] = make_float4(sums[m][4], sums[m][5], sums[m][6], sums[m][7]);
+            float4 *row = memory.sums + (point * ROWS + m % ROUND * DOWN + down) * N_VECTORS;
+            row[across ^ order_of(down)] = make_float4(sums[m][0], sums[m][1], sums[m][2], sums[m][3]);
+            row[across + ACROSS ^ order_of(down)] = make_float4(sums[m][4], sums[m][5], sums[m][6], sums[m][7]);
         }
         __syncthreads();
         if (threadIdx.x >= FINISHERS) continue;
@@ -286,7 +292,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS) conv_winogr
         i32 row = threadIdx.x / N_VECTORS, vector = threadIdx.x % N_VECTORS, m = round * ROUND + row / DOWN;
         i32 finished = m / VECTOR * (TILES / 2) + row % DOWN * VECTOR + m % VECTOR;
         finish_tile(
-            a, memory.sums + row * N_VECTORS + vector, ROWS * N_VECTORS, place.image, place.row + finished / ACROSS_TILES * 2,
+            a, memory.sums + row * N_VECTORS + (vector ^ order_of(row)), ROWS * N_VECTORS, place.image, place.row + finished / ACROSS_TILES * 2,
             place.column + finished % ACROSS_TILES * 2, place.channel_tile * TILE_N + vector * VECTOR);
     }
 }
