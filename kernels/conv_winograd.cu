@@ -8,21 +8,22 @@
 //         |0 -1  1  0|       | 1/2 -1/2 1/2|
 //         |0  1  0 -1|       | 0    0    1 |
 //
-// x, y and the residual are NHWC channel slices of fp32, of any alignment; w are transformed weights (POINTS of pack_weights.cu), bias is fp32.
-// Epilogue: conv.cuh. y must overlap no x. Where x holds an infinity, neighbours of the pixels that it belongs to may be NaN.
+// x, y and the residual are NHWC channel slices of fp32, of any alignment, x of less than 2^31 elements with its gaps; w are transformed weights
+// (POINTS of pack_weights.cu), bias is fp32. Epilogue: conv.cuh. y must overlap no x. Where x holds an infinity, neighbours of the pixels that it
+// belongs to may be NaN.
 //
 // Defines   TILE_N   channels of y that a block makes, 64 or 32, of 8x16 pixels: 4x8 tiles of 2x2
 //           STAGES   steps that have room in shared memory: 2 with asynchronous copies, from sm_80 on, else 1
 // Launch    grid tiles of channels x tiles of pixels, the first fastest; block TILE_N * 8
 // Shared    dynamic, STAGES * 512 * (32 + TILE_N) bytes
 //
-// For each of the 16 points there is a product of [32 tiles x inputs] by [inputs x TILE_N]: a warp's (TILE_N 64) or half a warp's (32), a thread 8x8 of
-// it. A step takes 8 input channels. 256 threads load the 4x4 values of a tile and a channel each, while products of the step before are under way, and
-// store what B makes of them; weights come as they lie in memory. With one stage both are stored between two barriers, weights without being loaded
-// ahead, for which there are no registers: other blocks of the multiprocessor hide that.
+// For each of the 16 points there is a product of [32 tiles x inputs] by [inputs x TILE_N]: a warp's (TILE_N 64) or half a warp's (32), a thread
+// 8x8 of it. A step takes 8 input channels. 256 threads load the 4x4 values of a tile and a channel each, while products of the step before are
+// under way, and store what B makes of them; weights come as they lie in memory. With one stage both are stored between two barriers, weights
+// without being loaded ahead, for which there are no registers: of TILE_N 32 another block of the multiprocessor hides that.
 //
-// Of x's points, vectors of four tiles lie together by channels: what a warp stores of a point is then 128 bytes in a row. A quarter of a warp reads one
-// such vector, or, where it makes half of the channels, those of two neighbours, whose channels are in different orders so that banks differ.
+// Of x's points, vectors of four tiles lie together by channels: what a warp stores of a point is then 128 bytes in a row. A quarter of a warp reads
+// one such vector, or, of TILE_N 32, those of two neighbours, whose channels are in different orders so that banks differ.
 // In the end the points of a tile, each in another thread, meet in shared memory, some tiles at a time.
 //
 // Bytes: x 1.4 times (its halo) a tile of channels from L2, w 16/9 times once a tile of pixels; y and residual once. Flops: 32 a tile and pair of

@@ -6,7 +6,8 @@ using DwrSeg.Native.Cuda.Driver;
 namespace DwrSeg.Native.Backends.Cuda;
 
 /// <summary>
-/// Launches <c>conv_winograd.cu</c>: 3x3 convolutions of stride 1 of fp32 maps by Winograd's F(2x2, 3x3), with 16 products where the direct sum takes 36.
+/// Launches <c>conv_winograd.cu</c>: 3x3 convolutions of stride 1 of fp32 maps by Winograd's F(2x2, 3x3), with 16 products where the direct sum takes
+/// 36.
 /// </summary>
 internal static class ConvWinogradCuda
 {
@@ -31,7 +32,7 @@ internal static class ConvWinogradCuda
     /// <summary>The kernels of these.</summary>
     public static IReadOnlyList<KernelVariant> VariantsFor(CudaDevice device, in CudaConvolution c) => [.. For(device, c).Select(Variant)];
 
-    /// <summary>What the best launch takes by the model of <see cref="ConvTile"/>, in cycles; infinitely many where the kernel is not for it.</summary>
+    /// <summary>What the best launch takes by the model of <see cref="ConvTile"/>, in cycles; infinite where the kernel is not for it.</summary>
     public static double Cycles(CudaDevice device, CudaConvolution c) =>
         For(device, c).Select(t => CyclesOf(t, device, c)).Append(double.PositiveInfinity).Min();
 
@@ -46,7 +47,11 @@ internal static class ConvWinogradCuda
         c.Validate("conv_winograd");
         ConvTile[] tiles = [.. For(device, c).Where(t => tile is null || NameOf(t) == tile)];
         if (tiles.Length == 0)
-            throw new ArgumentException($"conv_winograd: takes 3x3 convolutions of stride 1 of fp32 maps, not {c.Kernel}x{c.Kernel} of {c.X}, or has no tile {tile}.");
+        {
+            throw new ArgumentException(tile is null || TilesFor(device, c).Count == 0
+                ? $"conv_winograd: takes 3x3 convolutions of stride 1 of fp32 maps below 8 GiB, not {c.Kernel}x{c.Kernel} of {c.X}."
+                : $"conv_winograd has no tile {tile}.");
+        }
         ConvTile chosen = tiles.MinBy(t => CyclesOf(t, device, convolution));
         Arguments arguments = new()
         {
@@ -63,7 +68,9 @@ internal static class ConvWinogradCuda
         return launch;
     }
 
-    private static bool Fits(in CudaConvolution c) => IsAllowed && c is { Kernel: 3, Stride: 1 } && c.X.Element == CudaElement.Float32;
+    // The kernel counts elements of x in 32 bits.
+    private static bool Fits(in CudaConvolution c) => IsAllowed && c is { Kernel: 3, Stride: 1 } && c.X.Element == CudaElement.Float32
+        && c.X.Pixels * c.X.PixelStride <= int.MaxValue;
 
     private static IEnumerable<ConvTile> For(CudaDevice device, in CudaConvolution c)
     {

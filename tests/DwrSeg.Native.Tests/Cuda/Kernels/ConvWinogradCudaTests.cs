@@ -1,5 +1,6 @@
 using DwrSeg.Native.Backends.Cuda;
 using DwrSeg.Native.Cuda;
+using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.PtxEmulator;
 using Xunit;
 
@@ -18,8 +19,10 @@ public sealed class ConvWinogradCudaTests
         // One pixel; one row and one column; a tile and a little more; several blocks both ways, and of channels; two images.
         ConvolutionCase[] cases =
         [
-            new(1, 1, 1, 1, 1, 3), new(1, 1, 40, 8, 4, 3), new(2, 19, 1, 3, 5, 3), new(1, 8, 16, 16, 64, 3), new(1, 9, 17, 20, 68, 3) { Bias = true, BorderBias = true },
-            new(2, 10, 33, 24, 132, 3) { Bias = true, Residual = true, Relu = CudaRelu.First }, new(1, 3, 5, 70, 20, 3) { Accumulate = true, Relu = CudaRelu.Last },
+            new(1, 1, 1, 1, 1, 3), new(1, 1, 40, 8, 4, 3), new(2, 19, 1, 3, 5, 3), new(1, 8, 16, 16, 64, 3),
+            new(1, 9, 17, 20, 68, 3) { Bias = true, BorderBias = true },
+            new(2, 10, 33, 24, 132, 3) { Bias = true, Residual = true, Relu = CudaRelu.First },
+            new(1, 3, 5, 70, 20, 3) { Accumulate = true, Relu = CudaRelu.Last },
             .. Enumerable.Range(0, 10).Select(_ => ConvolutionCase.Random(random)).Select(c => c with { Kernel = 3, Stride = 1 }),
         ];
         foreach (ConvolutionCase c in cases)
@@ -45,7 +48,8 @@ public sealed class ConvWinogradCudaTests
         KernelDevice device = KernelDevice.On(architecture);
         foreach (ConvolutionCase c in new ConvolutionCase[] { new(1, 32, 64, 64, 192, 3), new(1, 32, 64, 128, 128, 3) })
         {
-            using DeviceConvolution convolution = new(device, new Random(7), CudaElement.Float32, c with { Bias = true, Relu = CudaRelu.First }, aligned: true);
+            using DeviceConvolution convolution =
+                new(device, new Random(7), CudaElement.Float32, c with { Bias = true, Relu = CudaRelu.First }, aligned: true);
             CudaConvolution arguments = convolution.Arguments;
             foreach (string tile in ConvWinogradCuda.TilesFor(device.Context.Device, arguments))
             {
@@ -74,5 +78,16 @@ public sealed class ConvWinogradCudaTests
             Assert.Empty(ConvWinogradCuda.TilesFor(device.Context.Device, arguments));
             Assert.Throws<ArgumentException>(() => ConvWinogradCuda.Prepare(device.Kernels, arguments));
         }
+    }
+
+    [Theory]
+    [InlineData(8191, true)]
+    [InlineData(8192, false)]
+    public void AMapWhoseElementsDoNotFit31BitsIsLeftToOthers(int height, bool fits)
+    {
+        DeviceMap map = new(new CUdeviceptr(CudaCover.AnyAddress), CudaElement.Float32, 1, height, 8192, 8, 32);
+        CudaConvolution c = new(map, map with { C = 4 }, null, 3);
+        Assert.Equal(fits, ConvWinogradCuda.TilesFor(KernelDevice.Usual.Context.Device, c).Count > 0);
+        Assert.Equal(fits, Float32Convolution.TilesFor(KernelDevice.Usual.Context.Device, c).Count > 3);
     }
 }
