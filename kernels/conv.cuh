@@ -36,6 +36,54 @@ __device__ inline Window window_of(const ConvShape &s, i32 pixel)
     return w;
 }
 
+// The gradient of a convolution of stride 2 by its input: pixel q of y, the gradient, sums over the taps for which (q + kernel / 2 - tap) / 2 is a
+// whole pixel of x, the output's gradient. That depends on whether q's row and column are even, so pixels are counted by that: first, of all
+// images, those of even rows and even columns, then even and odd, odd and even, odd and odd. Neighbours then have the same taps.
+struct ParityPlace
+{
+    // 2 for an odd row, 1 for an odd column.
+    i32 parity, image, row, column;
+};
+
+__device__ inline ParityPlace parity_place_of(const ConvShape &s, i32 index)
+{
+    i32 images = s.pixels / (s.out_height * s.out_width);
+    ParityPlace place = {};
+    i32 rows, columns;
+    for (;; place.parity++)
+    {
+        rows = (s.out_height + 1 - place.parity / 2) / 2, columns = (s.out_width + 1 - place.parity % 2) / 2;
+        if (place.parity == 3 || index < images * rows * columns) break;
+        index -= images * rows * columns;
+    }
+    i32 line = index / columns;
+    place.image = line / rows;
+    place.row = line % rows * 2 + place.parity / 2, place.column = index % columns * 2 + place.parity % 2;
+    return place;
+}
+
+// The taps of such pixels but for the map's edge, as in Window.
+__device__ inline u32 taps_of_parity(const ConvShape &s, i32 parity)
+{
+    if (s.kernel == 1) return parity == 0 ? 1u : 0u;
+    return (parity & 2 ? 1u | 64u : 8u) * (parity & 1 ? 1u | 4u : 2u);
+}
+
+// Where such a pixel reads: tap (ky, kx) at corner - ((ky / 2) * width + kx / 2) pixels.
+__device__ inline Window transposed_window_of(const ConvShape &s, i32 index)
+{
+    Window w = {};
+    if (index >= s.pixels) return w;
+    ParityPlace place = parity_place_of(s, index);
+    i32 row = (place.row + s.kernel / 2) / 2, column = (place.column + s.kernel / 2) / 2;
+    w.corner = ((i64(place.image) * s.height + row) * s.width + column) * s.x_stride;
+    w.taps = taps_of_parity(s, place.parity);
+    // Of an odd row the first taps lie behind the last row of x where the map's number of rows is even; of columns the same.
+    if (row >= s.height) w.taps &= ~7u;
+    if (column >= s.width) w.taps &= ~(1u | 8u | 64u);
+    return w;
+}
+
 enum Relu : i32
 {
     NO_RELU,

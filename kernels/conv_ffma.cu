@@ -8,6 +8,8 @@
 // Defines   TILE_M, TILE_N  pixels and channels of y that a block makes; a thread makes 8x8 of them
 //           SPLIT    how blocks share a tile's sum: NO_SPLIT, MEMORY_SPLIT or CLUSTER_SPLIT (split_k.cuh)
 //           ALIGNED  1 where x starts on 16 bytes, its pixel stride and channels are of whole 16 bytes; 0 for everything else
+//           TRANSPOSED  1 for the gradient of a convolution of stride 2 by its input (conv.cuh): x is the output's gradient, y the input's, w
+//                    are transposed; without splits and with an epilogue that only adds. 0 for a convolution.
 // Launch    grid splits of the sum x tiles of channels x tiles of pixels, the first fastest; block TILE_M * TILE_N / 64; with CLUSTER_SPLIT
 //           clusters of a tile's blocks
 // Shared    static, 128 * (TILE_M + TILE_N) bytes; with CLUSTER_SPLIT at least the 4 * TILE_M * TILE_N of a tile's sums
@@ -82,6 +84,10 @@ union Memory
 struct Position
 {
     i32 tap, channel;
+#if TRANSPOSED
+    // All that the block has.
+    u32 taps;
+#endif
 };
 
 struct Copies
@@ -95,7 +101,11 @@ __device__ inline void begin_copies(
 {
     const ConvShape &s = a.shape;
     i32 vector = threadIdx.x % K_VECTORS, row = threadIdx.x / K_VECTORS, channel = next.channel + vector * VECTOR;
+#if TRANSPOSED
+    i64 offset = -i64(next.tap / 3 / 2 * s.width + next.tap % 3 / 2) * s.x_stride + channel;
+#else
     i64 offset = i64(next.tap / s.kernel * s.width + next.tap % s.kernel) * s.x_stride + channel;
+#endif
 #pragma unroll
     for (int i = 0; i < X_COPIES; i++)
     {
@@ -123,6 +133,10 @@ __device__ inline void begin_copies(
     {
         next.channel = 0;
         next.tap++;
+#if TRANSPOSED
+        // Beyond the last it does not matter.
+        next.tap += __ffs(next.taps >> next.tap) - 1;
+#endif
     }
 }
 
@@ -156,16 +170,29 @@ extern "C" __global__ void BOUNDS conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
     await_previous();
     __shared__ Memory memory;
     Stage(&stages)[2] = memory.stages;
-    i32 splits = SPLIT == NO_SPLIT ? 1 : a.splits, tile = i32(blockIdx.x) / splits, split = i32(blockIdx.x) % splits;
+    i32 splits = SPLIT == NO_SPLIT ? 1 : a.splits, tile = i32(blockIdx.x) / splits;
     i32 first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
     Window windows[X_COPIES];
 #pragma unroll
-    for (int i = 0; i < X_COPIES; i++) windows[i] = window_of(a.shape, first_pixel + i32(threadIdx.x) / K_VECTORS + i * X_COPY_ROWS);
+    for (int i = 0; i < X_COPIES; i++)
+    {
+        i32 row = first_pixel + i32(threadIdx.x) / K_VECTORS + i * X_COPY_ROWS;
+        windows[i] = TRANSPOSED ? transposed_window_of(a.shape, row) : window_of(a.shape, row);
+    }
 
-    i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
+    i32 tap_steps = (a.shape.inputs + TILE_K - 1) / TILE_K;
+#if TRANSPOSED
+    u32 taps = 0;
+    i32 last_parity = parity_place_of(a.shape, min(first_pixel + TILE_M, a.shape.pixels) - 1).parity;
+    for (i32 parity = parity_place_of(a.shape, first_pixel).parity; parity <= last_parity; parity++) taps |= taps_of_parity(a.shape, parity);
+    i32 steps = tap_steps * __popc(taps);
+    Position next = {__ffs(taps) - 1, 0, taps};
+#else
+    i32 split = i32(blockIdx.x) % splits, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
     i32 first_step = split * all_steps / splits, steps = (split + 1) * all_steps / splits - first_step;
     Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
+#endif
 
     i32 down = threadIdx.x / ACROSS, across = threadIdx.x % ACROSS;
     f32 sums[SIDE][SIDE] = {};
@@ -229,6 +256,10 @@ extern "C" __global__ void BOUNDS conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
     {
         i32 pixel = first_pixel + down + m * DOWN;
         if (pixel >= a.shape.pixels) break;
+#if TRANSPOSED
+        ParityPlace place = parity_place_of(a.shape, pixel);
+        pixel = (place.image * a.shape.out_height + place.row) * a.shape.out_width + place.column;
+#endif
 #pragma unroll
         for (int half = 0; half < SIDE; half += VECTOR)
         {

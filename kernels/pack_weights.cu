@@ -1,5 +1,6 @@
-// Prepares a convolution's fp32 weights [outputs][taps][inputs] for its kernel: narrowed to the maps' type, in the kernel's order, zero
-// where the order has room for more than there is.
+// Prepares a convolution's fp32 weights for its kernel: narrowed to the maps' type, in the kernel's order, zero where the order has room for more
+// than there is. Weight (output, tap, input) stands at x + output * output_step + tap * tap_step + input * input_step, so that weights lie as
+// [outputs][taps][inputs], or are those of a transposed convolution.
 //
 //   TILES    y[o / rows, i / depth, tap, o % rows, i % depth]   whole tiles, and `chunks` of depth inputs: what conv_mma.cu, sir_mma.cu and
 //            dwr_sr_mma.cu copy to shared memory as it stands, so the vectors of a row have their order there (swizzle.cuh)
@@ -12,7 +13,8 @@
 // Defines   ELEMENT  f32, f16 or bf16
 // Launch    a thread an element of y, blocks of 256
 //
-// Runs when weights are loaded or changed, so it is simple: reads are nearly consecutive but for COLUMNS and POINTS, writes always.
+// Runs when weights are loaded or changed, so it is simple: reads are nearly consecutive but for COLUMNS, POINTS and transposed weights,
+// writes always.
 #include "swizzle.cuh"
 
 enum Order : i32
@@ -27,7 +29,7 @@ struct Arguments
 {
     const f32 *x;
     ELEMENT *y;
-    i64 elements;
+    i64 elements, output_step, tap_step, input_step;
     i32 outputs, taps, inputs;
     Order order;
     i32 rows, depth, chunks;
@@ -41,7 +43,7 @@ __device__ inline f32 transformed(i32 row, f32 w0, f32 w1, f32 w2)
 }
 
 // A point of 3x3 weights, of which neighbours lie `step` apart.
-__device__ inline f32 point_of(const f32 *w, i32 step, i32 point)
+__device__ inline f32 point_of(const f32 *w, i64 step, i32 point)
 {
     f32 columns[3];
 #pragma unroll
@@ -75,8 +77,8 @@ extern "C" __global__ void __launch_bounds__(256) pack_weights(KERNEL_ARGUMENTS(
         i64 line = index / a.rows, tile = line / (16 * a.depth);
         output = i32(tile / a.chunks) * a.rows + i32(index % a.rows), input = i32(tile % a.chunks) * a.depth + i32(line % a.depth);
         bool exists = output < a.outputs && input < a.inputs;
-        const f32 *w = a.x + i64(output) * a.taps * a.inputs + input;
-        store_one(a.y + index, exists ? point_of(w, a.inputs, i32(line / a.depth % 16)) : 0);
+        const f32 *w = a.x + output * a.output_step + input * a.input_step;
+        store_one(a.y + index, exists ? point_of(w, a.tap_step, i32(line / a.depth % 16)) : 0);
         return;
     }
     else
@@ -86,5 +88,5 @@ extern "C" __global__ void __launch_bounds__(256) pack_weights(KERNEL_ARGUMENTS(
         if (place >= 24 && place % 2 == 1) tap = a.taps;
     }
     bool exists = output < a.outputs && tap < a.taps && input < a.inputs;
-    store_one(a.y + index, exists ? load_one(a.x + (i64(output) * a.taps + tap) * a.inputs + input) : 0);
+    store_one(a.y + index, exists ? load_one(a.x + output * a.output_step + tap * a.tap_step + input * a.input_step) : 0);
 }

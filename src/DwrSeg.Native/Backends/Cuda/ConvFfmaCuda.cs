@@ -3,7 +3,7 @@ using DwrSeg.Native.Cuda.Compilation;
 
 namespace DwrSeg.Native.Backends.Cuda;
 
-/// <summary>Launches <c>conv_ffma.cu</c>: dense convolutions in exact fp32.</summary>
+/// <summary>Launches <c>conv_ffma.cu</c>: dense convolutions in exact fp32, and the gradients of those of stride 2 by their inputs.</summary>
 internal static class ConvFfmaCuda
 {
     private const int TileK = 16, Side = 8;
@@ -12,7 +12,11 @@ internal static class ConvFfmaCuda
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
     public static IEnumerable<KernelVariant> Variants =>
-        Tiles.SelectMany(t => Enum.GetValues<SumSharing>().Select(s => Variant(t, true, s))).Append(Variant(Tiles[^1], false, SumSharing.None));
+    [
+        .. Tiles.SelectMany(t => Enum.GetValues<SumSharing>().Select(s => Variant(t, true, s))), Variant(Tiles[^1], false, SumSharing.None),
+        Variant(Tiles[0], true, SumSharing.None, transposed: true), Variant(Tiles[^1], true, SumSharing.None, transposed: true),
+        Variant(Tiles[^1], false, SumSharing.None, transposed: true),
+    ];
 
     /// <summary>The workspace that would let the launch be as fast as it can be, with the tile of a name or the one that the model takes.</summary>
     public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in CudaConvolution c, string? tile = null)
@@ -65,6 +69,42 @@ internal static class ConvFfmaCuda
         };
     }
 
+    /// <summary>
+    /// Settles the launch of the gradient of a convolution of stride 2 by its input. It wants the weights, of dy's channels to dx's, in the order
+    /// <see cref="WeightOrder.Columns"/> (<see cref="WeightUse.Transposed"/>).
+    /// </summary>
+    /// <param name="kernels">Where kernels come from.</param>
+    /// <param name="dy">The output's gradient, fp32.</param>
+    /// <param name="dx">The input's.</param>
+    /// <param name="weights">Gives the weights.</param>
+    /// <param name="kernel">1 or 3.</param>
+    /// <param name="accumulate">Adds to what dx holds.</param>
+    /// <exception cref="ArgumentException">The maps do not fit each other or the kernel.</exception>
+    public static CudaLaunch PrepareTransposed(
+        KernelCache kernels, in DeviceMap dy, in DeviceMap dx, WeightPacking weights, int kernel, bool accumulate)
+    {
+        const int BlocksPerMultiprocessor = 3;
+        // What these sizes are of the convolution.
+        CudaConvolution forward = new(dx, dy, weights, kernel, Stride: 2);
+        forward.Validate("conv_ffma");
+        if (dx.Element != CudaElement.Float32) throw new ArgumentException($"conv_ffma: takes fp32 maps, not {dx.Element.KernelName()}.");
+        if (dx.Pixels > int.MaxValue) throw new ArgumentException($"conv_ffma: {dx} has more than 2^31 - 1 pixels: split the batch.");
+        CudaConvolution c = new(dy, dx, weights, kernel, Stride: 2) { Residual = accumulate ? dx : null };
+        bool isLarge = Tiles[0].TilesOf(c) >= BlocksPerMultiprocessor * (long)kernels.Context.Device.MultiprocessorCount;
+        ConvTile tile = dy.IsVector && isLarge ? Tiles[0] : Tiles[^1];
+        ConvArguments arguments = new()
+        {
+            X = dy.Data, Weights = c.WeightsIn(WeightLayout.Columns, "conv_ffma"), Shape = c.Shape, Epilogue = c.Epilogue,
+            ChannelTiles = (int)Grid.Blocks(dx.C, tile.Channels), Splits = 1,
+        };
+        return new CudaLaunch<ConvArguments>(
+            kernels, Variant(tile, dy.IsVector, SumSharing.None, transposed: true), new Grid(tile.TilesOf(c)), tile.Threads, 0, arguments)
+        {
+            Bytes = forward.Bytes + (accumulate ? dx.Bytes : 0),
+            Flops = forward.Flops,
+        };
+    }
+
     private static (ConvTile Tile, int Splits) Choose(CudaDevice device, in CudaConvolution c, in SplitWorkspace workspace, string? name)
     {
         // Unaligned channels are read one by one: what bounds them is no matter of tiles.
@@ -84,10 +124,11 @@ internal static class ConvFfmaCuda
     private static ConvTile Tile(int pixels, int channels) =>
         new(pixels, channels, TileK, pixels * channels / (Side * Side), 2 * TileK * (pixels + channels) * 4, Registers: 168);
 
-    private static KernelVariant Variant(in ConvTile tile, bool aligned, SumSharing sharing)
+    private static KernelVariant Variant(in ConvTile tile, bool aligned, SumSharing sharing, bool transposed = false)
     {
         KernelVariant variant = KernelVariant.Of(
-            "conv_ffma", $"TILE_M={tile.Pixels} TILE_N={tile.Channels} SPLIT={(int)sharing} ALIGNED={(aligned ? 1 : 0)}");
+            "conv_ffma",
+            $"TILE_M={tile.Pixels} TILE_N={tile.Channels} SPLIT={(int)sharing} ALIGNED={(aligned ? 1 : 0)} TRANSPOSED={(transposed ? 1 : 0)}");
         return sharing == SumSharing.Cluster ? variant with { FirstArchitecture = Clusters.FirstArchitecture } : variant;
     }
 

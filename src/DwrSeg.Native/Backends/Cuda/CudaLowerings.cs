@@ -13,6 +13,8 @@ internal static class CudaLowerings
     private static readonly Dictionary<Type, (string Name, Lowering Bind)> Table = new()
     {
         [typeof(Conv2d)] = ("conv", BindConvolution),
+        [typeof(Conv2dDataGradient)] = ("conv-dx", CudaConvGradientLowerings.BindDataGradient),
+        [typeof(Conv2dWeightGradient)] = ("conv-dw", CudaConvGradientLowerings.BindWeightGradient),
         [typeof(DepthwiseConv)] = ("depthwise", BindDepthwise),
         [typeof(BatchNorm)] = ("bn", BindNorm),
         [typeof(Relu)] = ("relu", BindRelu),
@@ -45,7 +47,8 @@ internal static class CudaLowerings
     /// <summary>What memory for shared sums a step would like, with any tile that can be chosen; nothing where it is no convolution.</summary>
     public static (long PartialBytes, int Tiles) WorkspaceFor(CudaBinder binder, ImmutableArray<Node> nodes)
     {
-        if (nodes[0].Layer is not Conv2d || nodes.Count(n => n.Layer is Conv2d) > 1) return default;
+        if (nodes[0].Layer is not Conv2d) return CudaConvGradientLowerings.WorkspaceFor(binder, nodes[0]);
+        if (nodes.Count(n => n.Layer is Conv2d) > 1) return default;
         CudaConvolution c = ConvolutionOf(binder, nodes);
         (long Bytes, int Tiles) largest = default;
         IReadOnlyList<string?> candidates = binder.Device.Driver.HasClock ? [.. TilesFor(binder, c)] : [null];

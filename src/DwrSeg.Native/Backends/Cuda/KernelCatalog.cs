@@ -10,6 +10,7 @@ internal static class KernelCatalog
         .. DepthwiseConvCuda.Variants, .. UpsampleCuda.Variants, .. MaxPoolCuda.Variants, .. ScaledCopyCuda.Variants,
         .. PreprocessCuda.Variants, .. ArgMaxHeadCuda.Variants, FoldBatchNormCuda.Variant, FoldPointwiseCuda.Variant, .. ElementwiseCuda.Variants,
         .. PackWeightsCuda.Variants, .. ConvFirstCuda.Variants, .. ConvMmaCuda.Variants, .. ConvFfmaCuda.Variants, .. ConvWinogradCuda.Variants,
+        .. ConvWeightGradientCuda.Variants,
         .. SirMmaCuda.Variants, .. DwrSrMmaCuda.Variants,
     ];
 

@@ -5,15 +5,25 @@ using DwrSeg.Native.Graph;
 namespace DwrSeg.Native.Backends.Cuda;
 
 /// <summary>A convolution's weights on their way to the kernel that takes them: the memory, and the launch that fills it.</summary>
-internal sealed class PackedWeights(CudaBinder binder, Node conv)
+/// <param name="binder">Where they come from.</param>
+/// <param name="name">The convolution's, for errors.</param>
+/// <param name="weights">(O, K, K, I).</param>
+/// <param name="use">How the kernel takes them.</param>
+internal sealed class PackedWeights(CudaBinder binder, string name, TensorView weights, WeightUse use = WeightUse.Forward)
 {
     private CudaLaunch? _launch;
     private CudaDeviceVariable<byte>? _memory;
 
-    /// <summary>What fills them, once a kernel has said how it wants them.</summary>
-    public CudaLaunch Launch => _launch ?? throw new InvalidOperationException($"No kernel has asked for the weights of '{conv.Name}'.");
+    /// <summary>Those of a convolution.</summary>
+    public PackedWeights(CudaBinder binder, Node conv)
+        : this(binder, conv.Name, conv.Inputs[1])
+    {
+    }
 
-    public CudaDeviceVariable<byte> Memory => _memory ?? throw new InvalidOperationException($"No kernel has asked for the weights of '{conv.Name}'.");
+    /// <summary>What fills them, once a kernel has said how it wants them.</summary>
+    public CudaLaunch Launch => _launch ?? throw new InvalidOperationException($"No kernel has asked for the weights of '{name}'.");
+
+    public CudaDeviceVariable<byte> Memory => _memory ?? throw new InvalidOperationException($"No kernel has asked for the weights of '{name}'.");
 
     /// <summary>What the weights of a graph take about: the layouts are the kernels' choice, and most take tiles of this size.</summary>
     public static long BytesOf(LayerGraph graph, CudaElement element)
@@ -30,10 +40,11 @@ internal sealed class PackedWeights(CudaBinder binder, Node conv)
 
     public CUdeviceptr In(WeightLayout layout)
     {
-        Shape w = conv.Inputs[1].Shape;
-        _memory = binder.Allocate(layout.ElementsOf(w.N, w.H * w.W, w.C) * binder.Element.Bytes());
+        Shape w = weights.Shape;
+        (int outputs, int inputs) = use == WeightUse.Forward ? (w.N, w.C) : (w.C, w.N);
+        _memory = binder.Allocate(layout.ElementsOf(outputs, w.H * w.W, inputs) * binder.Element.Bytes());
         _launch = PackWeightsCuda.Prepare(
-            binder.Kernels, binder.Values(conv.Inputs[1]), _memory.DevicePointer, binder.Element, layout, w.N, w.H * w.W, w.C);
+            binder.Kernels, binder.Values(weights), _memory.DevicePointer, binder.Element, layout, outputs, w.H * w.W, inputs, use);
         return _memory.DevicePointer;
     }
 }
