@@ -29,7 +29,7 @@ internal static class CheckCommand
             "check",
             "Compare a device with recorded results of the reference network: builds the network that each file describes, runs it (for a " +
             "training file one whole step of SGD) and prints the worst relative error |a-b| / |b|; for gradients |b| is at least 1e-4 of all " +
-            "gradients together. A device that only infers skips training files. Exit code 1 where a file fails or can't be read.")
+            "gradients together. Training steps are computed in fp32: in another precision such files are skipped. Exit code 1 where a file fails or can't be read.")
         {
             files, device, threads, precision, convolutions, tolerance.NotNegative(),
         };
@@ -65,13 +65,13 @@ internal static class CheckCommand
             catch (NotSupportedException)
             {
                 skipped++;
-                Console.Out.WriteLine($"SKIP {path}: a training step, and this device only infers; --device cpu checks it");
+                Console.Out.WriteLine($"SKIP {path}: a training step, which is computed in fp32; --precision fp32 checks it");
             }
         }
         int passed = files.Length - failed - skipped;
         Console.Out.WriteLine($"{passed} passed, {failed} failed{(skipped > 0 ? $", {skipped} skipped" : "")}");
         if (passed == 0 && failed == 0)
-            throw new UsageException("nothing was checked: all files hold training steps, which this device does not compute; take --device cpu");
+            throw new UsageException("nothing was checked: all files hold training steps, which are computed in fp32; take --precision fp32");
         return failed > 0 ? ExitCode.Failed : ExitCode.Ok;
     }
 

@@ -19,11 +19,9 @@ internal static class Devices
     /// <param name="Name">What the user writes, where <paramref name="IsNumbered"/> is set also with <c>:N</c> after it.</param>
     /// <param name="IsNumbered">There may be several of the kind.</param>
     /// <param name="IsAutomatic"><see cref="Auto"/> may choose it.</param>
-    /// <param name="Trains">It has the layers of a training step.</param>
     /// <param name="WhyNot">Why device N of this kind can't be used; null where it can.</param>
     /// <param name="Open">Opens device N.</param>
-    private sealed record Kind(string Name, bool IsNumbered, bool IsAutomatic, bool Trains, Func<int, string?> WhyNot,
-        Func<int, Settings, IBackend> Open);
+    private sealed record Kind(string Name, bool IsNumbered, bool IsAutomatic, Func<int, string?> WhyNot, Func<int, Settings, IBackend> Open);
 
     /// <summary>What a device is opened with.</summary>
     private sealed record Settings(int Threads, Precision Precision, ConvolutionChoice Convolutions);
@@ -31,10 +29,10 @@ internal static class Devices
     // In the order in which `auto` prefers them.
     private static readonly Kind[] Kinds =
     [
-        new("cuda", IsNumbered: true, IsAutomatic: true, Trains: false, WhyNoCuda,
+        new("cuda", IsNumbered: true, IsAutomatic: true, WhyNoCuda,
             (index, settings) => OpenCuda($"cuda:{index}", NativeDriver.Instance, index, settings, ConvolutionLibraries.Found.OnThisMachine)),
-        new("cpu", IsNumbered: false, IsAutomatic: true, Trains: true, _ => null, (_, settings) => OpenCpu(settings)),
-        new("emulated", IsNumbered: false, IsAutomatic: false, Trains: false, _ => WhyNoEmulator(),
+        new("cpu", IsNumbered: false, IsAutomatic: true, _ => null, (_, settings) => OpenCpu(settings)),
+        new("emulated", IsNumbered: false, IsAutomatic: false, _ => WhyNoEmulator(),
             (_, settings) => OpenCuda("emulated", Emulator!(), 0, settings, () => ConvolutionLibraries.Found.None(NoLibraryEmulated))),
     ];
 
@@ -45,13 +43,12 @@ internal static class Devices
     /// <param name="name"><c>auto</c>, <c>cpu</c>, <c>cuda</c>, <c>cuda:N</c> or <c>emulated</c>.</param>
     /// <param name="threads">Processor threads, 0 for one per processor; devices that compute elsewhere take no notice.</param>
     /// <param name="note">What was passed over on the way, such as <c>no cuda: …</c>; empty for a device by name.</param>
-    /// <param name="precision">What to compute in.</param>
-    /// <param name="training">It is to train; other devices only infer.</param>
+    /// <param name="precision">What to compute in; a training takes fp32.</param>
     /// <param name="convolutions">Whose code computes dense convolutions on a CUDA device.</param>
     /// <exception cref="ArgumentException">No device has such a name, or it does not compute in this precision.</exception>
     /// <exception cref="DeviceUnavailableException">The device is not there, or a library that is asked for.</exception>
     public static IBackend Open(
-        string name, int threads, out string note, Precision precision = Precision.Automatic, bool training = false,
+        string name, int threads, out string note, Precision precision = Precision.Automatic,
         ConvolutionChoice convolutions = ConvolutionChoice.Auto)
     {
         ArgumentNullException.ThrowIfNull(name);
@@ -63,7 +60,7 @@ internal static class Devices
             var passedOver = new List<string>();
             foreach (Kind kind in Kinds.Where(k => k.IsAutomatic))
             {
-                if (WhyNot(kind, 0, training) is not { } reason)
+                if (kind.WhyNot(0) is not { } reason)
                 {
                     note = string.Join("; ", passedOver);
                     return kind.Open(0, settings);
@@ -73,16 +70,13 @@ internal static class Devices
             throw new DeviceUnavailableException(string.Join("; ", passedOver));
         }
         (Kind wanted, int index) = Parse(name);
-        if (WhyNot(wanted, index, training) is { } problem)
+        if (wanted.WhyNot(index) is { } problem)
         {
-            IEnumerable<string> usable = Kinds.Where(k => WhyNot(k, 0, training) is null).Select(k => k.Name);
+            IEnumerable<string> usable = Kinds.Where(k => k.WhyNot(0) is null).Select(k => k.Name);
             throw new DeviceUnavailableException($"device '{name}' is not available: {problem.TrimEnd('.')}. Available: {Auto}, {string.Join(", ", usable)}.");
         }
         return wanted.Open(index, settings);
     }
-
-    private static string? WhyNot(Kind kind, int index, bool training) =>
-        training && !kind.Trains ? "it infers only; training runs on the CPU" : kind.WhyNot(index);
 
     private static (Kind Kind, int Index) Parse(string name)
     {

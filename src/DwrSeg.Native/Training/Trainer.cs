@@ -35,7 +35,7 @@ public static class Trainer
         options.Validate();
         // The number in effect is what a checkpoint must record.
         if (options.Threads == 0) options = options with { Threads = Environment.ProcessorCount };
-        using IBackend backend = Devices.Open(options.Device, options.Threads, out _, training: true);
+        using IBackend backend = Devices.Open(options.Device, options.Threads, out _, Precision.Float32);
         return Run(backend, options, training, validation, folder, existing, observer, cancellation);
     }
 

@@ -1,3 +1,4 @@
+using System.Buffers;
 using DwrSeg.Native.Autograd;
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Data;
@@ -11,12 +12,16 @@ internal sealed class TrainingPlan : IDisposable
 {
     private readonly IPlan _plan;
     private readonly Tensor _image, _labels, _rate, _loss;
+    private readonly int _classes;
+    private readonly SearchValues<byte> _known;
 
     public TrainingPlan(LayerGraph graph, IBackend backend, ITensorStore store)
     {
         _plan = backend.Compile(graph, store);
         (_image, _labels) = (graph[DwrSegModel.Image], graph[DwrSegModel.Labels]);
         (_rate, _loss) = (graph[Sgd.LearningRate], graph[DwrSegModel.Loss]);
+        _classes = graph.Nodes.First(n => n.Layer is OhemCrossEntropy).Inputs[0].Channels;
+        _known = SearchValues.Create([.. Enumerable.Range(0, _classes).Select(c => (byte)c), SegmentationSample.Ignore]);
     }
 
     public long ActivationBytes => _plan.Summary.ArenaBytes;
@@ -31,10 +36,19 @@ internal sealed class TrainingPlan : IDisposable
     }
 
     /// <summary>Trains on a batch and returns its loss; null where all its labels are ignored, and then nothing changes.</summary>
+    /// <exception cref="InvalidDataException">A label is neither a class nor the ignored id.</exception>
     public float? Step(ReadOnlySpan<float> images, ReadOnlySpan<byte> labels, float learningRate)
     {
         // Weight decay, momentum and BN would move even though the gradient is zero.
         if (!labels.ContainsAnyExcept(SegmentationSample.Ignore)) return null;
+        // A device has no way to say so.
+        if (labels.IndexOfAnyExcept(_known) is var wrong and >= 0)
+        {
+            Shape s = _labels.Shape;
+            throw new InvalidDataException(
+                $"The label {labels[wrong]} at image {wrong / s.W / s.H} of the batch, row {wrong / s.W % s.H}, column {wrong % s.W} is neither a class "
+                + $"(0 to {_classes - 1}) nor the ignored id {SegmentationSample.Ignore}: check the data set's class list.");
+        }
         _plan.Write(_image, images);
         _plan.Write(_labels, labels);
         _plan.Write(_rate, [learningRate]);

@@ -56,7 +56,7 @@ public sealed class ResourceTests : IDisposable
         var labels = new byte[options.BatchSize * height * width];
         for (int i = 0; i < images.Length; i++) images[i] = random.NextSingle() - 0.5f;
         for (int i = 0; i < labels.Length; i++) labels[i] = (byte)random.Next(options.Model.Classes);
-        using IBackend backend = Devices.Open("cpu", threads, out _, training: true);
+        using IBackend backend = Devices.Open("cpu", threads, out _);
         using ITensorStore store = backend.CreateStore();
         LayerGraph graph = TrainingPlan.CreateGraph(options);
         ModelWeights.Initialize(graph, store, options.Seed);

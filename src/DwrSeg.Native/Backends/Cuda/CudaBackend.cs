@@ -6,8 +6,8 @@ using DwrSeg.Native.Graph;
 namespace DwrSeg.Native.Backends.Cuda;
 
 /// <summary>
-/// Executes inference graphs with this project's CUDA kernels, dense convolutions also with cuDNN and cuBLASLt: activations in fp16, bf16 or fp32,
-/// parameters in fp32, sums in fp32. A plan is captured once as a CUDA graph and replayed.
+/// Executes layer graphs with this project's CUDA kernels, dense convolutions also with cuDNN and cuBLASLt: activations in fp16, bf16 or fp32 (those
+/// of a training step in fp32), parameters in fp32, sums in fp32. A plan is captured once as a CUDA graph and replayed.
 /// </summary>
 internal sealed class CudaBackend : IBackend
 {

@@ -40,7 +40,7 @@ internal static class CudaLowerings
     public static Func<CudaBinder, ImmutableArray<Node>, CudaStep> For(Node node)
     {
         if (!Table.TryGetValue(node.Layer.GetType(), out var row))
-            throw new NotSupportedException($"The CUDA backend cannot run {node.Layer.GetType().Name} ('{node.Name}'): it infers only; train on the CPU.");
+            throw new NotSupportedException($"The CUDA backend cannot run {node.Layer.GetType().Name} ('{node.Name}'); a graph pass should have removed it.");
         return (binder, nodes) => row.Bind(binder, nodes);
     }
 

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Runtime.InteropServices;
 using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Cuda.Driver;
@@ -198,8 +199,13 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     {
         if (input.Type == ElementType.UInt8) throw new ArgumentException($"'{input.Name}' holds bytes.", nameof(input));
         RequireLength(input, values.Length);
+        if (ElementOf(input) == CudaElement.Float32)
+        {
+            Part(input).CopyToDevice(MemoryMarshal.AsBytes(values), _stream);
+            return;
+        }
         var bytes = new byte[BytesOf(input)];
-        ElementValues.Encode(values, bytes, IsExact(input) ? CudaElement.Float32 : Element);
+        ElementValues.Encode(values, bytes, Element);
         Part(input).CopyToDevice(bytes, _stream);
     }
 
@@ -214,9 +220,14 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     {
         if (output.Type == ElementType.UInt8) throw new ArgumentException($"'{output.Name}' holds bytes.", nameof(output));
         RequireLength(output, values.Length);
+        if (ElementOf(output) == CudaElement.Float32)
+        {
+            Part(output).CopyToHost(MemoryMarshal.AsBytes(values), _stream);
+            return;
+        }
         var bytes = new byte[BytesOf(output)];
         Part(output).CopyToHost(bytes, _stream);
-        ElementValues.Decode(bytes, values, IsExact(output) ? CudaElement.Float32 : Element);
+        ElementValues.Decode(bytes, values, Element);
     }
 
     public void WriteImage(Tensor input, int index, in ImageView image, in Normalization normalization) =>
@@ -336,7 +347,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
     private MemoryPlan.Place PlaceOf(Tensor tensor) => _memory.Places.TryGetValue(tensor, out MemoryPlan.Place place) ? place
         : throw new InvalidOperationException($"'{tensor.Name}' is not in this plan: nothing uses it, or it lives inside a fused step.");
 
-    private static bool IsExact(Tensor tensor) => PlacesOfTensors.IsExact(tensor);
+    private CudaElement ElementOf(Tensor tensor) => PlacesOfTensors.IsExact(tensor) ? CudaElement.Float32 : Element;
 
     private long BytesOf(Tensor tensor) => PlacesOfTensors.BytesOf(tensor, Element);
 

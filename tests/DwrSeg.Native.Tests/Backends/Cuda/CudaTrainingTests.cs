@@ -1,0 +1,67 @@
+using DwrSeg.Native.Backends;
+using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Evaluation;
+using DwrSeg.Native.Formats;
+using DwrSeg.Native.Tests.Cuda;
+using Xunit;
+
+namespace DwrSeg.Native.Tests.Backends.Cuda;
+
+/// <summary>Whole training steps of the CUDA backend: against PyTorch's recorded ones and, of random networks, the float64 oracle.</summary>
+[Trait(TestDriver.Trait, TestDriver.Cuda)]
+public sealed class CudaTrainingTests(ITestOutputHelper output)
+{
+    public static TheoryData<string> Goldens =>
+        [.. Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "golden"), "train*.safetensors").Select(f => Path.GetFileName(f)!).Order()];
+
+    [Theory]
+    [MemberData(nameof(Goldens))]
+    public void PyTorchsStep(string file) => Check(80, file);
+
+    [Theory]
+    [InlineData(61)]
+    [InlineData(75)]
+    [InlineData(90)]
+    public void PyTorchsStep_OnOtherArchitectures(int architecture) => Check(architecture, "train.safetensors");
+
+    [Fact]
+    public void PyTorchsStep_LayerByLayerInGuardedMemory() => Check(80, "train.safetensors", new PlanOptions { Fuse = Fusion.None, Guarded = true });
+
+    [Theory]
+    [InlineData(61)]
+    [InlineData(90)]
+    public void RandomNetworksMatchTheOracle(int architecture)
+    {
+        using IBackend backend = TestDriver.OpenBackend(architecture, CudaElement.Float32);
+        for (int seed = 0; seed < 6; seed++)
+        {
+            PlanOptions? options = (seed % 3) switch
+            {
+                0 => new PlanOptions { Guarded = true, Fuse = Fusion.None },
+                1 => new PlanOptions { Guarded = true },
+                _ => null,
+            };
+            BackendComparison.Check(backend, RandomNetwork.Training(seed), seed, BackendComparison.WholeNetwork, options);
+        }
+    }
+
+    [Fact]
+    public void GradientsInSixteenBitsAreRefused()
+    {
+        using IBackend backend = TestDriver.OpenBackend(80, CudaElement.Float16);
+        using SafetensorsFile golden = SafetensorsFile.Open(Path.Combine(AppContext.BaseDirectory, "golden", "train.safetensors"));
+        var error = Assert.Throws<NotSupportedException>(() => GoldenCheck.Run(golden, backend));
+        Assert.Contains("in fp32, not in f16", error.Message, StringComparison.Ordinal);
+    }
+
+    private void Check(int architecture, string file, PlanOptions? options = null)
+    {
+        using IBackend backend = TestDriver.OpenBackend(architecture, CudaElement.Float32);
+        using SafetensorsFile golden = SafetensorsFile.Open(Path.Combine(AppContext.BaseDirectory, "golden", file));
+        foreach (GoldenError error in GoldenCheck.Run(golden, backend, options))
+        {
+            output.WriteLine($"{error.Quantity}: {error.Error:g3} ({error.Tensor})");
+            Assert.True(error.Passes, $"{file}: {error.Quantity} is off by {error.Error:g3} at {error.Tensor}; at most {error.Tolerance:g3} is allowed.");
+        }
+    }
+}
