@@ -11,6 +11,7 @@ internal static class KernelCatalog
         .. PreprocessCuda.Variants, .. ArgMaxHeadCuda.Variants, FoldBatchNormCuda.Variant, FoldPointwiseCuda.Variant, .. ElementwiseCuda.Variants,
         .. PackWeightsCuda.Variants, .. ConvFirstCuda.Variants, .. ConvMmaCuda.Variants, .. ConvFfmaCuda.Variants, .. ConvWinogradCuda.Variants,
         .. SirMmaCuda.Variants, .. DwrSrMmaCuda.Variants,
+        .. BiasGradientCuda.Variants, .. BatchNormStatisticsCuda.Variants, .. BatchNormGradientCuda.Variants, .. DepthwiseGradientCuda.Variants,
     ];
 
     /// <summary>Those that run on an architecture.</summary>
