@@ -2,8 +2,8 @@
 //
 //   dx[p, c] = k[0][c] * dy[p, c] + k[1][c] * (x[p, c] - k[3][c]) + k[2][c]   or, with ACCUMULATE, that added to what is there
 //
-// x, dy and dx are channel slices (pointer to the first channel, pixel stride) of maps with the same pixels; k are fp32 rows, `pitch` apart. dx may be
-// dy where their strides are equal, and otherwise overlap nothing.
+// x, dy and dx are channel slices (pointer to the first channel, pixel stride) of maps with the same pixels; k are fp32 rows, `pitch` apart. dx may
+// be dy where their strides are equal, and otherwise overlap nothing.
 //
 // Defines   WIDTH       channels a thread moves at once: 4 where the slices allow, else 1
 //           ACCUMULATE  0 or 1

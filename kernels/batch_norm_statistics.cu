@@ -11,9 +11,9 @@
 // Launch    grid (chunks of the pixels, groups of channels), block THREADS = 256 (channel_parts.cuh)
 // Shared    up to 4.5 KiB
 //
-// Sums of squares cancel where the mean is large against the deviation, so count, mean and sum of squared differences are kept instead, pixel by pixel
-// (Welford) and state by state (Chan): x is read once, values that are all equal have no variance at all, and fp32 is enough. The last step is fp64,
-// and scale and shift come from the rounded statistics, as on the CPU: the gradient, which has only these, sees what the forward pass did.
+// Sums of squares cancel where the mean is large against the deviation, so count, mean and sum of squared differences are kept instead, pixel by
+// pixel (Welford) and state by state (Chan): x is read once, values that are all equal have no variance at all, and fp32 is enough. The last step is
+// fp64, and scale and shift come from the rounded statistics, as on the CPU: the gradient, which has only these, sees what the forward pass did.
 //
 // Bytes: x once. Flops: 6 an element.
 #include "channel_parts.cuh"

@@ -2,8 +2,8 @@
 //
 //   dx[n, r, k, g] = sum over ky, kx and o = g*m ... g*m + m-1 of w[ky, kx, o] * dy[n, r - (ky-1)*d, k - (kx-1)*d, o]
 //
-// or, with ACCUMULATE, that added to what is there; d is the dilation, m the channel multiplier, and outside the map dy is zero. dy and dx are channel
-// slices (pointer to the first channel, pixel stride) of maps with the same pixels and do not overlap; w are fp32 values [9][channels of dy].
+// or, with ACCUMULATE, that added to what is there; d is the dilation, m the channel multiplier, and outside the map dy is zero. dy and dx are
+// channel slices (pointer to the first channel, pixel stride) of maps with the same pixels and do not overlap; w are fp32 values [9][channels of dy].
 //
 // Defines   WIDTH       channels of dx a thread makes: 4 / m where the slices allow, else 1
 //           MULTIPLIER  m, 1 or 2; 0 for any, with a WIDTH of 1
@@ -11,8 +11,8 @@
 // Launch    grid (chunks of the pixels, groups of channels), block THREADS = 128 (channel_parts.cuh)
 // Shared    none
 //
-// A thread keeps its channels' 36 weights in registers (of any m, reads them from L1) and goes over its pixels with 16 bytes of dy a tap. Pixels share
-// dy through L1.
+// A thread keeps its channels' 36 weights in registers (of any m, reads them from L1) and goes over its pixels with 16 bytes of dy a tap. Pixels
+// share dy through L1.
 //
 // Bytes: dy once, dx once, or twice where it accumulates. Flops: 18 an element of dy.
 #include "depthwise_taps.cuh"
@@ -71,7 +71,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) depthwise_data_gradient(KE
             for (int i = 0; i < VECTOR; i++) dx[i / MULTIPLIER] += weights[tap][i] * dy[tap][i];
         }
 #else
-#pragma unroll
+#pragma unroll 1
         for (int tap = 0; tap < TAPS; tap++)
         {
             int dr = 1 - tap / 3, dc = 1 - tap % 3;

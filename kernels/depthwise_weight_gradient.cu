@@ -1,22 +1,22 @@
 // Gradient of a depth-wise 3x3 convolution (depthwise_conv) by its weights.
 //
-//   dw[ky, kx, o] = sum over n, r, k of dy[n, r, k, o] * x[n, r + (ky-1)*d, k + (kx-1)*d, o / m]   or, where it accumulates, that added to what is there
+//   dw[ky, kx, o] = sum over n, r, k of dy[n, r, k, o] * x[n, r + (ky-1)*d, k + (kx-1)*d, o / m]
 //
-// with dilation d and channel multiplier m; outside the map x is zero. x and dy are channel slices (pointer to the first channel, pixel stride) of maps
-// with the same pixels; dw are fp32 values [9][channels of dy].
+// or, where it accumulates, that added to what is there; d is the dilation, m the channel multiplier, and outside the map x is zero. x and dy are
+// channel slices (pointer to the first channel, pixel stride) of maps with the same pixels; dw are fp32 values [9][channels of dy].
 //
 // Defines   WIDTH       channels of dy a thread takes: 4 where the slices allow, else 1
 //           MULTIPLIER  m, 1 or 2; 0 for any, with a WIDTH of 1
-// Launch    grid (chunks of the pixels, groups of channels), block THREADS = 128 (channel_parts.cuh)
-// Shared    up to 9 KiB
+// Launch    grid (chunks of the pixels, groups of channels), block THREADS = 256 (channel_parts.cuh)
+// Shared    up to 18 KiB
 //
-// A thread keeps the nine sums of its channels in registers. Its chunk's neighbours in the map read the same x again, which is what L1 and L2 are for.
+// A thread keeps the nine sums of its channels in registers. Neighbours in the map read the same x again, which is what L1 and L2 are for.
 //
 // Bytes: x and dy once. Flops: 18 an element of dy.
 #include "depthwise_taps.cuh"
 #include "overlap.cuh"
 
-constexpr int THREADS = 128, TAPS = 9, INPUTS = MULTIPLIER == 2 ? WIDTH / 2 : WIDTH;
+constexpr int THREADS = 256, TAPS = 9, INPUTS = MULTIPLIER == 2 ? WIDTH / 2 : WIDTH;
 
 struct Arguments
 {

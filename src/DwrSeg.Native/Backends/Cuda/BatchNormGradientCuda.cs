@@ -21,7 +21,7 @@ internal readonly record struct CudaBatchNormGradient(
 /// </summary>
 internal static class BatchNormGradientCuda
 {
-    private const int Threads = 256, BlocksPerMultiprocessor = 8, Rows = 4;
+    private const int Threads = 256, SumBlocksPerMultiprocessor = 4, DataBlocksPerMultiprocessor = 8, Rows = 4;
 
     private static readonly bool[] Choices = [true, false];
 
@@ -79,7 +79,7 @@ internal static class BatchNormGradientCuda
             X = x.Data, Dy = dy.Data, Dx = dx.Data, Coefficients = norm.Coefficients, Pixels = dx.Pixels, XStride = x.PixelStride,
             DyStride = dy.PixelStride, DxStride = dx.PixelStride, Channels = dx.C, Pitch = Pitch(dx.C),
         };
-        long blocks = Math.Min(Grid.Blocks(dx.Pixels, block.Pixels), BlocksPerMultiprocessor * kernels.Context.Device.MultiprocessorCount);
+        long blocks = Math.Min(Grid.Blocks(dx.Pixels, block.Pixels), DataBlocksPerMultiprocessor * kernels.Context.Device.MultiprocessorCount);
         return new CudaLaunch<DataArguments>(kernels, DataVariant(block.Width, accumulate), new Grid(blocks), block.Dim, 0, arguments)
         {
             Bytes = x.Bytes + dy.Bytes + (accumulate ? 2 : 1) * dx.Bytes + CoefficientBytes(dx.C),
@@ -90,14 +90,16 @@ internal static class BatchNormGradientCuda
     private static void Validate(string kernel, in CudaBatchNormGradient norm)
     {
         GradientVectors.Validate(kernel, norm.Gamma, norm.Mean, norm.InverseDeviation, norm.Dgamma, norm.Dbeta, norm.Coefficients);
-        if (norm.Coefficients.Value % CudaElements.VectorBytes != 0) throw new ArgumentException($"{kernel}: {norm.Coefficients} is not on 16 bytes.");
+        if (norm.Coefficients.Value % CudaElements.VectorBytes != 0)
+            throw new ArgumentException($"{kernel}: coefficients at {norm.Coefficients} are not on 16 bytes.");
     }
 
     // Sums of dy and of its products, for each channel.
     private static ChannelReduction ReductionFor(CudaDevice device, in DeviceMap x, in DeviceMap dy, in SplitWorkspace workspace)
     {
         int width = ChannelParts.WidthFor(x, dy);
-        return ChannelReduction.For(device, x, width, Threads, 2 * width, workspace);
+        ChannelParts parts = ChannelParts.For(device, x, width, Threads, SumBlocksPerMultiprocessor);
+        return new ChannelReduction(parts, 2 * width, workspace).Fitted();
     }
 
     // Rows of whole vectors.

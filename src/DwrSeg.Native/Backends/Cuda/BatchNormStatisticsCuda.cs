@@ -21,13 +21,14 @@ internal readonly record struct CudaBatchNorm(
 /// <summary>Launches <c>batch_norm_statistics.cu</c>: a batch's statistics, and the affine map that normalises with them.</summary>
 internal static class BatchNormStatisticsCuda
 {
-    private const int Threads = 256;
+    private const int Threads = 256, BlocksPerMultiprocessor = 4;
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
     public static IEnumerable<KernelVariant> Variants => [Variant(CudaElement.Float32.PerVector()), Variant(1)];
 
     /// <summary>What memory for shared sums a launch would like.</summary>
-    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in DeviceMap x) => ReductionFor(device, x, SplitWorkspace.Unlimited).Need;
+    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in DeviceMap x) =>
+        ReductionFor(device, x, SplitWorkspace.Unlimited).Need;
 
     /// <summary>Settles a launch that reads x and writes the results of <paramref name="norm"/>.</summary>
     /// <exception cref="ArgumentException">x is not an fp32 map, or a vector is missing.</exception>
@@ -36,7 +37,8 @@ internal static class BatchNormStatisticsCuda
     {
         x.ValidateFloat32("batch_norm_statistics, x");
         GradientVectors.Validate(
-            "batch_norm_statistics", norm.Gamma, norm.Beta, norm.RunningMean, norm.RunningVariance, norm.Mean, norm.InverseDeviation, norm.Scale, norm.Shift);
+            "batch_norm_statistics", norm.Gamma, norm.Beta, norm.RunningMean, norm.RunningVariance, norm.Mean, norm.InverseDeviation, norm.Scale,
+            norm.Shift);
         ChannelReduction reduction = ReductionFor(kernels.Context.Device, x, workspace);
         Arguments arguments = new()
         {
@@ -53,7 +55,8 @@ internal static class BatchNormStatisticsCuda
     private static ChannelReduction ReductionFor(CudaDevice device, in DeviceMap x, in SplitWorkspace workspace)
     {
         int width = ChannelParts.WidthFor(x);
-        return ChannelReduction.For(device, x, width, Threads, 1 + 2 * width, workspace);
+        ChannelParts parts = ChannelParts.For(device, x, width, Threads, BlocksPerMultiprocessor);
+        return new ChannelReduction(parts, 1 + 2 * width, workspace).Fitted();
     }
 
     private static KernelVariant Variant(int width) => KernelVariant.Of("batch_norm_statistics", $"WIDTH={width}");

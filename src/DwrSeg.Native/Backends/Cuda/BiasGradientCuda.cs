@@ -8,13 +8,14 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// <summary>Launches <c>bias_gradient.cu</c>: the sum of a gradient over all pixels, channel by channel.</summary>
 internal static class BiasGradientCuda
 {
-    private const int Threads = 256;
+    private const int Threads = 256, BlocksPerMultiprocessor = 4;
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
     public static IEnumerable<KernelVariant> Variants => [Variant(CudaElement.Float32.PerVector()), Variant(1)];
 
     /// <summary>What memory for shared sums a launch would like.</summary>
-    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in DeviceMap dy) => ReductionFor(device, dy, SplitWorkspace.Unlimited).Need;
+    public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in DeviceMap dy) =>
+        ReductionFor(device, dy, SplitWorkspace.Unlimited).Need;
 
     /// <summary>db = the sums of dy, or with <paramref name="accumulate"/> that added to db.</summary>
     /// <exception cref="ArgumentException">dy is not an fp32 map, or db not an fp32 vector.</exception>
@@ -37,7 +38,8 @@ internal static class BiasGradientCuda
     private static ChannelReduction ReductionFor(CudaDevice device, in DeviceMap dy, in SplitWorkspace workspace)
     {
         int width = ChannelParts.WidthFor(dy);
-        return ChannelReduction.For(device, dy, width, Threads, width, workspace);
+        ChannelParts parts = ChannelParts.For(device, dy, width, Threads, BlocksPerMultiprocessor);
+        return new ChannelReduction(parts, width, workspace).Fitted();
     }
 
     private static KernelVariant Variant(int width) => KernelVariant.Of("bias_gradient", $"WIDTH={width}");

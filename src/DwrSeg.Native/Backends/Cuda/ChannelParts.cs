@@ -12,12 +12,12 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// <param name="ChunkPixels">Pixels of a block.</param>
 internal readonly record struct ChannelParts(long Pixels, int Channels, int Width, int Threads, long ChunkPixels)
 {
-    private const int MostLanes = 32, MostVectorLanes = 16, PixelsOfAThread = 4;
+    private const int MostChannels = 32, PixelsOfAThread = 4;
 
     /// <summary>For about so many blocks on a multiprocessor, in chunks that give each thread something to do.</summary>
-    public static ChannelParts For(CudaDevice device, long pixels, int channels, int width, int threads, int blocksPerMultiprocessor)
+    public static ChannelParts For(CudaDevice device, in DeviceMap map, int width, int threads, int blocksPerMultiprocessor)
     {
-        ChannelParts whole = new(pixels, channels, width, threads, pixels);
+        ChannelParts whole = new(map.Pixels, map.C, width, threads, map.Pixels);
         return whole.Cut(Math.Max(blocksPerMultiprocessor * device.MultiprocessorCount / whole.Groups, 1));
     }
 
@@ -31,13 +31,16 @@ internal readonly record struct ChannelParts(long Pixels, int Channels, int Widt
         return CudaElement.Float32.PerVector();
     }
 
-    /// <summary>Neighbouring threads over a pixel's channels: a power of two, 256 bytes at most where a thread takes several channels.</summary>
+    /// <summary>
+    /// Neighbouring threads over a pixel's channels: a power of two, of 128 bytes at most. These are whole lines; more would leave fewer rows to go
+    /// over the chunks' sums in the end, and more chunks of fewer groups.
+    /// </summary>
     public int Lanes
     {
         get
         {
             int vectors = (Channels + Width - 1) / Width, lanes = 1;
-            while (lanes < vectors && lanes < (Width == 1 ? MostLanes : MostVectorLanes)) lanes *= 2;
+            while (lanes < vectors && lanes * Width < MostChannels) lanes *= 2;
             return lanes;
         }
     }
@@ -68,16 +71,12 @@ internal readonly record struct ChannelParts(long Pixels, int Channels, int Widt
 /// <param name="Workspace">Where chunks meet.</param>
 internal readonly record struct ChannelReduction(ChannelParts Parts, int Values, SplitWorkspace Workspace)
 {
-    private const int BlocksPerMultiprocessor = 4;
-
-    /// <summary>As many chunks as suit the device and the workspace; without memory there is one.</summary>
-    public static ChannelReduction For(CudaDevice device, in DeviceMap map, int width, int threads, int values, in SplitWorkspace workspace)
+    /// <summary>The same in no more chunks than its workspace holds; without memory there is one.</summary>
+    public ChannelReduction Fitted()
     {
-        ChannelParts parts = ChannelParts.For(device, map.Pixels, map.C, width, threads, BlocksPerMultiprocessor);
-        ChannelReduction r = new(parts, values, workspace);
-        if (workspace.Holds(r.Need)) return r;
-        bool hasCounters = parts.Groups <= workspace.Tiles;
-        return r with { Parts = parts.Cut(hasCounters ? Math.Max(workspace.PartialBytes / r.ChunkBytes, 1) : 1) };
+        if (Workspace.Holds(Need)) return this;
+        bool hasCounters = Parts.Groups <= Workspace.Tiles;
+        return this with { Parts = Parts.Cut(hasCounters ? Math.Max(Workspace.PartialBytes / ChunkBytes, 1) : 1) };
     }
 
     /// <summary>The memory and counters that its chunks take.</summary>

@@ -55,7 +55,8 @@ internal static class CudaNormLowerings
     {
         Node node = nodes[0];
         RequireFloat32(binder, node);
-        if (node.Outputs[1].Accumulate || node.Outputs[2].Accumulate) throw new NotSupportedException($"'{node.Name}': two BNs share one scale or shift.");
+        if (node.Outputs[1].Accumulate || node.Outputs[2].Accumulate)
+            throw new NotSupportedException($"'{node.Name}': two BNs share one scale or shift.");
         DeviceMap x = binder.Map(node.Inputs[0]), dy = binder.Map(node.Inputs[4]), dx = binder.Map(node.Output);
         CudaDeviceVariable<byte> coefficients = binder.Allocate(BatchNormGradientCuda.CoefficientBytes(x.C));
         var norm = new CudaBatchNormGradient(

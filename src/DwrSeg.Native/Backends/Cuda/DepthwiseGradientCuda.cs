@@ -11,7 +11,7 @@ namespace DwrSeg.Native.Backends.Cuda;
 /// </summary>
 internal static class DepthwiseGradientCuda
 {
-    private const int Threads = 128, Taps = 9, DataBlocksPerMultiprocessor = 8;
+    private const int Taps = 9, WeightThreads = 256, WeightBlocksPerMultiprocessor = 2, DataThreads = 128, DataBlocksPerMultiprocessor = 8;
 
     private static readonly bool[] Choices = [true, false];
 
@@ -39,7 +39,7 @@ internal static class DepthwiseGradientCuda
             Reduction = reduction.ToArguments(), Shape = new TapShape(dy, dilation, reduction.Parts.Rows), Multiplier = multiplier,
             X = x.Data, Dy = dy.Data, Dw = dw, XStride = x.PixelStride, DyStride = dy.PixelStride, Accumulate = accumulate ? 1 : 0,
         };
-        return new CudaLaunch<WeightArguments>(kernels, WeightVariant(shape), reduction.Parts.Blocks, Threads, 0, arguments)
+        return new CudaLaunch<WeightArguments>(kernels, WeightVariant(shape), reduction.Parts.Blocks, WeightThreads, 0, arguments)
         {
             Bytes = x.Bytes + dy.Bytes + (accumulate ? 2L : 1L) * Taps * sizeof(float) * dy.C,
             Flops = 2 * Taps * dy.Elements,
@@ -53,13 +53,13 @@ internal static class DepthwiseGradientCuda
         int multiplier = MultiplierOf("depthwise_data_gradient", dx, dy, weights, dilation);
         (int Width, int Multiplier) shape = ShapeFor(dx, dy);
         ChannelParts parts = ChannelParts.For(
-            kernels.Context.Device, dx.Pixels, dx.C, shape.Width / Math.Max(shape.Multiplier, 1), Threads, DataBlocksPerMultiprocessor);
+            kernels.Context.Device, dx, shape.Width / Math.Max(shape.Multiplier, 1), DataThreads, DataBlocksPerMultiprocessor);
         DataArguments arguments = new()
         {
             Parts = parts.ToArguments(), Shape = new TapShape(dy, dilation, parts.Rows), Multiplier = multiplier,
             Weights = weights, Dy = dy.Data, Dx = dx.Data, DyStride = dy.PixelStride, DxStride = dx.PixelStride,
         };
-        return new CudaLaunch<DataArguments>(kernels, DataVariant(shape, accumulate), parts.Blocks, Threads, 0, arguments)
+        return new CudaLaunch<DataArguments>(kernels, DataVariant(shape, accumulate), parts.Blocks, DataThreads, 0, arguments)
         {
             Bytes = dy.Bytes + (accumulate ? 2 : 1) * dx.Bytes + (long)Taps * sizeof(float) * dy.C,
             Flops = 2 * Taps * dy.Elements,
@@ -83,8 +83,11 @@ internal static class DepthwiseGradientCuda
         return multiplier <= 2 && ChannelParts.WidthFor(narrow, dy) > 1 ? (CudaElement.Float32.PerVector(), multiplier) : (1, 0);
     }
 
-    private static ChannelReduction ReductionFor(CudaDevice device, in DeviceMap dy, (int Width, int) shape, in SplitWorkspace workspace) =>
-        ChannelReduction.For(device, dy, shape.Width, Threads, Taps * shape.Width, workspace);
+    private static ChannelReduction ReductionFor(CudaDevice device, in DeviceMap dy, (int Width, int) shape, in SplitWorkspace workspace)
+    {
+        ChannelParts parts = ChannelParts.For(device, dy, shape.Width, WeightThreads, WeightBlocksPerMultiprocessor);
+        return new ChannelReduction(parts, Taps * shape.Width, workspace).Fitted();
+    }
 
     private static KernelVariant WeightVariant((int Width, int Multiplier) shape) =>
         KernelVariant.Of("depthwise_weight_gradient", $"WIDTH={shape.Width} MULTIPLIER={shape.Multiplier}");

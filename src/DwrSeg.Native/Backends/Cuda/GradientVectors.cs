@@ -11,7 +11,8 @@ internal static class GradientVectors
     {
         foreach (CUdeviceptr vector in vectors)
         {
-            if (vector.Value == 0 || vector.Value % sizeof(float) != 0) throw new ArgumentException($"{kernel}: there is no fp32 vector at {vector}.");
+            if (vector.Value == 0 || vector.Value % sizeof(float) != 0)
+                throw new ArgumentException($"{kernel}: there is no fp32 vector at {vector}.");
         }
     }
 

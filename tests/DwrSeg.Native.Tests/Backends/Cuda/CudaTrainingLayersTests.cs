@@ -18,11 +18,15 @@ public sealed class CudaTrainingLayersTests
     public static TheoryData<string> LayerKinds =>
         ["bias gradient", "batch norm training", "depth-wise weight gradient", "depth-wise data gradient"];
 
+    // The usual device, and one whose launches overlap.
+    public static IEnumerable<TheoryDataRow<string, int>> LayerKindsAndArchitectures =>
+        from row in LayerKinds from architecture in TestDriver.Architectures(80, 90) select new TheoryDataRow<string, int>(row.Data, architecture);
+
     [Theory]
-    [MemberData(nameof(LayerKinds))]
-    public void SingleLayer(string kind)
+    [MemberData(nameof(LayerKindsAndArchitectures))]
+    public void SingleLayer(string kind, int architecture)
     {
-        using CudaBackend backend = TestDriver.OpenBackend(TestDriver.IsReal ? 0 : 80, CudaElement.Float32);
+        using CudaBackend backend = TestDriver.OpenBackend(architecture, CudaElement.Float32);
         for (int seed = 0; seed < SingleLayers; seed++)
         {
             BackendComparison.Check(backend, RandomLayer.Create(kind, seed), seed, BackendComparison.SingleLayer, Guarded);

@@ -1,4 +1,5 @@
 using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda.Driver;
 using DwrSeg.Native.Tests.Backends.Cpu;
 using DwrSeg.PtxEmulator;
 using Xunit;
@@ -63,7 +64,7 @@ public sealed class BiasGradientCudaTests
     [Fact]
     public void MovesWhatItMust()
     {
-        // The classifier's convolution in the decoder: a slice of the map that is joined there.
+        // A slice of the map that the decoder joins.
         KernelDevice device = KernelDevice.Usual;
         using DeviceSlice dy = new(device, CudaElement.Float32, (1, 64, 128, 64), 64, 192), db = new(device, CudaElement.Float32, (1, 1, 1, 64));
         dy.Randomise(new Random(1));
@@ -81,8 +82,11 @@ public sealed class BiasGradientCudaTests
     {
         KernelDevice device = KernelDevice.Usual;
         using DeviceSlice dy = new(device, CudaElement.Float32, (1, 4, 4, 8)), half = new(device, CudaElement.Float16, (1, 4, 4, 8));
-        Assert.Throws<ArgumentException>(() => BiasGradientCuda.Prepare(device.Kernels, half.Map, dy.Map.Data, false, SplitWorkspace.None));
-        Assert.Throws<ArgumentException>(() => BiasGradientCuda.Prepare(device.Kernels, dy.Map, default, false, SplitWorkspace.None));
-        Assert.Throws<ArgumentException>(() => BiasGradientCuda.Prepare(device.Kernels, dy.Map with { H = 0 }, dy.Map.Data, false, SplitWorkspace.None));
+        void Refused(DeviceMap map, CUdeviceptr db) =>
+            Assert.Throws<ArgumentException>(() => BiasGradientCuda.Prepare(device.Kernels, map, db, false, SplitWorkspace.None));
+        Refused(half.Map, dy.Map.Data);
+        Refused(dy.Map, default);
+        Refused(dy.Map, dy.Map.Data + 2);
+        Refused(dy.Map with { H = 0 }, dy.Map.Data);
     }
 }

@@ -11,8 +11,8 @@ public sealed class DepthwiseGradientCudaTests
     // One pixel; a dilation beyond the map; maps of one column and of one row; steps over several images; 320 channels; many chunks.
     private static (int N, int H, int W, int C, int Multiplier, int Dilation)[] Cases(Random random) =>
     [
-        (1, 1, 1, 1, 1, 1), (2, 1, 3, 17, 2, 5), (1, 3, 2, 16, 2, 40), (9, 3, 2, 8, 1, 1), (2, 50, 1, 4, 1, 3), (3, 1, 70, 8, 2, 3), (1, 7, 9, 320, 1, 5),
-        (1, 20, 19, 16, 1, int.MaxValue), (1, 9, 10, 8, 3, 2), (1, 5, 6, 7, 4, 1), (2, 33, 35, 4, 1, 1),
+        (1, 1, 1, 1, 1, 1), (2, 1, 3, 17, 2, 5), (1, 3, 2, 16, 2, 40), (9, 3, 2, 8, 1, 1), (2, 50, 1, 4, 1, 3), (3, 1, 70, 8, 2, 3),
+        (1, 7, 9, 320, 1, 5), (1, 20, 19, 16, 1, int.MaxValue), (1, 9, 10, 8, 3, 2), (1, 5, 6, 7, 4, 1), (2, 33, 35, 4, 1, 1),
         .. Enumerable.Range(0, 8).Select(_ => (random.Next(1, 3), random.Next(1, 20), random.Next(1, 20), random.Next(1, 40),
             random.Next(1, 4), random.Next(1, 8))),
     ];
@@ -87,7 +87,8 @@ public sealed class DepthwiseGradientCudaTests
         KernelDevice device = KernelDevice.Usual;
         Random random = new(4);
         int outputs = 64 * multiplier;
-        using DeviceSlice x = new(device, CudaElement.Float32, (1, 32, 64, 64), 64), dy = new(device, CudaElement.Float32, (1, 32, 64, outputs), 0, 64);
+        using DeviceSlice x = new(device, CudaElement.Float32, (1, 32, 64, 64), 64);
+        using DeviceSlice dy = new(device, CudaElement.Float32, (1, 32, 64, outputs), 0, 64);
         using DeviceSlice dx = new(device, CudaElement.Float32, (1, 32, 64, 64), 64), w = new(device, CudaElement.Float32, (1, 1, 1, 9 * outputs));
         x.Randomise(random);
         dy.Randomise(random);

@@ -9,13 +9,14 @@ namespace DwrSeg.Native.Tests.Cuda.Kernels;
 internal static class SharedSums
 {
     /// <summary>
-    /// Runs a launch that is prepared for the memory it asks for, twice with what <paramref name="reset"/> does before: counters are left at zero, and
-    /// both runs give the same bits.
+    /// Runs a launch that is prepared for the memory it asks for, twice with what <paramref name="reset"/> does before: counters are left at zero,
+    /// and both runs give the same bits.
     /// </summary>
     public static CudaLaunch RunTwice(
         KernelDevice device, (long PartialBytes, int Tiles) need, Func<SplitWorkspace, CudaLaunch> prepare, Action reset, Func<double[]> read)
     {
-        (CudaDeviceVariable<uint> memory, SplitWorkspace workspace) = SplitWorkspace.Allocate(device.Stream, need.PartialBytes, Math.Max(need.Tiles, 1));
+        int tiles = Math.Max(need.Tiles, 1);
+        (CudaDeviceVariable<uint> memory, SplitWorkspace workspace) = SplitWorkspace.Allocate(device.Stream, need.PartialBytes, tiles);
         using (memory)
         {
             CudaLaunch launch = prepare(workspace);
@@ -26,7 +27,7 @@ internal static class SharedSums
             reset();
             device.Run(launch);
             Assert.Equal(first, read());
-            Assert.All(memory.ToArray(device.Stream)[^Math.Max(need.Tiles, 1)..], c => Assert.Equal(0u, c));
+            Assert.All(memory.ToArray(device.Stream)[^tiles..], c => Assert.Equal(0u, c));
             return launch;
         }
     }
@@ -34,7 +35,8 @@ internal static class SharedSums
     /// <summary>Counts a launch that is prepared for the memory it asks for.</summary>
     public static LaunchStatistics Count(KernelDevice device, (long PartialBytes, int Tiles) need, Func<SplitWorkspace, CudaLaunch> prepare)
     {
-        (CudaDeviceVariable<uint> memory, SplitWorkspace workspace) = SplitWorkspace.Allocate(device.Stream, need.PartialBytes, Math.Max(need.Tiles, 1));
+        int tiles = Math.Max(need.Tiles, 1);
+        (CudaDeviceVariable<uint> memory, SplitWorkspace workspace) = SplitWorkspace.Allocate(device.Stream, need.PartialBytes, tiles);
         using (memory) return device.Count(prepare(workspace));
     }
 }
