@@ -22,6 +22,11 @@ internal static class CudaLowerings
         [typeof(Copy)] = ("copy", BindCopy),
         [typeof(MaxPool)] = ("max-pool", BindMaxPool),
         [typeof(Resize)] = ("resize", BindResize),
+        [typeof(BiasGradient)] = ("bias-gradient", CudaNormLowerings.BindBiasGradient),
+        [typeof(BatchNormTraining)] = ("bn-training", CudaNormLowerings.BindNormTraining),
+        [typeof(BatchNormGradient)] = ("bn-dx", CudaNormLowerings.BindNormGradient),
+        [typeof(DepthwiseWeightGradient)] = ("depthwise-dw", CudaNormLowerings.BindDepthwiseWeightGradient),
+        [typeof(DepthwiseDataGradient)] = ("depthwise-dx", CudaNormLowerings.BindDepthwiseDataGradient),
         [typeof(FoldBatchNorm)] = ("fold-bn", BindFolds),
         [typeof(FoldInputBatchNorm)] = ("fold-input-bn", BindFolds),
         [typeof(FoldPointwise)] = ("fold-pointwise", BindFoldPointwise),
@@ -44,10 +49,11 @@ internal static class CudaLowerings
         return (binder, nodes) => row.Bind(binder, nodes);
     }
 
-    /// <summary>What memory for shared sums a step would like, with any tile that can be chosen; nothing where it is no convolution.</summary>
+    /// <summary>What memory for shared sums a step would like, with any tile that can be chosen; nothing where it has none.</summary>
     public static (long PartialBytes, int Tiles) WorkspaceFor(CudaBinder binder, ImmutableArray<Node> nodes)
     {
-        if (nodes[0].Layer is not Conv2d) return CudaConvGradientLowerings.WorkspaceFor(binder, nodes[0]);
+        if (nodes[0].Layer is Conv2dDataGradient or Conv2dWeightGradient) return CudaConvGradientLowerings.WorkspaceFor(binder, nodes[0]);
+        if (nodes[0].Layer is not Conv2d) return CudaNormLowerings.WorkspaceFor(binder, nodes[0]);
         if (nodes.Count(n => n.Layer is Conv2d) > 1) return default;
         CudaConvolution c = ConvolutionOf(binder, nodes);
         (long Bytes, int Tiles) largest = default;

@@ -58,6 +58,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             _lasting = LastingOf(covers);
             _memory = PlanMemory(covers);
             _stream = new CudaStream(_context);
+            if (graph.Updated.Any()) store.WaitFor(_stream);
             binder = new CudaBinder(graph, this, kernels, _stream, element, libraries);
             foreach (var cover in covers)
             {
@@ -256,7 +257,9 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         _workspaceMemory?.Dispose();
         LibraryWorkspace.Dispose();
         _arena?.Dispose();
-        _stream?.Dispose();
+        if (_stream is null) return;
+        _store.Forget(_stream);
+        _stream.Dispose();
     }
 
     private string LibraryCalls() =>

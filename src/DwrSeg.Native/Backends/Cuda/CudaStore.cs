@@ -10,6 +10,7 @@ internal sealed class CudaStore(CudaContext context) : ITensorStore
     private readonly OrderedDictionary<string, Shape> _entries = [];
     private readonly Dictionary<string, CudaDeviceVariable<float>> _values = [];
     private readonly CudaStream _stream = new(context);
+    private readonly List<CudaStream> _changing = [];
 
     public IReadOnlyDictionary<string, Shape> Entries => _entries;
 
@@ -38,9 +39,25 @@ internal sealed class CudaStore(CudaContext context) : ITensorStore
         _values.Add(name, values);
     }
 
-    public void Read(string name, Span<float> values) => Find(name, values.Length).CopyToHost(values, _stream);
+    /// <summary>Notes that work on a stream changes values: reading and writing them wait for what it has been given by then.</summary>
+    public void WaitFor(CudaStream stream) => _changing.Add(stream);
 
-    public void Write(string name, ReadOnlySpan<float> values) => Find(name, values.Length).CopyToDevice(values, _stream);
+    /// <summary>The stream changes values no more.</summary>
+    public void Forget(CudaStream stream) => _changing.Remove(stream);
+
+    public void Read(string name, Span<float> values)
+    {
+        CudaDeviceVariable<float> found = Find(name, values.Length);
+        foreach (CudaStream stream in _changing) stream.Synchronize();
+        found.CopyToHost(values, _stream);
+    }
+
+    public void Write(string name, ReadOnlySpan<float> values)
+    {
+        CudaDeviceVariable<float> found = Find(name, values.Length);
+        foreach (CudaStream stream in _changing) stream.Synchronize();
+        found.CopyToDevice(values, _stream);
+    }
 
     public void Dispose()
     {

@@ -12,6 +12,7 @@ internal static class KernelCatalog
         .. PackWeightsCuda.Variants, .. ConvFirstCuda.Variants, .. ConvMmaCuda.Variants, .. ConvFfmaCuda.Variants, .. ConvWinogradCuda.Variants,
         .. ConvWeightGradientCuda.Variants,
         .. SirMmaCuda.Variants, .. DwrSrMmaCuda.Variants,
+        .. BiasGradientCuda.Variants, .. BatchNormStatisticsCuda.Variants, .. BatchNormGradientCuda.Variants, .. DepthwiseGradientCuda.Variants,
     ];
 
     /// <summary>Those that run on an architecture.</summary>
