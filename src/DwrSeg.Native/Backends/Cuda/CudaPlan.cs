@@ -57,6 +57,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             _lasting = LastingOf(covers);
             _memory = PlanMemory(covers);
             _stream = new CudaStream(_context);
+            if (graph.Updated.Any()) store.AddWriter(_stream);
             binder = new CudaBinder(graph, this, kernels, _stream, element, libraries);
             foreach (var cover in covers)
             {
@@ -160,6 +161,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     public void Prepare()
     {
+        _store.AwaitWriters();
         foreach (CudaStep step in _constantSteps) Launch(step.Launches);
         foreach (CudaStep step in _steps) Launch(step.Preparations);
         _stream.Synchronize();
@@ -245,7 +247,9 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         _workspaceMemory?.Dispose();
         LibraryWorkspace.Dispose();
         _arena?.Dispose();
-        _stream?.Dispose();
+        if (_stream is null) return;
+        _store.RemoveWriter(_stream);
+        _stream.Dispose();
     }
 
     private string LibraryCalls() =>

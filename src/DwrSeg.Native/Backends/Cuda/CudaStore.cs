@@ -10,6 +10,7 @@ internal sealed class CudaStore(CudaContext context) : ITensorStore
     private readonly OrderedDictionary<string, Shape> _entries = [];
     private readonly Dictionary<string, CudaDeviceVariable<float>> _values = [];
     private readonly CudaStream _stream = new(context);
+    private readonly List<CudaStream> _writers = [];
 
     public IReadOnlyDictionary<string, Shape> Entries => _entries;
 
@@ -38,9 +39,29 @@ internal sealed class CudaStore(CudaContext context) : ITensorStore
         _values.Add(name, values);
     }
 
-    public void Read(string name, Span<float> values) => Find(name, values.Length).CopyToHost(values, _stream);
+    public void Read(string name, Span<float> values)
+    {
+        AwaitWriters();
+        Find(name, values.Length).CopyToHost(values, _stream);
+    }
 
-    public void Write(string name, ReadOnlySpan<float> values) => Find(name, values.Length).CopyToDevice(values, _stream);
+    public void Write(string name, ReadOnlySpan<float> values)
+    {
+        AwaitWriters();
+        Find(name, values.Length).CopyToDevice(values, _stream);
+    }
+
+    /// <summary>Notes that work on a stream updates entries, until <see cref="RemoveWriter"/>.</summary>
+    public void AddWriter(CudaStream stream) => _writers.Add(stream);
+
+    /// <summary>Forgets a stream, which need not be known.</summary>
+    public void RemoveWriter(CudaStream stream) => _writers.Remove(stream);
+
+    /// <summary>Waits until no update is under way.</summary>
+    public void AwaitWriters()
+    {
+        foreach (CudaStream stream in _writers) stream.Synchronize();
+    }
 
     public void Dispose()
     {

@@ -11,6 +11,8 @@ internal static class KernelCatalog
         .. PreprocessCuda.Variants, .. ArgMaxHeadCuda.Variants, FoldBatchNormCuda.Variant, FoldPointwiseCuda.Variant, .. ElementwiseCuda.Variants,
         .. PackWeightsCuda.Variants, .. ConvFirstCuda.Variants, .. ConvMmaCuda.Variants, .. ConvFfmaCuda.Variants, .. ConvWinogradCuda.Variants,
         .. SirMmaCuda.Variants, .. DwrSrMmaCuda.Variants,
+        .. FillCuda.Variants, .. ReluGradientCuda.Variants, .. MaxPoolGradientCuda.Variants, .. ResizeGradientCuda.Variants, .. SgdCuda.Variants,
+        .. OhemCuda.Variants, .. CrossEntropyGradientCuda.Variants,
     ];
 
     /// <summary>Those that run on an architecture.</summary>
