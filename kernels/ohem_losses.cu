@@ -9,7 +9,7 @@
 // keeps all that are not.
 //
 // Launch    blocks of 256 threads, grid-stride over pixels
-// Shared    68 bytes
+// Shared    36 bytes
 //
 // LANES = 8 threads share a pixel: 19 classes are then three loads of a warp, each of 4 whole sectors, and no thread needs them twice from further than
 // L1. A thread a pixel would fetch each sector eight times, a warp a pixel leave 13 of 32 lanes idle in the sums.
