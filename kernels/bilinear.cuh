@@ -11,10 +11,15 @@ struct BilinearTap
 };
 
 // scale = from / to, divided on the host.
-__device__ inline BilinearTap bilinear_tap(i32 index, i32 from, f32 scale)
+__device__ inline f32 bilinear_position(i32 index, f32 scale)
 {
     // Not contracted to a fused multiply-add: that would move positions, and with them the winner of a near tie.
-    f32 position = fmaxf(__fsub_rn(__fmul_rn(scale, f32(index) + 0.5f), 0.5f), 0);
+    return fmaxf(__fsub_rn(__fmul_rn(scale, f32(index) + 0.5f), 0.5f), 0);
+}
+
+__device__ inline BilinearTap bilinear_tap(i32 index, i32 from, f32 scale)
+{
+    f32 position = bilinear_position(index, scale);
     BilinearTap tap;
     tap.low = min(i32(position), from - 1);
     tap.high = min(tap.low + 1, from - 1);

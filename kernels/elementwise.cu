@@ -45,13 +45,7 @@ extern "C" __global__ void __launch_bounds__(256) elementwise(KERNEL_ARGUMENTS(A
 #pragma unroll
             for (int i = 0; i < WIDTH; i++) values[i] = values[i] < 0 ? 0 : values[i];
 #endif
-#if WIDTH > 1
-            u32 words[4];
-            narrow<ELEMENT, WIDTH>(values, words);
-            store_global16(x.y + p * x.y_stride + c, words);
-#else
-            store(x.y + p * x.y_stride + c, values);
-#endif
+            store_vector(x.y + p * x.y_stride + c, values);
         }
     }
 }

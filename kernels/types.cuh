@@ -267,6 +267,22 @@ __device__ inline void store(T *to, const f32 (&values)[N])
     store_words<N * int(sizeof(T))>(to, words);
 }
 
+// The same in one access, where the compiler can't see that the address is aligned (store_global16).
+template <class T, int N>
+__device__ inline void store_vector(T *to, const f32 (&values)[N])
+{
+    if constexpr (N * sizeof(T) == 16)
+    {
+        u32 words[4];
+        narrow<T, N>(values, words);
+        store_global16(to, words);
+    }
+    else
+    {
+        store(to, values);
+    }
+}
+
 template <class T>
 __device__ inline f32 load_one(const T *from)
 {

@@ -67,9 +67,10 @@ internal static class BenchCommand
             var settings = new BenchmarkSettings(
                 choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations),
                 result.GetValue(steps), result.GetValue(fuse));
+            // A training step is computed in fp32.
+            Precision wanted = settings.IsTraining && result.GetValue(precision) == Precision.Automatic ? Precision.Float32 : result.GetValue(precision);
             using IBackend backend = Devices.Open(
-                result.GetValue(device)!, result.GetValue(threads), out string note, result.GetValue(precision), settings.IsTraining,
-                result.GetValue(convolutions));
+                result.GetValue(device)!, result.GetValue(threads), out string note, wanted, result.GetValue(convolutions));
             BenchmarkResult figures = Benchmark.Run(backend, settings, loading, Interruption.Token);
             Print(backend, note, settings, figures);
             if (others.Length > 0) PrintBeside(others, backend, settings, figures);

@@ -90,4 +90,8 @@ internal static class FusionRules
         FusedNodes tail = ConvChain(index, project) ?? new FusedNodes([project], []);
         return new FusedNodes([.. branches.Nodes, .. tail.Nodes], [.. branches.Inner, joined, .. tail.Inner]);
     }
+
+    /// <summary>Every weight update of the graph: one by one they are too small for a device.</summary>
+    public static FusedNodes? AllUpdates(GraphIndex index, Node node) =>
+        node.Layer is SgdUpdate ? new FusedNodes([.. index.Graph.Nodes.Where(n => n.Layer is SgdUpdate)], []) : null;
 }

@@ -29,8 +29,8 @@ internal static class CpuCover
             ? new FusedNodes([node, norm], [node.Output]) : null;
 
     private static StepCover<StepBinder, CpuStep>? AllUpdates(GraphIndex index, ImmutableArray<bool> constant, Node node) =>
-        node.Layer is SgdUpdate
-            ? new StepCover<StepBinder, CpuStep>("sgd", [.. index.Graph.Nodes.Where(n => n.Layer is SgdUpdate)], [], CpuLowerings.BindUpdates) : null;
+        FusionRules.AllUpdates(index, node) is { } updates
+            ? new StepCover<StepBinder, CpuStep>(CpuLowerings.NameOf(node), updates.Nodes, updates.Inner, CpuLowerings.BindUpdates) : null;
 
     private static StepCover<StepBinder, CpuStep>? Cover(FusedNodes? fused, Func<StepBinder, ImmutableArray<Node>, CpuStep> bind) =>
         fused is null ? null

@@ -24,6 +24,9 @@ internal readonly record struct ChannelBlock(int Width, int Lanes, int Pixels)
         return For(y.C, IsAligned(x, width) && IsAligned(y, width) ? width : 1);
     }
 
+    /// <summary>For three views of the same channels.</summary>
+    public static ChannelBlock For(in DeviceMap a, in DeviceMap b, in DeviceMap y) => For(y.C, Math.Min(For(a, y).Width, For(b, y).Width));
+
     public Dim3 Dim => (Lanes, Pixels);
 
     private static bool IsAligned(in DeviceMap map, int width) =>

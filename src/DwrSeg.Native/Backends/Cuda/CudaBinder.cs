@@ -67,6 +67,13 @@ internal sealed class CudaBinder(
         return places.AddressOf(view.Tensor) + (ulong)view.Channel * sizeof(float);
     }
 
+    /// <summary>The address of bytes without gaps: labels.</summary>
+    public CUdeviceptr Bytes(TensorView view)
+    {
+        if (!view.IsWhole || view.Tensor.Type != ElementType.UInt8) throw new InvalidOperationException($"{view} is not a whole tensor of bytes.");
+        return places.AddressOf(view.Tensor);
+    }
+
     /// <summary>New device memory that a step owns.</summary>
     public CudaDeviceVariable<byte> Allocate(long bytes) => Keep(new CudaDeviceVariable<byte>(kernels.Context, bytes));
 

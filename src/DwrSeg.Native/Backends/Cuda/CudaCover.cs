@@ -25,6 +25,7 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
         (index, _, node) => Cover(FusionRules.ConvChain(index, node), CudaLowerings.BindConvolution),
         (index, constant, node) => Cover(FusionRules.DepthwiseBranches(index, constant, node), CudaLowerings.BindDepthwise),
         (index, _, node) => Cover(Resamplings(index, node), CudaLowerings.BindResize),
+        AllUpdates,
     ];
 
     /// <param name="graph">The graph.</param>
@@ -140,6 +141,10 @@ internal sealed class CudaCover(CudaDevice device, CudaElement element)
         }
         return nodes.Count == 1 ? null : new FusedNodes([.. nodes], []);
     }
+
+    private static StepCover<CudaBinder, CudaStep>? AllUpdates(GraphIndex index, ImmutableArray<bool> constant, Node node) =>
+        FusionRules.AllUpdates(index, node) is { } updates
+            ? new StepCover<CudaBinder, CudaStep>(CudaLowerings.NameOf(node), updates.Nodes, updates.Inner, CudaLossLowerings.BindUpdates) : null;
 
     private static bool IsOfImage(Node node) =>
         node.Layer is Conv2d { Kernel: 3, Stride: 2 } && node.Inputs[0].Channels == 3 && !node.Outputs[0].Accumulate;

@@ -30,6 +30,13 @@ internal static class CudaLowerings
         [typeof(FoldBatchNorm)] = ("fold-bn", BindFolds),
         [typeof(FoldInputBatchNorm)] = ("fold-input-bn", BindFolds),
         [typeof(FoldPointwise)] = ("fold-pointwise", BindFoldPointwise),
+        [typeof(Fill)] = ("fill", CudaLossLowerings.BindFill),
+        [typeof(ReluGradient)] = ("relu-dx", CudaLossLowerings.BindReluGradient),
+        [typeof(MaxPoolGradient)] = ("max-pool-dx", CudaLossLowerings.BindMaxPoolGradient),
+        [typeof(ResizeGradient)] = ("resize-dx", CudaLossLowerings.BindResizeGradient),
+        [typeof(OhemCrossEntropy)] = ("ohem", CudaLossLowerings.BindOhem),
+        [typeof(CrossEntropyGradient)] = ("ohem-dx", CudaLossLowerings.BindCrossEntropyGradient),
+        [typeof(SgdUpdate)] = ("sgd", CudaLossLowerings.BindUpdates),
     };
 
     /// <summary>The layer's name in a step's name.</summary>

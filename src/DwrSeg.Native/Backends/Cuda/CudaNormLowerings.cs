@@ -24,7 +24,7 @@ internal static class CudaNormLowerings
     public static CudaStep BindBiasGradient(CudaBinder binder, ImmutableArray<Node> nodes)
     {
         Node node = nodes[0];
-        RequireFloat32(binder, node);
+        TrainingPrecision.Require(binder, node);
         return new CudaStep(BiasGradientCuda.Prepare(
             binder.Kernels, binder.Map(node.Inputs[0]), binder.Values(node.Output), node.Outputs[0].Accumulate, binder.Workspace));
     }
@@ -33,7 +33,7 @@ internal static class CudaNormLowerings
     public static CudaStep BindNormTraining(CudaBinder binder, ImmutableArray<Node> nodes)
     {
         Node node = nodes[0];
-        RequireFloat32(binder, node);
+        TrainingPrecision.Require(binder, node);
         if (node.Outputs.Any(o => o.Accumulate)) throw new NotSupportedException($"The CUDA backend cannot accumulate in '{node.Name}'.");
         var layer = (BatchNormTraining)node.Layer;
         DeviceMap x = binder.Map(node.Inputs[0]), y = binder.Map(node.Output);
@@ -54,7 +54,7 @@ internal static class CudaNormLowerings
     public static CudaStep BindNormGradient(CudaBinder binder, ImmutableArray<Node> nodes)
     {
         Node node = nodes[0];
-        RequireFloat32(binder, node);
+        TrainingPrecision.Require(binder, node);
         if (node.Outputs[1].Accumulate || node.Outputs[2].Accumulate)
             throw new NotSupportedException($"'{node.Name}': two BNs share one scale or shift.");
         DeviceMap x = binder.Map(node.Inputs[0]), dy = binder.Map(node.Inputs[4]), dx = binder.Map(node.Output);
@@ -73,7 +73,7 @@ internal static class CudaNormLowerings
     public static CudaStep BindDepthwiseWeightGradient(CudaBinder binder, ImmutableArray<Node> nodes)
     {
         Node node = nodes[0];
-        RequireFloat32(binder, node);
+        TrainingPrecision.Require(binder, node);
         return new CudaStep(DepthwiseGradientCuda.PrepareWeights(
             binder.Kernels, binder.Map(node.Inputs[0]), binder.Map(node.Inputs[1]), binder.Values(node.Output),
             ((DepthwiseWeightGradient)node.Layer).Dilation, node.Outputs[0].Accumulate, binder.Workspace));
@@ -82,16 +82,9 @@ internal static class CudaNormLowerings
     public static CudaStep BindDepthwiseDataGradient(CudaBinder binder, ImmutableArray<Node> nodes)
     {
         Node node = nodes[0];
-        RequireFloat32(binder, node);
+        TrainingPrecision.Require(binder, node);
         return new CudaStep(DepthwiseGradientCuda.PrepareData(
             binder.Kernels, binder.Values(node.Inputs[0]), binder.Map(node.Inputs[1]), binder.Map(node.Output),
             ((DepthwiseDataGradient)node.Layer).Dilation, node.Outputs[0].Accumulate));
-    }
-
-    private static void RequireFloat32(CudaBinder binder, Node node)
-    {
-        if (binder.Element == CudaElement.Float32) return;
-        throw new NotSupportedException(
-            $"The CUDA backend cannot run {node.Layer.GetType().Name} ('{node.Name}') in {binder.Element.KernelName()}: training computes in fp32.");
     }
 }

@@ -58,7 +58,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             _lasting = LastingOf(covers);
             _memory = PlanMemory(covers);
             _stream = new CudaStream(_context);
-            if (graph.Updated.Any()) store.WaitFor(_stream);
+            if (graph.Updated.Any()) store.AddWriter(_stream);
             binder = new CudaBinder(graph, this, kernels, _stream, element, libraries);
             foreach (var cover in covers)
             {
@@ -162,6 +162,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     public void Prepare()
     {
+        _store.AwaitWriters();
         foreach (CudaStep step in _constantSteps) Launch(step.Launches);
         foreach (CudaStep step in _steps) Launch(step.Preparations);
         _stream.Synchronize();
@@ -258,7 +259,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         LibraryWorkspace.Dispose();
         _arena?.Dispose();
         if (_stream is null) return;
-        _store.Forget(_stream);
+        _store.RemoveWriter(_stream);
         _stream.Dispose();
     }
 

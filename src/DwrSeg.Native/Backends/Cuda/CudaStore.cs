@@ -10,7 +10,7 @@ internal sealed class CudaStore(CudaContext context) : ITensorStore
     private readonly OrderedDictionary<string, Shape> _entries = [];
     private readonly Dictionary<string, CudaDeviceVariable<float>> _values = [];
     private readonly CudaStream _stream = new(context);
-    private readonly List<CudaStream> _changing = [];
+    private readonly List<CudaStream> _writers = [];
 
     public IReadOnlyDictionary<string, Shape> Entries => _entries;
 
@@ -39,24 +39,28 @@ internal sealed class CudaStore(CudaContext context) : ITensorStore
         _values.Add(name, values);
     }
 
-    /// <summary>Notes that work on a stream changes values: reading and writing them wait for what it has been given by then.</summary>
-    public void WaitFor(CudaStream stream) => _changing.Add(stream);
-
-    /// <summary>The stream changes values no more.</summary>
-    public void Forget(CudaStream stream) => _changing.Remove(stream);
-
     public void Read(string name, Span<float> values)
     {
-        CudaDeviceVariable<float> found = Find(name, values.Length);
-        foreach (CudaStream stream in _changing) stream.Synchronize();
-        found.CopyToHost(values, _stream);
+        AwaitWriters();
+        Find(name, values.Length).CopyToHost(values, _stream);
     }
 
     public void Write(string name, ReadOnlySpan<float> values)
     {
-        CudaDeviceVariable<float> found = Find(name, values.Length);
-        foreach (CudaStream stream in _changing) stream.Synchronize();
-        found.CopyToDevice(values, _stream);
+        AwaitWriters();
+        Find(name, values.Length).CopyToDevice(values, _stream);
+    }
+
+    /// <summary>Notes that work on a stream updates entries, until <see cref="RemoveWriter"/>.</summary>
+    public void AddWriter(CudaStream stream) => _writers.Add(stream);
+
+    /// <summary>Forgets a stream, which need not be known.</summary>
+    public void RemoveWriter(CudaStream stream) => _writers.Remove(stream);
+
+    /// <summary>Waits until no update is under way.</summary>
+    public void AwaitWriters()
+    {
+        foreach (CudaStream stream in _writers) stream.Synchronize();
     }
 
     public void Dispose()

@@ -33,8 +33,7 @@ internal static class ElementwiseCuda
         y.Validate("elementwise, y");
         RequireSame(a, y);
         if (b is { } second) RequireSame(second, y);
-        ChannelBlock block = ChannelBlock.For(a, y);
-        if (b is { } other && ChannelBlock.For(other, y).Width < block.Width) block = ChannelBlock.For(y.C, 1);
+        ChannelBlock block = ChannelBlock.For(a, b ?? a, y);
         Arguments arguments = new()
         {
             A = a.Data, B = b?.Data ?? default, Y = y.Data, Pixels = y.Pixels,

@@ -13,6 +13,8 @@ internal static class KernelCatalog
         .. ConvWeightGradientCuda.Variants,
         .. SirMmaCuda.Variants, .. DwrSrMmaCuda.Variants,
         .. BiasGradientCuda.Variants, .. BatchNormStatisticsCuda.Variants, .. BatchNormGradientCuda.Variants, .. DepthwiseGradientCuda.Variants,
+        .. FillCuda.Variants, .. ReluGradientCuda.Variants, .. MaxPoolGradientCuda.Variants, .. ResizeGradientCuda.Variants, .. SgdCuda.Variants,
+        .. OhemCuda.Variants, .. CrossEntropyGradientCuda.Variants,
     ];
 
     /// <summary>Those that run on an architecture.</summary>

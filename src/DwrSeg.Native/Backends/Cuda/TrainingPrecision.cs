@@ -2,16 +2,12 @@ using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;
 
-/// <summary>Gradients are computed in fp32.</summary>
+/// <summary>What a training step alone has is computed in fp32.</summary>
 internal static class TrainingPrecision
 {
-    /// <exception cref="NotSupportedException">The plan's maps are of another type.</exception>
-    public static void Require(CudaBinder binder, Node node)
-    {
-        if (binder.Element != CudaElement.Float32)
-        {
-            throw new NotSupportedException(
-                $"The CUDA backend computes {node.Layer.GetType().Name} ('{node.Name}') in fp32, not in {binder.Element.KernelName()}.");
-        }
-    }
+    /// <summary>The node, where the plan's maps are fp32.</summary>
+    /// <exception cref="NotSupportedException">They are of another type.</exception>
+    public static Node Require(CudaBinder binder, Node node) => binder.Element == CudaElement.Float32 ? node
+        : throw new NotSupportedException(
+            $"The CUDA backend cannot run {node.Layer.GetType().Name} ('{node.Name}') in {binder.Element.KernelName()}: training computes in fp32.");
 }
