@@ -161,6 +161,8 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
 
     public void Prepare()
     {
+        // Another plan may be at changing what this one's weights derive from.
+        _store.AwaitChanges();
         foreach (CudaStep step in _constantSteps) Launch(step.Launches);
         foreach (CudaStep step in _steps) Launch(step.Preparations);
         _stream.Synchronize();

@@ -45,17 +45,23 @@ internal sealed class CudaStore(CudaContext context) : ITensorStore
     /// <summary>The stream changes values no more.</summary>
     public void Forget(CudaStream stream) => _changing.Remove(stream);
 
+    /// <summary>Returns when what was asked of plans that change values is done.</summary>
+    public void AwaitChanges()
+    {
+        foreach (CudaStream stream in _changing) stream.Synchronize();
+    }
+
     public void Read(string name, Span<float> values)
     {
         CudaDeviceVariable<float> found = Find(name, values.Length);
-        foreach (CudaStream stream in _changing) stream.Synchronize();
+        AwaitChanges();
         found.CopyToHost(values, _stream);
     }
 
     public void Write(string name, ReadOnlySpan<float> values)
     {
         CudaDeviceVariable<float> found = Find(name, values.Length);
-        foreach (CudaStream stream in _changing) stream.Synchronize();
+        AwaitChanges();
         found.CopyToDevice(values, _stream);
     }
 
