@@ -1,10 +1,10 @@
 // Sums over a map's pixels, channel by channel, in one launch: what the gradients of biases, batch norms and depth-wise weights and a batch's
 // statistics have in common.
 //
-// The block's threads are lanes over neighbouring vectors of channels (a power of two of them, 128 bytes at most), then rows over neighbouring pixels, so
-// a warp's accesses are consecutive where the pixels are. Blocks in x take equal chunks of the pixels, blocks in y groups of channels. A block's
-// rows meet in shared memory, blocks in global memory, where the last one to arrive goes over their parts as all of them went over the pixels. Who
-// adds what to what depends on the launch's shape alone, so results do not depend on which block was last.
+// The block's threads are lanes over neighbouring vectors of channels (a power of two of them, 128 bytes at most), then rows over neighbouring
+// pixels, so a warp's accesses are consecutive where the pixels are. Blocks in x take equal chunks of the pixels, blocks in y groups of channels. A
+// block's rows meet in shared memory, blocks in global memory, where the last one to arrive goes over their parts as all of them went over the
+// pixels. Who adds what to what depends on the launch's shape alone, so results do not depend on which block was last.
 //
 // A state is what is summed: COUNT fp32 numbers, zeros before the first pixel, and merge(), which takes in another's pixels.
 #pragma once

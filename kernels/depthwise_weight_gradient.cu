@@ -29,7 +29,7 @@ struct Arguments
     i32 x_stride, dy_stride, accumulate, padding;
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) depthwise_weight_gradient(KERNEL_ARGUMENTS(Arguments) a)
+extern "C" __global__ void __launch_bounds__(THREADS, 2) depthwise_weight_gradient(KERNEL_ARGUMENTS(Arguments) a)
 {
     begin_next();
     await_previous();
