@@ -44,7 +44,7 @@ public sealed unsafe class OhemCudaTests : IDisposable
         }
     }
 
-    // Pixels of a few kinds, whose losses are equal to the bit within a kind and far apart between kinds, on whatever device: both must keep the same.
+    // Pixels of a few kinds, whose losses are equal to the bit within a kind and far apart between kinds, on any device: both must keep the same.
     [Theory]
     [MemberData(nameof(KernelDevice.Architectures), MemberType = typeof(KernelDevice))]
     public void OfEqualLossesTheFirstAreKept_AsOnTheCpu(int architecture)
