@@ -2,8 +2,8 @@
 //
 //   dlogits[p, c] = weights[p] * dloss * (softmax(logits[p, ...])[c] - (c == labels[p]))   or is added to, with ACCUMULATE
 //
-// logits and dlogits are channel slices (pointer to the first class, pixel stride) that don't overlap, labels a byte and weights an fp32 number a pixel,
-// dloss a scalar in device memory. Of a pixel of weight 0 neither label nor logits are read: its gradient is 0 whatever they are.
+// logits and dlogits are channel slices (pointer to the first class, pixel stride) that don't overlap, labels a byte and weights an fp32 number a
+// pixel, dloss a scalar in device memory. Of a pixel of weight 0 neither label nor logits are read: its gradient is 0 whatever they are.
 //
 // Defines   ACCUMULATE  0 or 1
 // Launch    blocks of 256 threads, grid-stride over pixels

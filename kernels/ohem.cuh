@@ -23,8 +23,8 @@ struct Selection
 {
     // Counters, zero before the first launch; every launch leaves zeros.
     u32 arrivals, valid, hard;
-    // How many pixels are kept. Where `fills`, they are the hardest: all whose loss is larger than the boundary, and the first `wanted` of those whose
-    // loss it is.
+    // How many pixels are kept. Where `fills`, they are the hardest: all whose loss is larger than the boundary, and the first `wanted` of those
+    // whose loss it is.
     u32 kept, fills, boundary, wanted;
     u32 padding;
 };

@@ -1,18 +1,18 @@
 // The first of the launches for a cross-entropy with hard example mining (ohem.cuh): each pixel's loss, and how many are to be kept.
 //
-//   losses[p] = log(sum of exp(logits[p, ...])) - logits[p, label]; a NaN where the label is neither a class nor the ignored id: whoever hands
+//   losses[p] = log(sum of exp(logits[p, ...])) - logits[p, label]; NaN where the label is neither a class nor the ignored id: whoever hands
 //               labels over has looked at them, and one that got through shows in the loss
 //   kept      = the number of pixels that are not ignored and whose loss is not <= cutoff, or least = floor(min_kept * pixels that are not ignored)
 //               where that is more: then the hardest pixels fill up. A NaN is the hardest
 //
-// logits is a channel slice (pointer to the first class, pixel stride), labels a byte a pixel. A cutoff of -1, which an ignored pixel has for its loss,
-// keeps all that are not.
+// logits is a channel slice (pointer to the first class, pixel stride), labels a byte a pixel. A cutoff of -1, which is an ignored pixel's loss,
+// keeps all others.
 //
 // Launch    blocks of 256 threads, grid-stride over pixels
 // Shared    36 bytes
 //
-// LANES = 8 threads share a pixel: 19 classes are then three loads of a warp, each of 4 whole sectors, and no thread needs them twice from further than
-// L1. A thread a pixel would fetch each sector eight times, a warp a pixel leave 13 of 32 lanes idle in the sums.
+// LANES = 8 threads share a pixel: a warp's load is of neighbouring classes of four pixels, and 19 classes take three. A thread a pixel would touch
+// 32 sectors with each load, or stage them; a warp a pixel would leave 13 of 32 lanes idle and sum in five steps. The second pass reads from L1.
 //
 // Bytes: logits and labels once, losses once. Flops: about 4 a logit.
 #include "ohem.cuh"

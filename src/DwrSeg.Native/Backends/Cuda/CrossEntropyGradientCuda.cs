@@ -12,7 +12,9 @@ internal static class CrossEntropyGradientCuda
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
     public static IEnumerable<KernelVariant> Variants => [Variant(false), Variant(true)];
 
-    /// <summary>dlogits = weight · (softmax − one-hot) · dLoss, written or added. Of a pixel of weight 0 neither label nor logits are read.</summary>
+    /// <summary>
+    /// dlogits = weight · (softmax − one-hot) · dLoss, written or added. Of a pixel of weight 0 neither label nor logits are read.
+    /// </summary>
     /// <param name="kernels">Kernels of the device.</param>
     /// <param name="logits">A class a channel.</param>
     /// <param name="labels">A byte a pixel.</param>

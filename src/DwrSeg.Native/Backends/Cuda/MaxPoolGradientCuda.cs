@@ -20,7 +20,8 @@ internal static class MaxPoolGradientCuda
         TrainingMaps.Validate("max_pool_gradient, dy", dy);
         TrainingMaps.Validate("max_pool_gradient, dx", dx);
         TrainingMaps.RequireSame("max_pool_gradient, dx", dx, x);
-        if ((dy.N, dy.H, dy.W, dy.C) != (x.N, (x.H + 1) / 2, (x.W + 1) / 2, x.C)) throw new ArgumentException($"max_pool_gradient: {x} does not pool to {dy}.");
+        if ((dy.N, dy.H, dy.W, dy.C) != (x.N, (x.H + 1) / 2, (x.W + 1) / 2, x.C))
+            throw new ArgumentException($"max_pool_gradient: {x} does not pool to {dy}.");
         ChannelBlock block = ChannelBlock.For(x, dy, dx);
         Arguments arguments = new()
         {

@@ -17,8 +17,8 @@ internal readonly record struct CudaOhem(
     DeviceMap Logits, CUdeviceptr Labels, byte Ignore, float Threshold, double MinKept, CUdeviceptr Loss, CUdeviceptr Weights);
 
 /// <summary>
-/// Launches <c>ohem_losses.cu</c>, <c>ohem_boundary.cu</c> and <c>ohem_weights.cu</c>: a cross-entropy with hard example mining, with memory of its own
-/// for what they hand on. A label that is neither a class nor the ignored id makes the loss NaN: labels are checked where they come from.
+/// Launches <c>ohem_losses.cu</c>, <c>ohem_boundary.cu</c> and <c>ohem_weights.cu</c>: a cross-entropy with hard example mining, with memory of its
+/// own for what they hand on. A label that is neither a class nor the ignored id makes the loss NaN: labels are checked where they come from.
 /// </summary>
 internal sealed class OhemCuda : IDisposable
 {
@@ -99,13 +99,15 @@ internal sealed class OhemCuda : IDisposable
     private static void Validate(in CudaOhem ohem)
     {
         TrainingMaps.Validate("ohem, logits", ohem.Logits);
-        if (ohem.Logits.Pixels > int.MaxValue) throw new ArgumentException($"ohem: {ohem.Logits} has too many pixels; at most 2^31 - 1: split the batch.");
+        if (ohem.Logits.Pixels > int.MaxValue)
+            throw new ArgumentException($"ohem: {ohem.Logits} has too many pixels; at most 2^31 - 1: split the batch.");
         if (!(ohem.Threshold >= 0)) throw new ArgumentException($"ohem: a threshold of {ohem.Threshold}; it is a probability.");
         if (!(ohem.MinKept is >= 0 and <= 1)) throw new ArgumentException($"ohem: a share of {ohem.MinKept} to keep at least; it lies in 0 to 1.");
         if (ohem.Labels.Value == 0) throw new ArgumentException("ohem: there are no labels.");
         foreach (CUdeviceptr address in (ReadOnlySpan<CUdeviceptr>)[ohem.Loss, ohem.Weights])
         {
-            if (address.Value == 0 || address.Value % sizeof(float) != 0) throw new ArgumentException($"ohem: address {address} is not one of fp32 values.");
+            if (address.Value == 0 || address.Value % sizeof(float) != 0)
+                throw new ArgumentException($"ohem: address {address} is not one of fp32 values.");
         }
     }
 

@@ -35,7 +35,8 @@ internal static class ReluGradientCuda
         };
     }
 
-    private static KernelVariant Variant(int width, bool accumulate) => KernelVariant.Of("relu_gradient", TrainingMaps.Definitions(width, accumulate));
+    private static KernelVariant Variant(int width, bool accumulate) =>
+        KernelVariant.Of("relu_gradient", TrainingMaps.Definitions(width, accumulate));
 
     [StructLayout(LayoutKind.Sequential)]
     private struct Arguments

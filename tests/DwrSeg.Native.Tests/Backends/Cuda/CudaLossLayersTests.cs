@@ -6,7 +6,9 @@ using Xunit;
 
 namespace DwrSeg.Native.Tests.Backends.Cuda;
 
-/// <summary>The layers of a training step besides convolutions and batch norms, in fp32 as <see cref="LayersMatchOracle.SingleLayer"/> has it.</summary>
+/// <summary>
+/// The layers of a training step besides convolutions and batch norms, in fp32 and checked as <see cref="LayersMatchOracle.SingleLayer"/> does.
+/// </summary>
 [Trait(TestDriver.Trait, TestDriver.Cuda)]
 public sealed class CudaLossLayersTests
 {
@@ -27,7 +29,7 @@ public sealed class CudaLossLayersTests
         }
     }
 
-    // Where launches overlap, and where there is no cp.async and no read-only path to miss.
+    // The oldest, and one where launches overlap.
     [Theory]
     [InlineData(61)]
     [InlineData(90)]
@@ -36,7 +38,8 @@ public sealed class CudaLossLayersTests
         using IBackend backend = TestDriver.OpenBackend(architecture, CudaElement.Float32);
         foreach (var kind in Kinds)
         {
-            for (int seed = 0; seed < 3; seed++) BackendComparison.Check(backend, RandomLayer.Create(kind.Data, seed), seed, BackendComparison.SingleLayer);
+            for (int seed = 0; seed < 3; seed++)
+                BackendComparison.Check(backend, RandomLayer.Create(kind.Data, seed), seed, BackendComparison.SingleLayer);
         }
     }
 

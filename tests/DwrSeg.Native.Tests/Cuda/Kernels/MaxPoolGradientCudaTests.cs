@@ -47,7 +47,8 @@ public sealed class MaxPoolGradientCudaTests
         foreach (var s in cases)
         foreach (bool accumulate in new[] { false, true })
         {
-            using DeviceSlice x = DeviceSlice.Random(random, device, CudaElement.Float32, s), dx = DeviceSlice.Random(random, device, CudaElement.Float32, s);
+            using DeviceSlice x = DeviceSlice.Random(random, device, CudaElement.Float32, s);
+            using DeviceSlice dx = DeviceSlice.Random(random, device, CudaElement.Float32, s);
             using DeviceSlice dy = DeviceSlice.Random(random, device, CudaElement.Float32, (s.N, (s.H + 1) / 2, (s.W + 1) / 2, s.C));
             // Whole numbers: sums are exact. A few values only: most windows have several maxima.
             double[] special = [double.NegativeInfinity, double.PositiveInfinity, double.NaN];

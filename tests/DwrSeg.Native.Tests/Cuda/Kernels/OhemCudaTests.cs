@@ -30,8 +30,8 @@ public sealed unsafe class OhemCudaTests : IDisposable
         ];
         foreach (var s in cases)
         {
-            // With all bytes but one classes, the ignored id is one of them and hides none.
-            byte ignore = (byte)(s.C == 255 ? 255 : s.C);
+            // The first that is no class.
+            byte ignore = (byte)s.C;
             using DeviceSlice logits = DeviceSlice.Random(random, device, CudaElement.Float32, (s.N, s.H, s.W, s.C));
             Doubles values = logits.Randomise(random, 4);
             byte[] labels = [.. Enumerable.Range(0, s.N * s.H * s.W).Select(_ => random.NextDouble() < s.Ignored ? ignore : (byte)random.Next(s.C))];
@@ -44,7 +44,7 @@ public sealed unsafe class OhemCudaTests : IDisposable
         }
     }
 
-    // Pixels of a few kinds, whose losses are equal to the bit within a kind and far apart between kinds, on whatever device: so both must keep the same.
+    // Pixels of a few kinds, whose losses are equal to the bit within a kind and far apart between kinds, on any device: both must keep the same.
     [Theory]
     [MemberData(nameof(KernelDevice.Architectures), MemberType = typeof(KernelDevice))]
     public void OfEqualLossesTheFirstAreKept_AsOnTheCpu(int architecture)
@@ -116,7 +116,8 @@ public sealed unsafe class OhemCudaTests : IDisposable
         {
             byte[] labels = new byte[35];
             labels[20] = wrong;
-            foreach (float threshold in new[] { 1, 0.7f, 1e-30f }) Assert.True(float.IsNaN(Run(device, logits.Map, labels, Ignore, threshold, 0.1).Loss));
+            foreach (float threshold in new[] { 1, 0.7f, 1e-30f })
+                Assert.True(float.IsNaN(Run(device, logits.Map, labels, Ignore, threshold, 0.1).Loss));
         }
     }
 
@@ -207,7 +208,8 @@ public sealed unsafe class OhemCudaTests : IDisposable
     }
 
     // Twice, so that what the first run leaves behind does not help or harm the second.
-    private static (float Loss, float[] Weights) Run(KernelDevice device, DeviceMap logits, byte[] labels, byte ignore, float threshold, double minKept)
+    private static (float Loss, float[] Weights) Run(
+        KernelDevice device, DeviceMap logits, byte[] labels, byte ignore, float threshold, double minKept)
     {
         using CudaDeviceVariable<byte> l = device.Upload<byte>(labels);
         using CudaDeviceVariable<float> loss = new(device.Context, 1), weights = new(device.Context, labels.Length);

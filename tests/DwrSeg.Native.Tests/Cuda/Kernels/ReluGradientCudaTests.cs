@@ -20,7 +20,8 @@ public sealed class ReluGradientCudaTests
         foreach (var s in Cases(random))
         foreach (bool accumulate in new[] { false, true })
         {
-            using DeviceSlice y = DeviceSlice.Random(random, device, CudaElement.Float32, s), dy = DeviceSlice.Random(random, device, CudaElement.Float32, s);
+            using DeviceSlice y = DeviceSlice.Random(random, device, CudaElement.Float32, s);
+            using DeviceSlice dy = DeviceSlice.Random(random, device, CudaElement.Float32, s);
             using DeviceSlice dx = DeviceSlice.Random(random, device, CudaElement.Float32, s);
             double[] outputs = y.Randomise(random).Data, gradients = dy.Randomise(random).Data;
             Doubles expected = accumulate ? dx.Randomise(random) : new Doubles(s.N, s.H, s.W, s.C);
@@ -37,7 +38,8 @@ public sealed class ReluGradientCudaTests
         KernelDevice device = KernelDevice.Usual;
         foreach (int channels in new[] { 16, 13 })
         {
-            using DeviceSlice y = new(device, CudaElement.Float32, (2, 9, 11, channels), 3, 5), dy = new(device, CudaElement.Float32, (2, 9, 11, channels));
+            using DeviceSlice y = new(device, CudaElement.Float32, (2, 9, 11, channels), 3, 5);
+            using DeviceSlice dy = new(device, CudaElement.Float32, (2, 9, 11, channels));
             double[] outputs = y.Randomise(new Random(2)).Data, gradients = dy.Randomise(new Random(3)).Data;
             device.Run(ReluGradientCuda.Prepare(device.Kernels, y.Map, dy.Map, dy.Map, accumulate: false));
             Assert.Equal(outputs.Zip(gradients, (o, g) => o > 0 ? g : 0), dy.Read("in place").Data);
@@ -52,7 +54,8 @@ public sealed class ReluGradientCudaTests
         foreach (int channels in new[] { 3, 4 })
         {
             (int, int, int, int) shape = (1, 2, 2, channels);
-            using DeviceSlice y = new(device, CudaElement.Float32, shape), dy = new(device, CudaElement.Float32, shape), dx = new(device, CudaElement.Float32, shape);
+            using DeviceSlice y = new(device, CudaElement.Float32, shape), dy = new(device, CudaElement.Float32, shape);
+            using DeviceSlice dx = new(device, CudaElement.Float32, shape);
             double[] special = [double.NaN, double.PositiveInfinity, -0.0, 0, double.Epsilon, -1], outputs = new double[4 * channels];
             for (int i = 0; i < outputs.Length; i++) outputs[i] = special[i % 6];
             y.Write(outputs);
