@@ -31,10 +31,13 @@ public sealed class CheckCommandTests
     }
 
     [Fact]
-    public void ADeviceThatInfersSkipsTrainingSteps()
+    public void TrainingStepsAreCheckedInFp32_AndSkippedInOthers()
     {
+        string training = DwrsegProcess.Run("check", Golden("train.safetensors"), "--device", "emulated", "--precision", "fp32").Succeeded().Lines[0];
+        Assert.Matches(@"^PASS .*train\.safetensors: logits \d\.\de-[5-9], loss .*, gradients .*, updated ", training);
+
         DwrsegResult result = DwrsegProcess.Run("check", Golden("train.safetensors"), Golden("eval-odd-size.safetensors"), "--device", "emulated").Succeeded();
-        Assert.Matches(@"^SKIP .*train\.safetensors: a training step, .* --device cpu", result.Lines[0]);
+        Assert.Matches(@"^SKIP .*train\.safetensors: a training step, .* --precision fp32", result.Lines[0]);
         Assert.StartsWith("PASS ", result.Lines[1], StringComparison.Ordinal);
         Assert.Equal("1 passed, 0 failed, 1 skipped", result.Lines[^1]);
         DwrsegProcess.Run("check", Golden("train.safetensors"), "--device", "emulated").Failed(2, "nothing was checked");

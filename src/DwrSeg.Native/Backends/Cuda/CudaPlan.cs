@@ -167,6 +167,8 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         foreach (CudaStep step in _steps) Launch(step.Preparations);
         _stream.Synchronize();
         if (_captured is not null) return;
+        // What follows may run a step that nobody asked for, and a training step changes what is stored.
+        CudaStore.Values before = _store.Keep(Graph.Updated.Select(t => t.Name));
         // Libraries load and allocate in their first calls, which a capture forbids. They were called in memory that stood in for the plan's; another
         // address may lead them to another kernel.
         if (_steps.Any(s => s.Launches.Any(w => w is not CudaLaunch)))
@@ -175,6 +177,7 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             _stream.Synchronize();
         }
         _captured = Capture();
+        _store.Restore(before);
     }
 
     public void Run()

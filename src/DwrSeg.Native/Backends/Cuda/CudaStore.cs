@@ -51,6 +51,28 @@ internal sealed class CudaStore(CudaContext context) : ITensorStore
         Find(name, values.Length).CopyToDevice(values, _stream);
     }
 
+    /// <summary>Entries' values by name, in host memory.</summary>
+    public sealed class Values : Dictionary<string, float[]>;
+
+    /// <summary>What these entries hold.</summary>
+    public Values Keep(IEnumerable<string> names)
+    {
+        var values = new Values();
+        foreach (string name in names)
+        {
+            var kept = new float[_entries[name].Elements];
+            Read(name, kept);
+            values.TryAdd(name, kept);
+        }
+        return values;
+    }
+
+    /// <summary>Puts back what was kept.</summary>
+    public void Restore(Values values)
+    {
+        foreach ((string name, float[] kept) in values) Write(name, kept);
+    }
+
     /// <summary>Notes that work on a stream updates entries, until <see cref="RemoveWriter"/>.</summary>
     public void AddWriter(CudaStream stream) => _writers.Add(stream);
 

@@ -1,8 +1,10 @@
 using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Cuda.Compilation;
 using DwrSeg.Native.Evaluation;
 using DwrSeg.Native.Formats;
 using DwrSeg.Native.Tests.Cuda;
+using DwrSeg.PtxEmulator.Driver;
 using Xunit;
 
 namespace DwrSeg.Native.Tests.Backends.Cuda;
@@ -26,6 +28,17 @@ public sealed class CudaTrainingTests(ITestOutputHelper output)
 
     [Fact]
     public void PyTorchsStep_LayerByLayerInGuardedMemory() => Check(80, "train.safetensors", new PlanOptions { Fuse = Fusion.None, Guarded = true });
+
+    [Fact]
+    public void WhatIsTimedChangesNothing()
+    {
+        TestNvrtc.Require();
+        // Choosing kernels, and whether launches overlap, runs steps that nobody asked for.
+        using var driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(90)], LaunchMilliseconds = _ => 1 });
+        using var backend = new CudaBackend(
+            "emulated", driver, 0, CudaElement.Float32, wantsPtx: true, choices: new TimedChoices(null) { Repetitions = 1, Rounds = 1 });
+        Check(backend, "train.safetensors");
+    }
 
     [Theory]
     [InlineData(61)]
@@ -57,6 +70,11 @@ public sealed class CudaTrainingTests(ITestOutputHelper output)
     private void Check(int architecture, string file, PlanOptions? options = null)
     {
         using IBackend backend = TestDriver.OpenBackend(architecture, CudaElement.Float32);
+        Check(backend, file, options);
+    }
+
+    private void Check(IBackend backend, string file, PlanOptions? options = null)
+    {
         using SafetensorsFile golden = SafetensorsFile.Open(Path.Combine(AppContext.BaseDirectory, "golden", file));
         foreach (GoldenError error in GoldenCheck.Run(golden, backend, options))
         {
