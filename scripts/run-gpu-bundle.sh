@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs what scripts/make-gpu-bundle.sh packed, on a machine with an NVIDIA GPU, its driver and CUDA's libraries; needs neither .NET nor a network.
 #   scripts/run-gpu-bundle.sh ARCHIVE OUT [STEP...]
-# Steps, all by default, what matters most first: environment start check profile peers bench miou kernels tests convolutions sanitizer benchmarks
+# Steps, all by default, what matters most first: environment start check training profile peers bench miou kernels tests convolutions sanitizer
+# benchmarks
 # Each writes its files to OUT; OUT/summary.tsv has a line a step: step, result, seconds. Exit code 1 where a step failed. A step whose tool or
 # data is missing is skipped, and says so.
 #   DWRSEG_CAMVID=DIR      a CamVid folder, for miou
@@ -10,7 +11,7 @@
 #   STEP_SECONDS=N         the most that a step may take; default 300
 #   TOTAL_SECONDS=N        the most that all may take; what is left then is skipped
 set -uo pipefail
-[ $# -ge 2 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 # Paths before the folder changes.
 [ -z "${DWRSEG_CAMVID:-}" ] || export DWRSEG_CAMVID=$(realpath "$DWRSEG_CAMVID")
 [ -z "${DWRSEG_CUDA_PATH:-}" ] || export DWRSEG_CUDA_PATH=$(realpath "$DWRSEG_CUDA_PATH")
@@ -63,6 +64,26 @@ check() {
     for precision in $precisions; do
         ./dwrseg check golden/eval*.safetensors --device "$device" --precision "$precision" || status=1
     done
+    ./dwrseg check golden/train*.safetensors --device "$device" --precision fp32 || status=1
+    return $status
+}
+
+# A training on the device, twice, which must give the same bits; and what a step takes, beside PyTorch's.
+training() {
+    local status=0 step_size=512x1024 step_batch=2 peer=() runs=(first second)
+    [ "$device" = cuda ] || { step_size=64x64; runs=(first); }
+    ./dwrseg scene --count 16 --out "$work/scenes" --seed 1 --size 180x240 && ./dwrseg scene --count 2 --out "$work/scenes" --seed 2 --split val --size 180x240 ||
+        return 1
+    for run in "${runs[@]}"; do
+        rm -rf "$work/run-$run"
+        ./dwrseg train --data "$work/scenes" --out "$work/run-$run" --device "$device" --epochs 1 --batch 4 --crop 64x96 --seed 1 || status=1
+    done
+    [ "$device" != cuda ] || cmp "$work/run-first/last.safetensors" "$work/run-second/last.safetensors" || status=1
+    if [ "$device" = cuda ] && [ -d peers ] && python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
+        python3 peers/dwrseg_torch.py --device cuda --size $step_size --batch $step_batch --mode train --precision fp32 tf32 fp16 --execution eager \
+            --seconds 1 --json "$out/peers-training.json" && peer=(--peer-json "$out/peers-training.json") || status=1
+    fi
+    ./dwrseg bench --train --device "$device" --size $step_size --batch $step_batch --seconds 2 --json "$out/bench-training.json" "${peer[@]}" || status=1
     return $status
 }
 
@@ -177,8 +198,6 @@ peers() {
         python3 peers/dwrseg_torch.py --device cuda --model $models --size $sizes --batch $batches --mode infer --precision fp16 fp32 tf32 \
             --execution $execution --seconds 0.5 --json "$out/peers-infer-$execution.json" || status=1
     done
-    python3 peers/dwrseg_torch.py --device cuda --size 512x1024 --batch 2 --mode train --precision tf32 fp16 --execution eager --seconds 1 \
-        --json "$out/peers-train.json" || status=1
     return $status
 }
 
@@ -201,9 +220,9 @@ miou() {
 
 failures=0
 : > "$out/summary.tsv"
-export -f environment tests check start convolutions sanitizer kernels profile bench peers benchmarks miou missing
+export -f environment tests check training start convolutions sanitizer kernels profile bench peers benchmarks miou missing
 export device limit sizes models batches precisions out work step
-for step in ${*:-environment start check profile peers bench miou kernels tests convolutions sanitizer benchmarks}; do
+for step in ${*:-environment start check training profile peers bench miou kernels tests convolutions sanitizer benchmarks}; do
     declare -F "$step" > /dev/null || { echo "run-gpu-bundle: there is no step '$step'" >&2; exit 2; }
     rm -f "$out/$step.skipped"
     started=$SECONDS

@@ -67,8 +67,13 @@ internal static class BenchCommand
             var settings = new BenchmarkSettings(
                 choice, height, width, result.GetValue(batch), result.GetValue(train), result.GetValue(seconds), result.GetValue(iterations),
                 result.GetValue(steps), result.GetValue(fuse));
-            // A training step is computed in fp32.
-            Precision wanted = settings.IsTraining && result.GetValue(precision) == Precision.Automatic ? Precision.Float32 : result.GetValue(precision);
+            Precision wanted = result.GetValue(precision);
+            if (settings.IsTraining)
+            {
+                if (wanted is not (Precision.Automatic or Precision.Float32))
+                    throw new UsageException($"a training step is computed in fp32, not in {CommonOptions.NameOf(wanted)}: leave out --precision");
+                wanted = Precision.Float32;
+            }
             using IBackend backend = Devices.Open(
                 result.GetValue(device)!, result.GetValue(threads), out string note, wanted, result.GetValue(convolutions));
             BenchmarkResult figures = Benchmark.Run(backend, settings, loading, Interruption.Token);
@@ -95,7 +100,7 @@ internal static class BenchCommand
         if (result.Device is { } onDevice)
         {
             string times = Text($"median {onDevice.MedianMs:F3} ms, min {onDevice.MinMs:F3} ms, p90 {onDevice.P90Ms:F3} ms, p99 {onDevice.P99Ms:F3} ms");
-            rows.Add(["on the device", $"{times} by its events, class map included"]);
+            rows.Add(["on the device", $"{times} by its events{(settings.IsTraining ? "" : ", class map included")}"]);
         }
         rows.Add(["first frame", Text($"{result.Loading.FirstFrameMs:F0} ms after loading began, ready after {result.Loading.ReadyMs:F0} ms")]);
         if (result.Loading.Caches is { } caches)

@@ -49,7 +49,7 @@ internal sealed record BenchmarkResult(
     private double GflopsAt(double milliseconds) => 2.0 * Multiplies / Batch / milliseconds / 1e6;
 }
 
-/// <summary>From the network's first launch to the end of the class maps' last, between events on its stream; per image.</summary>
+/// <summary>From the first launch to the end of the last, an inference's class maps included, between events on the stream; per image.</summary>
 internal sealed record DeviceTimes(double MedianMs, double MinMs, double P90Ms, double P99Ms, string Scope);
 
 /// <summary>What a process pays before its first result.</summary>
@@ -306,5 +306,12 @@ internal static class Benchmark
         }
 
         protected override void Compute() => Plan.Run();
+
+        // As a training does after each step.
+        protected override void Fetch()
+        {
+            float loss = 0;
+            Plan.Read(Plan.Graph[DwrSegModel.Loss], new Span<float>(ref loss));
+        }
     }
 }

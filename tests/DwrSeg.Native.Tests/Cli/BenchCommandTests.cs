@@ -18,6 +18,10 @@ public sealed class BenchCommandTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
+    [Fact]
+    public void TrainingInSixteenBitsIsRefused() =>
+        DwrsegProcess.Run("bench", "--train", "--precision", "fp16").Failed(2, "a training step is computed in fp32, not in fp16");
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
