@@ -65,6 +65,12 @@ internal sealed class CudaBackend : IBackend
         _ => Precision.BFloat16,
     };
 
+    /// <summary>
+    /// The device, on which kernels are chosen by time. Choices are remembered beside the compiled kernels: without them, or with other versions of driver,
+    /// NVRTC or libraries, a result's last bits may be others.
+    /// </summary>
+    public string Arithmetic => $"{_context.Device.Name}, sm_{_context.Device.ComputeCapability.Number}, {_element.KernelName()}";
+
     /// <summary>Kernels compiled for the device.</summary>
     public KernelCache Kernels => _kernels;
 

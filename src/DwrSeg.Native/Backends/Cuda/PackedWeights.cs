@@ -28,14 +28,20 @@ internal sealed class PackedWeights(CudaBinder binder, string name, TensorView w
     /// <summary>What the weights of a graph take about: the layouts are the kernels' choice, and most take tiles of this size.</summary>
     public static long BytesOf(LayerGraph graph, CudaElement element)
     {
-        return element.Bytes() * graph.Nodes.Where(n => n.Layer is Conv2d).Sum(n =>
+        return element.Bytes() * graph.Nodes.Sum(n => n.Layer switch
         {
-            Shape w = n.Inputs[1].Shape;
+            Conv2d layer => Elements(n.Inputs[1].Shape, layer.Stride),
+            Conv2dDataGradient layer => Elements(n.Inputs[0].Shape, layer.Stride),
+            _ => 0,
+        });
+
+        long Elements(Shape w, int stride)
+        {
             WeightLayout layout = w.C == 3 ? ConvFirstCuda.LayoutFor(element)
                 : element != CudaElement.Float32 ? WeightLayout.Tiles(rows: 64, depth: 64)
-                : n.Layer is Conv2d { Kernel: 3, Stride: 1 } ? WeightLayout.Points(rows: 64, depth: 8) : WeightLayout.Columns;
+                : (w.H, stride) == (3, 1) ? WeightLayout.Points(rows: 64, depth: 8) : WeightLayout.Columns;
             return layout.ElementsOf(w.N, w.H * w.W, w.C);
-        });
+        }
     }
 
     public CUdeviceptr In(WeightLayout layout)
