@@ -3,7 +3,7 @@ using Spectre.Console;
 
 namespace DwrSeg.Cli;
 
-/// <summary>Draws a progress bar from the thread that reports, at most ten times a second.</summary>
+/// <summary>Draws a progress bar from the threads that report, at most ten times a second.</summary>
 /// <remarks>
 /// For a bar with <c>AutoRefresh(false)</c>. The thread that the library would draw from is never ended where the work is over before that thread
 /// first ran: it then draws into whatever comes next.
@@ -11,13 +11,17 @@ namespace DwrSeg.Cli;
 internal sealed class ProgressDrawing(ProgressContext context)
 {
     private static readonly TimeSpan Interval = TimeSpan.FromMilliseconds(100);
+    private readonly Lock _gate = new();
     private long _last;
 
     /// <summary>To be called after each change of a task.</summary>
     public void Changed()
     {
-        if (_last != 0 && Stopwatch.GetElapsedTime(_last) < Interval) return;
-        _last = Stopwatch.GetTimestamp();
-        context.Refresh();
+        lock (_gate)
+        {
+            if (_last != 0 && Stopwatch.GetElapsedTime(_last) < Interval) return;
+            _last = Stopwatch.GetTimestamp();
+            context.Refresh();
+        }
     }
 }

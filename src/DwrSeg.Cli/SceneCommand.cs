@@ -60,7 +60,7 @@ internal static class SceneCommand
         return ExitCode.Ok;
     }
 
-    // Unlike the framework's, it reports on the thread that draws, so that no report comes after the bar is gone.
+    // Unlike the framework's, it reports at once, on the thread that drew a scene, so that no report comes after the bar is gone.
     private sealed class Progress(Action<int> report) : IProgress<int>
     {
         public void Report(int value) => report(value);

@@ -91,7 +91,14 @@ internal abstract class TrainingDisplay(TrainingOptions options) : ITrainingObse
         public static TrainingResult Show(IAnsiConsole console, TrainingOptions options, Func<ITrainingObserver, TrainingResult> run) => console.Progress()
             .AutoRefresh(false)
             .Columns(new ProgressBarColumn { Width = BarWidthOf(console) }, new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
-            .Start(context => run(new Bar(options, console, context.AddTask("starting"), new ProgressDrawing(context))));
+            .Start(context =>
+            {
+                Bar bar = new(options, console, context.AddTask("starting"), new ProgressDrawing(context));
+                bar.Draw();
+                return run(bar);
+            });
+
+        public void Draw() => drawing.Changed();
 
         public override void OnStarted(TrainingStart start)
         {

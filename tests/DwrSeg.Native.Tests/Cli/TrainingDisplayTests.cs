@@ -20,7 +20,7 @@ public sealed partial class TrainingDisplayTests
     public void TheBarStays_AndTheStepTellsWhatThereIsRoomFor(int width, string step)
     {
         using StringWriter output = new();
-        ShowShortTraining(output, width);
+        ShowShortTraining(output, width, TimeSpan.FromMilliseconds(150));
         string last = Escapes().Replace(output.ToString(), "").Split('\n').Last(line => line.Contains("epoch 123", StringComparison.Ordinal)).Trim();
         Assert.Matches("^━{1,20} +30% +epoch", last);
         Assert.EndsWith(step, last, StringComparison.Ordinal);
@@ -45,9 +45,12 @@ public sealed partial class TrainingDisplayTests
         console.Profile.Width = width;
         TrainingDisplay.ShowBar(console, SmallTraining.Options with { Epochs = 400 }, observer =>
         {
+            if (pause > TimeSpan.Zero) Assert.Contains("starting", output.ToString(), StringComparison.Ordinal);
             observer.OnStarted(new TrainingStart("cpu", 3000, 500, 367, 400 * 367, 0, null, 1 << 30));
             Thread.Sleep(pause);
             observer.OnStep(new TrainingStep(123, 367, 45141, 1.23456f, 0.01234f, 12.345, new TimeSpan(30, 45, 56)));
+            // Drawn at once, where the last time is long enough ago.
+            if (pause > TimeSpan.Zero) Assert.Contains("epoch 123", output.ToString(), StringComparison.Ordinal);
             return new TrainingResult(true, 45141, null, null, null);
         });
     }
@@ -56,7 +59,11 @@ public sealed partial class TrainingDisplayTests
     {
         public ConcurrentQueue<int> Threads { get; } = [];
 
-        public override void Write(string? value) => Threads.Enqueue(Environment.CurrentManagedThreadId);
+        public override void Write(string? value)
+        {
+            Threads.Enqueue(Environment.CurrentManagedThreadId);
+            base.Write(value);
+        }
     }
 
     [GeneratedRegex(@"\e\[[0-9;?]*[A-Za-z]|\r")]

@@ -7,7 +7,7 @@ namespace DwrSeg.Native.Tests.Data;
 internal sealed class ArrayDataset(int count, int width, int height) : SegmentationDataset
 {
     public const int Block = 8;
-    private int _loads;
+    private int _loads, _loaded;
 
     public override string Name => "blocks";
 
@@ -16,6 +16,9 @@ internal sealed class ArrayDataset(int count, int width, int height) : Segmentat
     public override int Count => count;
 
     public int Loads => Volatile.Read(ref _loads);
+
+    /// <summary>Loads that have ended well.</summary>
+    public int Loaded => Volatile.Read(ref _loaded);
 
     /// <summary>This sample cannot be read.</summary>
     public int Broken { get; init; } = -1;
@@ -39,6 +42,7 @@ internal sealed class ArrayDataset(int count, int width, int height) : Segmentat
                 Colour(labels[i]).CopyTo(rgb.AsSpan(3 * i));
             }
         }
+        Interlocked.Increment(ref _loaded);
         return new SegmentationSample(SampleName(index), width, height, rgb, labels);
     }
 

@@ -182,8 +182,9 @@ public sealed class TrainingLoaderTests
         TrainingLoader loader = new(blocks, Augmentation, Options(8) with { Threads = 3, CacheBytes = 0 });
         TrainingBatch batch = loader.Next(TestContext.Current.CancellationToken);
         loader.Dispose();
+        // Nobody is at one any more, and a thread that went on would load the next at once.
         int loads = blocks.Loads;
-        // A thread that went on would load the next sample at once.
+        Assert.Equal(loads, blocks.Loaded);
         Thread.Sleep(50);
         Assert.Equal(loads, blocks.Loads);
         batch.Dispose();

@@ -81,7 +81,7 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
     public double Cycles(in CudaConvolution c, int splits, CudaDevice device, double rate)
     {
         int resident = Math.Min(
-            device[CUdeviceAttribute.MaxSharedMemoryPerMultiprocessor] / (SharedBytes + 1024),
+            device[CUdeviceAttribute.MaxSharedMemoryPerMultiprocessor] / (SharedBytes + ReservedBytes(device)),
             device[CUdeviceAttribute.MaxRegistersPerMultiprocessor] / (Registers * Threads));
         if (resident == 0) return double.PositiveInfinity;
         int multiprocessors = device.MultiprocessorCount;
@@ -99,6 +99,9 @@ internal readonly record struct ConvTile(int Pixels, int Channels, int Depth, in
         }
         return OverheadCycles * Math.Ceiling(most / resident) + most * (steps * Math.Max(arithmetic, copies) + ends);
     }
+
+    /// <summary>Shared memory that each resident block takes besides its own.</summary>
+    public static int ReservedBytes(CudaDevice device) => device.ComputeCapability >= new ComputeCapability(8, 0) ? 1024 : 0;
 
     /// <summary>How blocks of a device share sums.</summary>
     public static SumSharing SharingOf(CudaDevice device, int splits) =>

@@ -18,7 +18,7 @@ internal static class ConvWinogradCuda
     private static readonly int[] Channels = [64, 32];
 
     // A step's instructions for a product against those of conv_ffma.cu: transforms serve all channels of a tile.
-    private static double OverheadOf(int channels) => channels == 64 ? 1.1 : 1.25;
+    private static double OverheadOf(int channels) => channels == 64 ? 1.1 : 1.15;
 
     // 0 leaves these convolutions to conv_ffma.cu, to compare or to be rid of a doubt.
     public static readonly bool IsAllowed = FeatureSwitch.IsOn("DWRSEG_WINOGRAD");
@@ -49,7 +49,8 @@ internal static class ConvWinogradCuda
         if (tiles.Length == 0)
         {
             throw new ArgumentException(tile is null || TilesFor(device, c).Count == 0
-                ? $"conv_winograd: takes 3x3 convolutions of stride 1 of fp32 maps below 8 GiB, not {c.Kernel}x{c.Kernel} of {c.X}."
+                ? $"conv_winograd: takes 3x3 convolutions of stride 1 of fp32 maps below 8 GiB{(IsAllowed ? "" : " (but for DWRSEG_WINOGRAD=0)")}, "
+                    + $"not {c.Kernel}x{c.Kernel} of stride {c.Stride} of {c.X}."
                 : $"conv_winograd has no tile {tile}.");
         }
         ConvTile chosen = tiles.MinBy(t => CyclesOf(t, device, convolution));
@@ -61,7 +62,8 @@ internal static class ConvWinogradCuda
         var launch = new CudaLaunch<Arguments>(
             kernels, Variant(chosen), new Grid(chosen.TilesOf(c)), chosen.Threads, chosen.SharedBytes, arguments)
         {
-            Bytes = c.Bytes,
+            // Sixteen points for nine taps.
+            Bytes = c.Bytes + (long)(Points - c.Taps) * c.X.C * c.Y.C * sizeof(float),
             Flops = FlopsOf(c),
         };
         launch.Kernel.AllowDynamicShared(chosen.SharedBytes);
@@ -74,8 +76,14 @@ internal static class ConvWinogradCuda
 
     private static IEnumerable<ConvTile> For(CudaDevice device, in CudaConvolution c)
     {
-        int stages = device.ComputeCapability >= FirstAsync ? 2 : 1;
-        return Fits(c) ? Channels.Select(n => TileOf(n, stages)).Where(t => t.SharedBytes <= device.MaxSharedBytesPerBlock) : [];
+        return Fits(c) ? Channels.Select(n => TileOf(n, StagesOf(n, device))).Where(t => t.SharedBytes <= device.MaxSharedBytesPerBlock) : [];
+    }
+
+    // A second stage where it does not cost the second block that registers allow, which hides as much.
+    private static int StagesOf(int channels, CudaDevice device)
+    {
+        int blocks = 64 / channels, shared = device[CUdeviceAttribute.MaxSharedMemoryPerMultiprocessor];
+        return device.ComputeCapability >= FirstAsync && blocks * (2 * StageBytes(channels) + ConvTile.ReservedBytes(device)) <= shared ? 2 : 1;
     }
 
     private static double CyclesOf(in ConvTile tile, CudaDevice device, in CudaConvolution c) =>

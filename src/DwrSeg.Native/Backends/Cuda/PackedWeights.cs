@@ -25,7 +25,7 @@ internal sealed class PackedWeights(CudaBinder binder, string name, TensorView w
 
     public CudaDeviceVariable<byte> Memory => _memory ?? throw new InvalidOperationException($"No kernel has asked for the weights of '{name}'.");
 
-    /// <summary>What the weights of a graph take about: the layouts are the kernels' choice, and most take tiles of this size.</summary>
+    /// <summary>What the packed weights of a graph take at most about: the layouts are the kernels' choice.</summary>
     public static long BytesOf(LayerGraph graph, CudaElement element)
     {
         return element.Bytes() * graph.Nodes.Sum(n => n.Layer switch
@@ -39,7 +39,7 @@ internal sealed class PackedWeights(CudaBinder binder, string name, TensorView w
         {
             WeightLayout layout = w.C == 3 ? ConvFirstCuda.LayoutFor(element)
                 : element != CudaElement.Float32 ? WeightLayout.Tiles(rows: 64, depth: 64)
-                : (w.H, stride) == (3, 1) ? WeightLayout.Points(rows: 64, depth: 8) : WeightLayout.Columns;
+                : ConvWinogradCuda.IsAllowed && (w.H, stride) == (3, 1) ? WeightLayout.Points(rows: 64, depth: 8) : WeightLayout.Columns;
             return layout.ElementsOf(w.N, w.H * w.W, w.C);
         }
     }

@@ -70,6 +70,20 @@ public sealed class CudaInferenceTests
     public void PyTorchsLogitsInBf16(string name) => Check(name, CudaElement.BFloat16, 3e-2);
 
     [Fact]
+    public void InFp32TheModelTakesWinogradsProductsForALargeConvolution()
+    {
+        using var backend = (CudaBackend)Open(61, CudaElement.Float32);
+        Assert.SkipWhen(backend.Kernels.Context.Device.Driver.HasClock, "time chooses");
+        var builder = new GraphBuilder();
+        Tensor x = builder.Input("x", new Shape(1, 64, 128, 64)), w = builder.Parameter("w", new Shape(192, 3, 3, 64), ParameterLayout.Dense);
+        using ITensorStore store = backend.CreateStore();
+        using var plan = (CudaPlan)backend.Compile(builder.Build(builder.Add("conv", new Conv2d(3), x, w)), store);
+        Assert.Equal("conv_winograd", Assert.Single(plan.Covers.SelectMany(c => c.Launches)).Call);
+        // Blocks of it share no sums.
+        Assert.Equal(SplitWorkspace.None, plan.Workspace);
+    }
+
+    [Fact]
     public void ANetworkIsAShortListOfLaunches()
     {
         using var backend = (CudaBackend)Open(90, CudaElement.Float16);

@@ -47,6 +47,8 @@ public sealed class TimedChoiceTests : IDisposable
             _choices = new TimedChoices(folder) { Repetitions = repetitions, Rounds = 3 };
         }
 
+        public CudaElement Element { get; init; } = CudaElement.Float16;
+
         public double CudnnMilliseconds { get; init; } = 10;
 
         public double CublasLtMilliseconds { get; init; } = 10;
@@ -118,7 +120,7 @@ public sealed class TimedChoiceTests : IDisposable
             if (BrokenProduct is not null) cublasLt.Objects.FailEvery(BrokenProduct, 14);
             ProductCalls = cublasLt.Objects.Calls;
             var found = Missing is null ? new ConvolutionLibraries.Found(cudnn, "", cublasLt, "") : ConvolutionLibraries.Found.None(Missing);
-            return new CudaBackend("emulated", _counted.Driver, 0, CudaElement.Float16, wantsPtx: true, choice, found, _choices);
+            return new CudaBackend("emulated", _counted.Driver, 0, Element, wantsPtx: true, choice, found, _choices);
         }
 
         /// <summary>The work of all steps of a graph.</summary>
@@ -175,6 +177,26 @@ public sealed class TimedChoiceTests : IDisposable
         using var fast = new Machine(l => l.Shape.DynamicSharedBytes == LargestTile ? 1 : 2);
         Assert.DoesNotContain("TILE_M=128 TILE_N=128", Assert.Single(slow.Works(Convolution(3))).Name, StringComparison.Ordinal);
         Assert.Contains("TILE_M=128 TILE_N=128", Assert.Single(fast.Works(Convolution(3))).Name, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("TILE_N=64", "conv_winograd TILE_N=64")]
+    [InlineData("TILE_N=32", "conv_winograd TILE_N=32")]
+    [InlineData(null, "conv_ffma")]
+    public void Fp32TakesWinogradsTilesWhereTheyAreFastest_AndRemembersThem(string? fastest, string winner)
+    {
+        // Two stages of each point's eight inputs, of 32 tiles and so many outputs.
+        int bytes = fastest == "TILE_N=64" ? 2 * 512 * 96 : 2 * 512 * 64;
+        for (int opening = 0; opening < 2; opening++)
+        {
+            using var machine = new Machine(
+                l => l.Kernel != "conv_winograd" ? 2 : fastest is not null && l.Shape.DynamicSharedBytes == bytes ? 1 : 3, _folder.Path)
+            {
+                Element = CudaElement.Float32,
+            };
+            Assert.StartsWith(winner, Assert.Single(machine.Works(Convolution(3))).Name, StringComparison.Ordinal);
+            Assert.Equal(opening == 0, machine.Timings > 0);
+        }
     }
 
     [Theory]

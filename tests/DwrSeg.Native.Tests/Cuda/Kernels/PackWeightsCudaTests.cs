@@ -87,12 +87,14 @@ public sealed class PackWeightsCudaTests
     {
         KernelDevice device = KernelDevice.Usual;
         using CudaDeviceVariable<float> memory = new(device.Context, 1024);
-        void Refused(WeightLayout layout, int outputs, int taps, int inputs, ulong offset) => Assert.Throws<ArgumentException>(() => PackWeightsCuda.Prepare(
-            device.Kernels, memory.DevicePointer, memory.DevicePointer + offset, CudaElement.Float32, layout, outputs, taps, inputs));
+        void Refused(WeightLayout layout, int outputs, int taps, int inputs, ulong offset, CudaElement element = CudaElement.Float32) =>
+            Assert.Throws<ArgumentException>(() => PackWeightsCuda.Prepare(
+                device.Kernels, memory.DevicePointer, memory.DevicePointer + offset, element, layout, outputs, taps, inputs));
         Refused(WeightLayout.Columns, 1, 4, 1, 0);
         Refused(WeightLayout.Columns, 0, 9, 1, 0);
         Refused(WeightLayout.Image, 8, 9, 4, 0);
         Refused(WeightLayout.Points(64, 8), 1, 1, 1, 0);
+        Refused(WeightLayout.Points(64, 8), 1, 9, 1, 0, CudaElement.Float16);
         Refused(WeightLayout.Columns, 1, 9, 1, 4);
     }
 
