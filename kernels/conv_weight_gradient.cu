@@ -137,7 +137,7 @@ __device__ inline void multiply(const Stage &stage, i32 down, i32 across, f32 (&
     }
 }
 
-__device__ inline void store_vector(const Arguments &a, i32 output, i32 n, i32 row, const f32 *sums)
+__device__ inline void store_sums(const Arguments &a, i32 output, i32 n, i32 row, const f32 *sums)
 {
     if (output >= a.shape.outputs) return;
     f32 *to = a.dw + i64(output) * row + n;
@@ -156,7 +156,6 @@ __device__ inline void store_vector(const Arguments &a, i32 output, i32 n, i32 r
 
 extern "C" __global__ void __launch_bounds__(THREADS) conv_weight_gradient(KERNEL_ARGUMENTS(Arguments) a)
 {
-    begin_next();
     await_previous();
     __shared__ Stage stages[2];
     __shared__ Window windows[2][STEP];
@@ -198,6 +197,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_weight_gradient(KERNE
         if (has_next) end_copies(stages[(step + 1) % 2], copies);
     }
 
+    begin_next();
 #if SPLIT == MEMORY_SPLIT
     constexpr int SUMS = SIDE * SIDE;
     if (!join_in_memory<THREADS, SUMS>(a.workspace, tile, split, splits, (f32(&)[SUMS])sums)) return;
@@ -209,6 +209,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) conv_weight_gradient(KERNE
         i32 output = first_output + (m / VECTOR * ACROSS + down) * VECTOR + m % VECTOR;
 #pragma unroll
         for (int half = 0; half < SIDE; half += VECTOR)
-            store_vector(a, output, first_n + (half / VECTOR * ACROSS + across) * VECTOR, row, sums[m] + half);
+            store_sums(a, output, first_n + (half / VECTOR * ACROSS + across) * VECTOR, row, sums[m] + half);
     }
 }

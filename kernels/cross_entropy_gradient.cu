@@ -39,8 +39,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) cross_entropy_gradient(KER
     for (i64 first = i64(blockIdx.x) * PIXELS; first < a.pixels; first += i64(gridDim.x) * PIXELS)
     {
         i64 pixel = first + own;
-        f32 factor = pixel < a.pixels ? load_one(a.weights + pixel) * dloss : 0;
-        bool counts = pixel < a.pixels && load_one(a.weights + pixel) != 0;
+        f32 weight = pixel < a.pixels ? load_one(a.weights + pixel) : 0, factor = weight * dloss;
+        bool counts = weight != 0;
         i32 classes = counts ? a.classes : 0;
         const f32 *logits = a.logits + pixel * a.stride;
         f32 *target = a.dlogits + pixel * a.gradient_stride;

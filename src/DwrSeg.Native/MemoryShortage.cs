@@ -21,18 +21,21 @@ internal static class MemoryShortage
     /// <param name="maps">Bytes of maps.</param>
     /// <param name="workspaces">Bytes of workspaces; null where they are not known yet.</param>
     /// <param name="weights">Bytes of packed weights, about.</param>
-    public static CudaException OfPlan(CudaContext context, CudaException failure, CudaElement element, long maps, long? workspaces, long weights)
+    /// <param name="isTraining">It trains, which it does in fp32 alone.</param>
+    public static CudaException OfPlan(
+        CudaContext context, CudaException failure, CudaElement element, long maps, long? workspaces, long weights,
+        bool isTraining = false)
     {
         string free = "";
         using (ContextScope scope = context.Enter())
         {
             if (context.Driver.MemGetInfo(out ulong bytes, out _) == CUresult.Success) free = $"; {CudaStatus.MiB(bytes)} are free without it";
         }
-        bool canHalve = element == CudaElement.Float32 && CudaElement.Float16.FirstArchitecture() <= context.Device.ComputeCapability;
+        bool canHalve = !isTraining && element == CudaElement.Float32 && CudaElement.Float16.FirstArchitecture() <= context.Device.ComputeCapability;
         string scratch = workspaces is { } known ? $"{MiB(known)} of workspaces, " : "";
         return new CudaException(
             $"{failure.Message} The whole plan needs about {MiB(maps + (workspaces ?? 0) + weights)} ({MiB(maps)} of maps, {scratch}"
-            + $"{MiB(weights)} of packed weights){free}.{(canHalve ? " In fp16 it needs about half." : "")}",
+            + $"{MiB(weights)} of packed weights){free}.{(canHalve ? " In fp16 it needs about half." : isTraining ? " A smaller batch or crop needs less." : "")}",
             failure.Call, failure.Status, failure.StatusName, failure.IsSticky, failure);
 
         static string MiB(long bytes) => CudaStatus.MiB((ulong)bytes);

@@ -23,6 +23,17 @@ internal sealed record OhemCrossEntropy(byte Ignore = 255, float Threshold = 0.7
     /// <inheritdoc/>
     public override ElementType OutputType(int index) => ElementType.Float32;
 
+    /// <summary>What is wrong where a label is neither a class nor the ignored id.</summary>
+    /// <param name="label">The label.</param>
+    /// <param name="pixel">Its number among all images' pixels.</param>
+    /// <param name="width">Of an image.</param>
+    /// <param name="height">Of an image.</param>
+    /// <param name="classes">How many there are.</param>
+    /// <param name="ignore">The ignored id.</param>
+    public static InvalidDataException WrongLabel(byte label, long pixel, int width, int height, int classes, byte ignore) => new(
+        $"The label {label} at image {pixel / width / height} of the batch, row {pixel / width % height}, column {pixel % width} is neither a class "
+        + $"(0 to {classes - 1}) nor the ignored id {ignore}: check the data set's class list.");
+
     /// <inheritdoc/>
     public override void Differentiate(Node node, IGradients gradients) => gradients.Add(
         $"{node.Name}/dx", new CrossEntropyGradient(), [node.Inputs[0], node.Inputs[1], node.Outputs[1].View, gradients.Of(node.Output)], node.Inputs[0]);

@@ -43,12 +43,7 @@ internal sealed class TrainingPlan : IDisposable
         if (!labels.ContainsAnyExcept(SegmentationSample.Ignore)) return null;
         // A device has no way to say so.
         if (labels.IndexOfAnyExcept(_known) is var wrong and >= 0)
-        {
-            Shape s = _labels.Shape;
-            throw new InvalidDataException(
-                $"The label {labels[wrong]} at image {wrong / s.W / s.H} of the batch, row {wrong / s.W % s.H}, column {wrong % s.W} is neither a class "
-                + $"(0 to {_classes - 1}) nor the ignored id {SegmentationSample.Ignore}: check the data set's class list.");
-        }
+            throw OhemCrossEntropy.WrongLabel(labels[wrong], wrong, _labels.Shape.W, _labels.Shape.H, _classes, SegmentationSample.Ignore);
         _plan.Write(_image, images);
         _plan.Write(_labels, labels);
         _plan.Write(_rate, [learningRate]);

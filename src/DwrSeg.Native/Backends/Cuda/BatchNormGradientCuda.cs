@@ -23,13 +23,9 @@ internal static class BatchNormGradientCuda
 {
     private const int Threads = 256, SumBlocksPerMultiprocessor = 4, DataBlocksPerMultiprocessor = 8, Rows = 4;
 
-    private static readonly bool[] Choices = [true, false];
-
-    private static readonly int[] Widths = [CudaElement.Float32.PerVector(), 1];
-
     /// <summary>All variants that the launchers can choose.</summary>
     public static IEnumerable<KernelVariant> Variants =>
-        [.. Widths.Select(SumsVariant), .. from width in Widths from accumulate in Choices select DataVariant(width, accumulate)];
+        [.. TrainingMaps.Widths.Select(SumsVariant), .. TrainingMaps.WidthsAndAccumulate.Select(v => DataVariant(v.Width, v.Accumulate))];
 
     /// <summary>What memory for shared sums the sums would like.</summary>
     public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in DeviceMap x, in DeviceMap dy) =>
@@ -44,9 +40,9 @@ internal static class BatchNormGradientCuda
         KernelCache kernels, in DeviceMap x, in DeviceMap dy, in CudaBatchNormGradient norm, in SplitWorkspace workspace)
     {
         const string Kernel = "batch_norm_sums";
-        x.ValidateFloat32($"{Kernel}, x");
-        dy.ValidateFloat32($"{Kernel}, dy");
-        GradientVectors.RequireSame(Kernel, x, dy);
+        TrainingMaps.Validate($"{Kernel}, x", x);
+        TrainingMaps.Validate($"{Kernel}, dy", dy);
+        TrainingMaps.RequireSame(Kernel, x, dy);
         Validate(Kernel, norm);
         ChannelReduction reduction = ReductionFor(kernels.Context.Device, x, dy, workspace);
         SumsArguments arguments = new()
@@ -67,11 +63,11 @@ internal static class BatchNormGradientCuda
         KernelCache kernels, in DeviceMap x, in DeviceMap dy, in DeviceMap dx, in CudaBatchNormGradient norm, bool accumulate)
     {
         const string Kernel = "batch_norm_gradient";
-        x.ValidateFloat32($"{Kernel}, x");
-        dy.ValidateFloat32($"{Kernel}, dy");
-        dx.ValidateFloat32($"{Kernel}, dx");
-        GradientVectors.RequireSame(Kernel, x, dy);
-        GradientVectors.RequireSame(Kernel, x, dx);
+        TrainingMaps.Validate($"{Kernel}, x", x);
+        TrainingMaps.Validate($"{Kernel}, dy", dy);
+        TrainingMaps.Validate($"{Kernel}, dx", dx);
+        TrainingMaps.RequireSame(Kernel, x, dy);
+        TrainingMaps.RequireSame(Kernel, x, dx);
         Validate(Kernel, norm);
         ChannelBlock block = ChannelBlock.For(dx.C, ChannelParts.WidthFor(x, dy, dx));
         DataArguments arguments = new()
@@ -89,7 +85,7 @@ internal static class BatchNormGradientCuda
 
     private static void Validate(string kernel, in CudaBatchNormGradient norm)
     {
-        GradientVectors.Validate(kernel, norm.Gamma, norm.Mean, norm.InverseDeviation, norm.Dgamma, norm.Dbeta, norm.Coefficients);
+        TrainingMaps.ValidateVectors(kernel, norm.Gamma, norm.Mean, norm.InverseDeviation, norm.Dgamma, norm.Dbeta, norm.Coefficients);
         if (norm.Coefficients.Value % CudaElements.VectorBytes != 0)
             throw new ArgumentException($"{kernel}: coefficients at {norm.Coefficients} are not on 16 bytes.");
     }

@@ -35,8 +35,8 @@ internal static class BatchNormStatisticsCuda
     public static CudaLaunch Prepare(
         KernelCache kernels, in DeviceMap x, in CudaBatchNorm norm, float epsilon, float momentum, in SplitWorkspace workspace)
     {
-        x.ValidateFloat32("batch_norm_statistics, x");
-        GradientVectors.Validate(
+        TrainingMaps.Validate("batch_norm_statistics, x", x);
+        TrainingMaps.ValidateVectors(
             "batch_norm_statistics", norm.Gamma, norm.Beta, norm.RunningMean, norm.RunningVariance, norm.Mean, norm.InverseDeviation, norm.Scale,
             norm.Shift);
         ChannelReduction reduction = ReductionFor(kernels.Context.Device, x, workspace);

@@ -21,8 +21,8 @@ internal static class BiasGradientCuda
     /// <exception cref="ArgumentException">dy is not an fp32 map, or db not an fp32 vector.</exception>
     public static CudaLaunch Prepare(KernelCache kernels, in DeviceMap dy, CUdeviceptr db, bool accumulate, in SplitWorkspace workspace)
     {
-        dy.ValidateFloat32("bias_gradient, dy");
-        GradientVectors.Validate("bias_gradient", db);
+        TrainingMaps.Validate("bias_gradient, dy", dy);
+        TrainingMaps.ValidateVectors("bias_gradient", db);
         ChannelReduction reduction = ReductionFor(kernels.Context.Device, dy, workspace);
         Arguments arguments = new()
         {

@@ -10,8 +10,9 @@ internal static class ConvWeightGradientCuda
 {
     private const int Tile = 64, Step = 16, Threads = 64, SumBytes = Tile * Tile * sizeof(float);
 
-    // Enough blocks to hide each other's latency, each with some steps, and not so many that the last one of a tile adds up for long.
-    private const int BlocksPerMultiprocessor = 4, LeastSteps = 8, MostSplits = 32;
+    // Enough blocks to hide each other's latency, each with some steps. The last one of a tile adds up all parts, which takes about as long as
+    // a step takes for each two.
+    private const int BlocksPerMultiprocessor = 4, LeastSteps = 8, MostSplits = 128;
 
     private static readonly SumSharing[] Sharings = [SumSharing.None, SumSharing.Memory];
 

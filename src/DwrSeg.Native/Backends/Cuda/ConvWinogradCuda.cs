@@ -18,7 +18,7 @@ internal static class ConvWinogradCuda
     private static readonly int[] Channels = [64, 32];
 
     // A step's instructions for a product against those of conv_ffma.cu: transforms serve all channels of a tile.
-    private static double OverheadOf(int channels) => channels == 64 ? 1.1 : 1.15;
+    private static double OverheadOf(int channels) => channels == 64 ? 1.1 : 1.2;
 
     // 0 leaves these convolutions to conv_ffma.cu, to compare or to be rid of a doubt.
     public static readonly bool IsAllowed = FeatureSwitch.IsOn("DWRSEG_WINOGRAD");

@@ -68,6 +68,4 @@ internal static class CudaLossLowerings
         var sgd = binder.Keep(new SgdCuda(binder.Kernels, updates, binder.Stream));
         return new CudaStep([sgd.Launch], [], [sgd]);
     }
-
-    // Gradients span more orders of magnitude than fp16 has, and sums of them more digits than either 16-bit type.
 }

@@ -97,7 +97,8 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
             // Before the choice by time, what the models choose.
             bool withModules = libraries.Choice != ConvolutionChoice.Cudnn;
             MemoryPlan memory = _memory ?? PlanMemory(new CudaCover(_context.Device, element).Of(graph, options.Fuse, withModules));
-            throw MemoryShortage.OfPlan(_context, e, element, memory.Bytes, scratch, PackedWeights.BytesOf(graph, element));
+            throw MemoryShortage.OfPlan(
+                _context, e, element, memory.Bytes, scratch, PackedWeights.BytesOf(graph, element), isTraining: graph.Updated.Any());
         }
         catch
         {
@@ -169,14 +170,22 @@ internal sealed class CudaPlan : IPlan, ITensorPlaces
         if (_captured is not null) return;
         // What follows may run a step that nobody asked for, and a training step changes what is stored.
         CudaStore.Values before = _store.Keep(Graph.Updated.Select(t => t.Name));
-        // Libraries load and allocate in their first calls, which a capture forbids. They were called in memory that stood in for the plan's; another
-        // address may lead them to another kernel.
-        if (_steps.Any(s => s.Launches.Any(w => w is not CudaLaunch)))
+        try
         {
-            LaunchSteps();
-            _stream.Synchronize();
+            // Libraries load and allocate in their first calls, which a capture forbids. They were called in memory that stood in for the plan's;
+            // another address may lead them to another kernel.
+            if (_steps.Any(s => s.Launches.Any(w => w is not CudaLaunch)))
+            {
+                LaunchSteps();
+                _stream.Synchronize();
+            }
+            _captured = Capture();
         }
-        _captured = Capture();
+        catch (CudaException e) when (!e.IsSticky)
+        {
+            _store.Restore(before);
+            throw;
+        }
         _store.Restore(before);
     }
 

@@ -4,7 +4,10 @@ using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;
 
-/// <summary>Parameters and state in device memory, fp32, so that plans can keep their addresses.</summary>
+/// <summary>
+/// Parameters and state in device memory, fp32, so that plans can keep their addresses. Plans that change them must not be made, run or disposed while
+/// another thread uses the store.
+/// </summary>
 internal sealed class CudaStore(CudaContext context) : ITensorStore
 {
     private readonly OrderedDictionary<string, Shape> _entries = [];

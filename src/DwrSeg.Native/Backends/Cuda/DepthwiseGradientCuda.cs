@@ -68,12 +68,12 @@ internal static class DepthwiseGradientCuda
 
     private static int MultiplierOf(string kernel, in DeviceMap narrow, in DeviceMap dy, CUdeviceptr weights, int dilation)
     {
-        narrow.ValidateFloat32($"{kernel}, input side");
-        dy.ValidateFloat32($"{kernel}, dy");
-        GradientVectors.Validate(kernel, weights);
+        TrainingMaps.Validate($"{kernel}, input side", narrow);
+        TrainingMaps.Validate($"{kernel}, dy", dy);
+        TrainingMaps.ValidateVectors(kernel, weights);
         int multiplier = dy.C / narrow.C;
         if (multiplier < 1 || dilation < 1) throw new ArgumentException($"{kernel}: dilation {dilation} and {dy.C} channels of {narrow.C}.");
-        GradientVectors.RequireSame(kernel, narrow, dy, multiplier);
+        TrainingMaps.RequireSame(kernel, narrow, dy, multiplier);
         return multiplier;
     }
 

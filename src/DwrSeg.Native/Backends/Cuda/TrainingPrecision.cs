@@ -2,7 +2,10 @@ using DwrSeg.Native.Graph;
 
 namespace DwrSeg.Native.Backends.Cuda;
 
-/// <summary>What a training step alone has is computed in fp32.</summary>
+/// <summary>
+/// What a training step alone has is computed in fp32: gradients span more orders of magnitude than fp16 has, and sums of them more digits than either
+/// 16-bit type.
+/// </summary>
 internal static class TrainingPrecision
 {
     /// <summary>The node, where the plan's maps are fp32.</summary>

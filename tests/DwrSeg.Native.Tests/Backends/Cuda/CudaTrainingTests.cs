@@ -1,8 +1,11 @@
-using DwrSeg.Native.Backends;
 using DwrSeg.Native.Backends.Cuda;
+using DwrSeg.Native.Backends;
 using DwrSeg.Native.Cuda.Compilation;
+using DwrSeg.Native.Cuda.Driver;
+using DwrSeg.Native.Cuda;
 using DwrSeg.Native.Evaluation;
 using DwrSeg.Native.Formats;
+using DwrSeg.Native.Graph;
 using DwrSeg.Native.Tests.Cuda;
 using DwrSeg.PtxEmulator.Driver;
 using Xunit;
@@ -38,6 +41,42 @@ public sealed class CudaTrainingTests(ITestOutputHelper output)
         using var backend = new CudaBackend(
             "emulated", driver, 0, CudaElement.Float32, wantsPtx: true, choices: new TimedChoices(null) { Repetitions = 1, Rounds = 1 });
         Check(backend, "train.safetensors");
+    }
+
+    [Fact]
+    public void APlanThatFailsInItsMakingChangesNothing()
+    {
+        TestNvrtc.Require();
+        using var emulator = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(90)], LaunchMilliseconds = _ => 1 });
+        var faulty = FaultInjectingDriver.Wrap(emulator);
+        using var backend = new CudaBackend(
+            "emulated", faulty.Driver, 0, CudaElement.Float32, wantsPtx: true, choices: new TimedChoices(null) { Repetitions = 1, Rounds = 1 });
+        using ITensorStore store = backend.CreateStore();
+        LayerGraph graph = RandomNetwork.Training(1);
+        foreach (Tensor tensor in graph.Stored) store.Add(tensor.Name, tensor.Shape);
+        Dictionary<string, float[]> before = [];
+        var random = new Random(1);
+        foreach ((string name, Shape shape) in store.Entries)
+        {
+            before[name] = [.. Enumerable.Range(0, (int)shape.Elements).Select(_ => random.NextSingle() + 0.5f)];
+            store.Write(name, before[name]);
+        }
+        // The whole step's graphs are the last ones: one where launches overlap, which is run before there is one where they do not.
+        backend.Compile(graph, store).Dispose();
+        int chosen = Made();
+        backend.Compile(graph, store).Dispose();
+        int again = Made() - chosen;
+        faulty.FailCall(nameof(ICudaDriver.GraphInstantiate), chosen + 2 * again - 1, CUresult.OutOfMemory);
+        var error = Assert.Throws<CudaException>(() => { backend.Compile(graph, store); });
+        Assert.Contains("A smaller batch or crop needs less.", error.Message, StringComparison.Ordinal);
+        foreach ((string name, float[] values) in before)
+        {
+            float[] found = new float[values.Length];
+            store.Read(name, found);
+            Assert.Equal(values, found);
+        }
+
+        int Made() => faulty.Calls.Count(c => c == nameof(ICudaDriver.GraphInstantiate));
     }
 
     [Theory]

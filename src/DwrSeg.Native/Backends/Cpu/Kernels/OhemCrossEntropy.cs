@@ -75,7 +75,8 @@ internal sealed unsafe class OhemCrossEntropy : IDisposable
         double sum = 0;
         for (int task = 0; task < a.Tasks; task++)
         {
-            if (_partials[task].Wrong >= 0) ThrowWrongLabel(logits, labels, ignore, _partials[task].Wrong);
+            if (_partials[task].Wrong is var wrong and >= 0)
+                throw Graph.OhemCrossEntropy.WrongLabel(labels[wrong], wrong, logits.W, logits.H, logits.C, ignore);
             valid += _partials[task].Valid;
             kept += _partials[task].Hard;
             sum += _partials[task].Sum;
@@ -95,14 +96,6 @@ internal sealed unsafe class OhemCrossEntropy : IDisposable
             pool.Run(a.Tasks, &WeightsTask, &a);
         }
         *loss = kept > 0 ? (float)(sum / kept) : 0;
-    }
-
-    private static void ThrowWrongLabel(Map logits, byte* labels, byte ignore, long pixel)
-    {
-        long x = pixel % logits.W, y = pixel / logits.W % logits.H, n = pixel / logits.W / logits.H;
-        throw new InvalidDataException(
-            $"The label {labels[pixel]} at image {n} of the batch, row {y}, column {x} is neither a class (0 to {logits.C - 1}) "
-            + $"nor the ignored id {ignore}: check the data set's class list.");
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
