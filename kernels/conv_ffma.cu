@@ -171,6 +171,9 @@ extern "C" __global__ void BOUNDS conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
     __shared__ Memory memory;
     Stage(&stages)[2] = memory.stages;
     i32 splits = SPLIT == NO_SPLIT ? 1 : a.splits, tile = i32(blockIdx.x) / splits;
+#if !TRANSPOSED
+    i32 split = i32(blockIdx.x) % splits;
+#endif
     i32 first_output = tile % a.channel_tiles * TILE_N, first_pixel = tile / a.channel_tiles * TILE_M;
 
     Window windows[X_COPIES];
@@ -189,7 +192,7 @@ extern "C" __global__ void BOUNDS conv_ffma(KERNEL_ARGUMENTS(Arguments) a)
     i32 steps = tap_steps * __popc(taps);
     Position next = {__ffs(taps) - 1, 0, taps};
 #else
-    i32 split = i32(blockIdx.x) % splits, all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
+    i32 all_steps = tap_steps * a.shape.kernel * a.shape.kernel;
     i32 first_step = split * all_steps / splits, steps = (split + 1) * all_steps / splits - first_step;
     Position next = {first_step / tap_steps, first_step % tap_steps * TILE_K};
 #endif
