@@ -1,8 +1,3 @@
-using DwrSeg.Native.Backends.Cpu;
-using DwrSeg.Native.Data;
-using DwrSeg.Native.Formats;
-using DwrSeg.Native.Graph;
-using DwrSeg.Native.Models;
 using DwrSeg.Native.Tests.Formats;
 using Xunit;
 
@@ -12,6 +7,13 @@ namespace DwrSeg.Native.Tests.Training;
 public sealed class EmulatedTrainingTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
+    private readonly string _data, _model;
+
+    public EmulatedTrainingTests()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent as on Unix");
+        (_data, _model) = SmallTraining.WriteFiles(_folder, training: 4, validation: 1);
+    }
 
     public void Dispose() => _folder.Dispose();
 
@@ -27,8 +29,8 @@ public sealed class EmulatedTrainingTests : IDisposable
         using DwrSegProcess interrupted = DwrSegProcess.Start(Arguments("emulated", "second"));
         Assert.True(interrupted.WaitFor("  step "), interrupted.Error);
         interrupted.Signal(DwrSegProcess.Interrupt);
-        int code = interrupted.WaitForExit();
-        Assert.True(code is 130 or 0, interrupted.Error);
+        // It may have come to its end.
+        Assert.True(interrupted.WaitForExit() is 130 or 0, interrupted.Error);
         Train("emulated", "second", "--resume").AssertSame(first, "interrupted and resumed");
     }
 
@@ -38,27 +40,11 @@ public sealed class EmulatedTrainingTests : IDisposable
         return new RunFiles(_folder.File(run));
     }
 
-    private string[] Arguments(string device, string run, params string[] more)
-    {
-        string data = _folder.File("scenes"), model = _folder.File("small.safetensors");
-        if (!File.Exists(model))
-        {
-            SceneGenerator.WriteDataset(data, "train", 4, 1, 64, 48, cancellation: TestContext.Current.CancellationToken);
-            SceneGenerator.WriteDataset(data, "val", 1, 1, 64, 48, cancellation: TestContext.Current.CancellationToken);
-            using CpuStore store = new();
-            LayerGraph graph = DwrSegModel.Inference(SmallTraining.Model, 1, 32, 32);
-            ModelWeights.Initialize(graph, store, seed: 1);
-            SafetensorsWriter writer = new();
-            writer.Metadata[ModelMetadata.Key] = new ModelMetadata { Config = SmallTraining.Model }.ToJson();
-            ModelWeights.Save(writer, graph, store, batchesTracked: 0);
-            writer.Save(model);
-        }
-        return
-        [
-            "train", "--data", data, "--out", _folder.File(run), "--model", model, "--crop", "32x48", "--batch", "2", "--epochs", "3", "--threads", "2",
-            "--seed", "3", "--metrics-every", "1", "--device", device, .. more,
-        ];
-    }
+    private string[] Arguments(string device, string run, params string[] more) =>
+    [
+        "train", "--data", _data, "--out", _folder.File(run), "--model", _model, "--crop", "32x48", "--batch", "2", "--epochs", "3", "--threads", "2",
+        "--seed", "3", "--metrics-every", "1", "--device", device, .. more,
+    ];
 
     private static double[] Losses(RunFiles run) => [.. run.Lines("step").Select(line => (double)line["loss"]!)];
 }

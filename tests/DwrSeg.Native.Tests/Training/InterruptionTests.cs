@@ -1,9 +1,4 @@
 using System.Diagnostics;
-using DwrSeg.Native.Backends.Cpu;
-using DwrSeg.Native.Data;
-using DwrSeg.Native.Formats;
-using DwrSeg.Native.Graph;
-using DwrSeg.Native.Models;
 using DwrSeg.Native.Tests.Formats;
 using Xunit;
 
@@ -18,17 +13,7 @@ public sealed class InterruptionTests : IDisposable
     public InterruptionTests()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "signals are sent as on Unix");
-        _data = _folder.File("scenes");
-        SceneGenerator.WriteDataset(_data, "train", 7, 1, 64, 48, cancellation: TestContext.Current.CancellationToken);
-        SceneGenerator.WriteDataset(_data, "val", 2, 1, 64, 48, cancellation: TestContext.Current.CancellationToken);
-        _model = _folder.File("small.safetensors");
-        using CpuStore store = new();
-        LayerGraph graph = DwrSegModel.Inference(SmallTraining.Model, 1, 32, 32);
-        ModelWeights.Initialize(graph, store, seed: 1);
-        SafetensorsWriter writer = new();
-        writer.Metadata[ModelMetadata.Key] = new ModelMetadata { Config = SmallTraining.Model }.ToJson();
-        ModelWeights.Save(writer, graph, store, batchesTracked: 0);
-        writer.Save(_model);
+        (_data, _model) = SmallTraining.WriteFiles(_folder, training: 7, validation: 2);
     }
 
     public void Dispose() => _folder.Dispose();

@@ -35,6 +35,7 @@ public sealed class CudaTrainingTests(ITestOutputHelper output)
     [Fact]
     public void WhatIsTimedChangesNothing()
     {
+        Assert.SkipWhen(TestDriver.IsReal, "plants a clock in the emulator");
         TestNvrtc.Require();
         // Choosing kernels, and whether launches overlap, runs steps that nobody asked for.
         using var driver = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(90)], LaunchMilliseconds = _ => 1 });
@@ -46,6 +47,7 @@ public sealed class CudaTrainingTests(ITestOutputHelper output)
     [Fact]
     public void APlanThatFailsInItsMakingChangesNothing()
     {
+        Assert.SkipWhen(TestDriver.IsReal, "plants a clock in the emulator");
         TestNvrtc.Require();
         using var emulator = new EmulatedDriver(new EmulatedDriverOptions { Devices = [DeviceModel.Of(90)], LaunchMilliseconds = _ => 1 });
         var faulty = FaultInjectingDriver.Wrap(emulator);
