@@ -83,7 +83,10 @@ internal sealed partial class DwrSegProcess : IDisposable
 
     public void Kill() => _process.Kill();
 
-    public void Signal(int signal) => Assert.Equal(0, SendSignal(_process.Id, signal));
+    public void Signal(int signal) => Assert.True(TrySignal(signal), $"{Output} {Error}");
+
+    /// <summary>False where it has ended already.</summary>
+    public bool TrySignal(int signal) => SendSignal(_process.Id, signal) == 0;
 
     public void Dispose()
     {
