@@ -23,8 +23,8 @@ public sealed class EmulatedTrainingTests : IDisposable
         RunFiles onCpu = Train("cpu", "cpu"), first = Train("emulated", "first");
         double[] expected = Losses(onCpu), found = Losses(first);
         Assert.Equal(expected.Length, found.Length);
-        // Roundings differ from the first step on, and each step starts from what the one before made of them.
-        for (int i = 0; i < expected.Length; i++) Assert.Equal(expected[i], found[i], 2e-3 * expected[i]);
+        // Roundings differ from the first step on, and each step makes several times as much of what the one before left.
+        for (int i = 0; i < 3; i++) Assert.Equal(expected[i], found[i], 1e-4 * expected[i]);
 
         using DwrSegProcess interrupted = DwrSegProcess.Start(Arguments("emulated", "second"));
         Assert.True(interrupted.WaitFor("  step "), interrupted.Error);
