@@ -57,7 +57,9 @@ public sealed class LibraryInferenceTests
     [InlineData("eval-odd-size.safetensors", "f32", 1e-4, "RefusedLate")]
     [InlineData("eval-odd-size.safetensors", "f16", 1e-2, "Taken")]
     [InlineData("eval-odd-size.safetensors", "bf16", 3e-2, "Refused")]
-    public void PyTorchsLogits(string name, string type, double tolerance, string slices)
+    [InlineData("train.safetensors", "f32", 1e-4, "Taken")]
+    [InlineData("train-odd-size.safetensors", "f32", 1e-4, "Refused")]
+    public void PyTorchsResults(string name, string type, double tolerance, string slices)
     {
         using var machine = new Machine(Enum.Parse<SliceSupport>(slices));
         using IBackend backend = machine.Open(Enum.GetValues<CudaElement>().Single(e => e.KernelName() == type));
