@@ -108,7 +108,7 @@ internal static class BatchNormGradientCuda
     private static KernelVariant SumsVariant(int width) => KernelVariant.Of("batch_norm_sums", $"WIDTH={width}");
 
     private static KernelVariant DataVariant(int width, bool accumulate) =>
-        KernelVariant.Of("batch_norm_gradient", $"WIDTH={width} ACCUMULATE={(accumulate ? 1 : 0)}");
+        KernelVariant.Of("batch_norm_gradient", TrainingMaps.Definitions(width, accumulate));
 
     [StructLayout(LayoutKind.Sequential)]
     private struct SumsArguments

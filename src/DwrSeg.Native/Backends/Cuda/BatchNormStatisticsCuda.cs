@@ -24,7 +24,7 @@ internal static class BatchNormStatisticsCuda
     private const int Threads = 256, BlocksPerMultiprocessor = 4;
 
     /// <summary>All variants that <see cref="Prepare"/> can choose.</summary>
-    public static IEnumerable<KernelVariant> Variants => [Variant(CudaElement.Float32.PerVector()), Variant(1)];
+    public static IEnumerable<KernelVariant> Variants => TrainingMaps.Widths.Select(Variant);
 
     /// <summary>What memory for shared sums a launch would like.</summary>
     public static (long PartialBytes, int Tiles) WorkspaceFor(CudaDevice device, in DeviceMap x) =>

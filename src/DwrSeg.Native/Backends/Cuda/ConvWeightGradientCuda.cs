@@ -44,9 +44,8 @@ internal static class ConvWeightGradientCuda
         // What these sizes are of the convolution.
         CudaConvolution forward = new(x, dy, null, kernel, stride);
         forward.Validate("conv_weight_gradient");
-        if (x.Element != CudaElement.Float32) throw new ArgumentException($"conv_weight_gradient: takes fp32 maps, not {x.Element.KernelName()}.");
-        if (dw.Value == 0 || dw.Value % sizeof(float) != 0)
-            throw new ArgumentException($"conv_weight_gradient: the gradient at {dw} is not one of fp32 weights.");
+        TrainingMaps.Validate("conv_weight_gradient, x", x);
+        TrainingMaps.ValidateVectors("conv_weight_gradient, dw", dw);
         int splits = SplitsFor(kernels.Context.Device, x, dy, kernel, workspace);
         Arguments arguments = new()
         {

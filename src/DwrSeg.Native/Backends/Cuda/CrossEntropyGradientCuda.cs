@@ -30,11 +30,7 @@ internal static class CrossEntropyGradientCuda
         TrainingMaps.Validate("cross_entropy_gradient, dlogits", dlogits);
         TrainingMaps.RequireSame("cross_entropy_gradient, dlogits", dlogits, logits);
         if (labels.Value == 0) throw new ArgumentException("cross_entropy_gradient: there are no labels.");
-        foreach (CUdeviceptr address in (ReadOnlySpan<CUdeviceptr>)[weights, dLoss])
-        {
-            if (address.Value == 0 || address.Value % sizeof(float) != 0)
-                throw new ArgumentException($"cross_entropy_gradient: address {address} is not one of fp32 values.");
-        }
+        TrainingMaps.ValidateVectors("cross_entropy_gradient", weights, dLoss);
         Arguments arguments = new()
         {
             Logits = logits.Data, Labels = labels, Weights = weights, DLoss = dLoss, DLogits = dlogits.Data, PixelCount = logits.Pixels,

@@ -12,14 +12,13 @@ internal static class CudaConvGradientLowerings
         Node node = nodes[0];
         TrainingPrecision.Require(binder, node);
         var layer = (Conv2dDataGradient)node.Layer;
-        TensorView weights = node.Inputs[0];
         DeviceMap dy = binder.Map(node.Inputs[1]), dx = binder.Map(node.Output);
         bool accumulate = node.Outputs[0].Accumulate;
-        PackedWeights packed = new(binder, node.Name, weights, layer.Stride == 1 ? WeightUse.TransposedFlipped : WeightUse.Transposed);
+        PackedWeights packed = new(binder, node.Name, node.Inputs[0], layer.Stride == 1 ? WeightUse.TransposedFlipped : WeightUse.Transposed);
         CudaLaunch run = layer.Stride == 1
             ? Float32Convolution.Prepare(binder.Kernels, Transposed(dy, dx, layer, accumulate) with { Weights = packed.In }, binder.Workspace)
             : ConvFfmaCuda.PrepareTransposed(binder.Kernels, dy, dx, packed.In, layer.Kernel, accumulate);
-        return binder.IsUpdated(weights) ? new CudaStep([packed.Launch, run], [], [packed.Memory]) : new CudaStep([run], [packed.Launch], [packed.Memory]);
+        return packed.StepOf(run);
     }
 
     /// <summary>The gradient by the weights.</summary>

@@ -110,7 +110,7 @@ internal static class CudaLowerings
         c = c with { Weights = weights.In };
         CudaLaunch run = exact
             ? Float32Convolution.Prepare(binder.Kernels, c, binder.Workspace, way.Tile) : ConvMmaCuda.Prepare(binder.Kernels, c, binder.Workspace, way.Tile);
-        return binder.IsUpdated(nodes[0].Inputs[1]) ? new CudaStep([weights.Launch, run], [], [weights.Memory]) : new CudaStep([run], [weights.Launch], [weights.Memory]);
+        return weights.StepOf(run);
     }
 
     /// <summary>One or two 3x3 convolutions of stride 2 of the image, each perhaps with a ReLU.</summary>

@@ -44,6 +44,10 @@ internal sealed class PackedWeights(CudaBinder binder, string name, TensorView w
         }
     }
 
+    /// <summary>The step of a launch that takes them: packed before each run where a run changes the weights, else once.</summary>
+    public CudaStep StepOf(CudaLaunch run) =>
+        binder.IsUpdated(weights) ? new CudaStep([Launch, run], [], [Memory]) : new CudaStep([run], [Launch], [Memory]);
+
     public CUdeviceptr In(WeightLayout layout)
     {
         Shape w = weights.Shape;
